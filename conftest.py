@@ -1,0 +1,36 @@
+"""How pytest runs the book: notebooks as the build does, downloads only where they can be had."""
+
+import functools
+import os
+import subprocess
+import sys
+
+import pytest
+
+from course.build import KERNEL_ENVIRONMENT
+
+os.environ.update(KERNEL_ENVIRONMENT)  # nbval's kernels inherit it
+
+# A cell with one of these tags needs a download; it runs only where this code does.
+DOWNLOADS = {
+    "needs-shakespeare": "from course.data import shakespeare; shakespeare()",
+    "needs-gpt2": "import tiktoken; tiktoken.get_encoding('gpt2')",
+}
+
+
+@functools.cache
+def why_missing(tag: str) -> str | None:
+    """Why the download that `tag` speaks of cannot be had, or None if it can."""
+    command = [sys.executable, "-c", DOWNLOADS[tag]]
+    try:
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return "no answer within 60 s"
+    return tried.stderr.strip().splitlines()[-1] if tried.returncode else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    cell = getattr(item, "cell", None)
+    for tag in cell.metadata.get("tags", ()) if cell else ():
+        if tag in DOWNLOADS and (reason := why_missing(tag)):
+            pytest.skip(f"{tag}: {reason}")

@@ -1,0 +1,35 @@
+"""`python -m course build` and `python -m course grade`."""
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "build": "turn the sources of chapters and exercise sheets into executed notebooks",
+    "grade": "grade completed exercise sheets",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        return dispatch(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        print("interrupted; files that were not finished are as they were", file=sys.stderr)
+        return 130
+
+
+def dispatch(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m course")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, purpose in COMMANDS.items():
+        command = subparsers.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        if name in argv[:1]:  # only the chosen command pays for its imports
+            module = importlib.import_module(f"course.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    return args.run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
