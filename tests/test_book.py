@@ -1,0 +1,281 @@
+"""The rendered book: it builds without a warning, is complete, and is whole on a disk without a network."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from course.style import COLORS
+
+ROOT = Path(__file__).parents[1]
+BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+
+# What axe finds in any page of the theme (a title outside of the landmarks), in docutils' markup of a
+# bibliography and in pandas' markup of a table.
+STOCK_VIOLATIONS = {
+    "region", "aria-allowed-role", "aria-deprecated-role", "aria-required-children", "empty-table-header",
+}
+
+# Everything that a chapter may hold and that could break a page.
+SAMPLE = r"""
+# A sample
+
+What does $q$ see of $k_t$?
+
+$$ s = a_1 + a_2 + a_3 + a_4 + a_5 + a_6 + a_7 + a_8 + a_9 + a_{10} + a_{11} + a_{12} + a_{13} + a_{14} $$
+
+\begin{align} a &= \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} \\ b &= \mathbb{E}[\boldsymbol{x}] \end{align}
+
+:::{two-views}
+
+- **As a lookup.** The query $q$ is compared with every key.
+- **As a smoother.** The values seen near $q$ are averaged.
+
+Both give the same numbers.
+
+:::
+
+:::{why-it-works}
+The weights sum to one {cite:p}`shannon1951`.
+:::
+
+:::{why-it-might}
+A guess, named as such.
+:::
+
+| phenomenon | as a lookup | as a smoother | neither | chapter | `a_rather_long_name` | `another_long_name` |
+|---|---|---|---|---|---|---|
+| duplicate keys | averaged | two observations | - | 4 | 0.123456 | 0.123456 |
+"""
+SAMPLE_TOC = """
+format: jb-book
+root: references
+chapters:
+- file: chapters/sample
+  sections:
+  - file: exercises/sample
+"""
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def render(source: Path, out: Path) -> Path:
+    """Build the book in `source` from nothing; returns the folder of its pages."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", out]
+    done = subprocess.run([*command, "-W", "-n", "--keep-going", "-q"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out / "_build/html"
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory) -> Path:
+    return render(ROOT, tmp_path_factory.mktemp("book"))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> Path:
+    """A book of one sheet below one chapter, whose repository is set."""
+    source = tmp_path_factory.mktemp("sample")
+    config = (ROOT / "_config.yml").read_text(encoding="utf8")
+    config = config.replace('url: ""', "url: https://github.com/someone/somewhere")
+    (source / "_config.yml").write_text(config, encoding="utf8")
+    (source / "_toc.yml").write_text(SAMPLE_TOC)
+    (source / "chapters").mkdir()
+    (source / "chapters/sample.md").write_text("# A chapter\n")
+    for name in ["references.md", "references.bib"]:
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "pages", source / "pages")
+    figure = new_output("display_data", {"image/png": PIXEL})
+    link = new_output("display_data", {"text/html": '<a href="../exercises/sample.ipynb">This sheet</a>'})
+    alt = {"mystnb": {"image": {"alt": "A point."}}}
+    cells = [
+        new_markdown_cell(SAMPLE),
+        new_code_cell("draw()", execution_count=1, outputs=[figure], metadata=alt),
+        new_code_cell("wide()" * 60, execution_count=2, outputs=[new_output("stream", text="wide " * 60)]),
+        new_code_cell("check()", execution_count=3, outputs=[link]),
+    ]
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    (source / "exercises").mkdir()
+    nbformat.write(new_notebook(cells=cells, metadata=python), source / "exercises/sample.ipynb")
+    return render(source, tmp_path_factory.mktemp("sample-out"))
+
+
+@pytest.fixture(scope="session")
+def pages(book, sample) -> list[Path]:
+    """Every page but index.html, which only leads on to the first one, and the sample."""
+    found = [page for page in sorted(book.rglob("*.html")) if "_static" not in page.parts]
+    return [*(page for page in found if page.name != "index.html"), sample / "exercises/sample.html"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        path = own if Path(own).exists() else next(filter(None, map(shutil.which, BROWSERS)), None)
+        if path is None:
+            missing = "no Chromium here: install it, or run `.venv/bin/playwright install chromium`"
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def reading(browser: Browser, **settings) -> Iterator[Page]:
+    """A page that fails, when it has been read, on anything in its console and on a request beyond the disk."""
+    context = browser.new_context(**settings)
+    page = context.new_page()
+    complaints = []
+    page.on("console", lambda said: complaints.append((page.url, said.text)) if said.type != "log" else None)
+    page.on("pageerror", lambda error: complaints.append((page.url, str(error))))
+    page.on("request", lambda sent: complaints.append((page.url, sent.url)) if sent.url[:4] == "http" else None)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def typeset(page: Page) -> None:
+    page.evaluate("window.MathJax?.startup.promise")
+
+
+class Elements(HTMLParser):
+    """The start tags of a page with their attributes."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(path.read_text(encoding="utf8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def listed_files(entry: dict) -> list[str]:
+    """The files of an entry of the table of contents and of all entries below it."""
+    own = [entry["file"]] if "file" in entry else []
+    below = [child for key in ("parts", "chapters", "sections") for child in entry.get(key, [])]
+    return own + [file for child in below for file in listed_files(child)]
+
+
+def test_the_table_of_contents_lists_every_notebook_once():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+    folders = ["chapters", "exercises", "solutions"]
+    notebooks = [path for folder in folders for path in ROOT.glob(f"{folder}/*.ipynb")]
+    listed = [file for file in listed_files(toc) if file.split("/")[0] in folders]
+    assert sorted(listed) == sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in notebooks)
+
+
+def test_a_page_names_no_resource_on_the_network(pages):
+    loaded = [
+        (page.name, address)
+        for page in pages
+        for tag, attributes in Elements(page).found
+        for address in [attributes.get("src"), attributes.get("href") if tag == "link" else None]
+        if address and urlsplit(address).netloc
+    ]
+    assert loaded == []
+
+
+def test_every_link_on_the_disk_leads_somewhere(pages):
+    links = [
+        (page.name, address)
+        for page in pages
+        for tag, attributes in Elements(page).found
+        for address in [attributes.get("href"), attributes.get("src")]
+        if address and not urlsplit(address).scheme and urlsplit(address).path
+        and not (page.parent / unquote(urlsplit(address).path)).exists()
+    ]
+    assert links == []
+
+
+def test_every_picture_says_what_it_shows(pages):
+    images = [
+        (page.name, image["src"], image.get("alt"))
+        for page in pages
+        for tag, image in Elements(page).found
+        if tag == "img" and "_images/" in image["src"]
+    ]
+    assert len(images) >= 1
+    # Without an alt text of ours, docutils gives the picture's path.
+    assert [image for image in images if not image[2] or image[2] == image[1]] == []
+
+
+def test_buttons_to_the_repository_wait_for_its_address(book, sample):
+    sheet = (sample / "exercises/sample.html").read_text(encoding="utf8")
+    assert "colab.research.google.com/github/someone/somewhere/blob/main/exercises/sample.ipynb" in sheet
+    if not yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))["repository"]["url"]:
+        assert not [page for page in book.rglob("*.html") if "launch-buttons" in page.read_text(encoding="utf8")]
+
+
+def test_every_page_is_whole_without_a_network_in_light_and_dark_and_on_a_phone(browser, pages):
+    axe = Axe()
+    faults = []
+    with reading(browser, reduced_motion="reduce") as page:
+        for path in pages:
+            page.set_viewport_size({"width": 1280, "height": 800})
+            page.emulate_media(color_scheme="light")
+            page.goto(path.as_uri())
+            typeset(page)
+            formulas, drawn = page.locator(".math").count(), page.locator(".math mjx-container > svg").count()
+            if drawn < formulas or page.locator("[data-mjx-error]").count():
+                faults.append((path.name, f"{drawn} of {formulas} formulas, or one in error"))
+            faults += violations(axe, page)
+            page.emulate_media(color_scheme="dark")
+            page.locator("html[data-theme=dark]").wait_for()
+            faults += violations(axe, page, runOnly=["color-contrast"])
+            page.set_viewport_size({"width": 375, "height": 800})
+            if (width := page.evaluate("document.documentElement.scrollWidth")) > 375:
+                faults.append((path.name, f"{width} pixels wide on a phone of 375"))
+    assert faults == []
+
+
+def violations(axe, page: Page, **options) -> list[tuple]:
+    """What axe finds in the page beyond what it finds in any."""
+    # Preloading would fetch the style sheets, which a browser forbids for file:.
+    found = axe.run(page, options={"resultTypes": ["violations"], "preload": False, **options}).response
+    return [
+        (page.url, violation["id"], violation["nodes"][0]["html"])
+        for violation in found["violations"] if violation["id"] not in STOCK_VIOLATIONS
+    ]
+
+
+def test_the_one_search_field_finds_a_word(browser, book):
+    with reading(browser, viewport={"width": 1280, "height": 800}) as page:
+        page.goto((book / "index.html").as_uri())
+        page.wait_for_url("**/intro.html")
+        fields = page.locator(".search-button, .search-button-field, input[type=search]").filter(visible=True)
+        assert fields.count() == 1
+        fields.click()
+        page.keyboard.type("attention")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/search.html?q=attention")
+        page.locator("ul.search li a").first.wait_for()
+
+
+def test_two_views_stand_side_by_side_in_their_colors_and_stack_on_a_phone(browser, sample):
+    with reading(browser, color_scheme="light", viewport={"width": 1280, "height": 800}) as page:
+        page.goto((sample / "exercises/sample.html").as_uri())
+        typeset(page)
+        views = page.locator(".two-views li")
+        lookup, smoother = (views.nth(i).bounding_box() for i in range(2))
+        assert lookup["x"] < smoother["x"] and lookup["y"] == smoother["y"]
+        edges = views.evaluate_all("all => all.map(one => getComputedStyle(one).borderTopColor)")
+        assert edges == [rgb(COLORS["LOOKUP"]), rgb(COLORS["SMOOTHER"])]
+        page.set_viewport_size({"width": 375, "height": 800})
+        lookup, smoother = (views.nth(i).bounding_box() for i in range(2))
+        assert lookup["x"] == smoother["x"] and lookup["y"] < smoother["y"]
+
+
+def rgb(color: str) -> str:
+    return f"rgb{tuple(bytes.fromhex(color.removeprefix('#')))}"
