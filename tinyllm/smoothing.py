@@ -19,14 +19,8 @@ LOG_KERNELS = {
 
 
 def nadaraya_watson(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    bandwidth: float | Tensor,
-    kernel: str = "gaussian",
-    key_weights: Tensor | None = None,
-    leave_one_out: bool = False,
-    mask: Tensor | None = None,
+    query: Tensor, keys: Tensor, values: Tensor, bandwidth: float | Tensor, kernel: str = "gaussian",
+    key_weights: Tensor | None = None, leave_one_out: bool = False, mask: Tensor | None = None,
     return_weights: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""Estimate y at each query: the mean of the values, weighted by a kernel of the distance to their keys.
@@ -94,8 +88,8 @@ def local_linear(
 def loocv(keys: Tensor, values: Tensor, bandwidths: Iterable[float], kernel: str = "gaussian") -> Tensor:
     """Mean squared error of predicting each value from the others with Nadaraya-Watson, for each bandwidth.
 
-    keys is (..., T_k, d), values is (..., T_k, d_v). Returns an error for each bandwidth, in squared units of the
-    values; it is inf where some key has no other one in reach.
+    keys is (..., T_k, d), values is (..., T_k, d_v). Returns (n,), the error for each of the n bandwidths, in
+    squared units of the values; it is inf where some key has no other one in reach.
     """
     errors = torch.stack([
         (nadaraya_watson(keys, keys, values, h, kernel, leave_one_out=True) - values).square().mean()
