@@ -14,7 +14,8 @@ os.environ.update(KERNEL_ENVIRONMENT)  # nbval's kernels inherit it
 # A cell with one of these tags needs a download; it runs only where this code does.
 DOWNLOADS = {
     "needs-shakespeare": "from course.data import shakespeare; shakespeare()",
-    "needs-gpt2": "import tiktoken; tiktoken.get_encoding('gpt2')",
+    "needs-gpt2": "import tiktoken; tiktoken.get_encoding('gpt2'); "
+    "from tinyllm.tokens import Tokenizer; Tokenizer.from_gpt2_files()",
 }
 
 

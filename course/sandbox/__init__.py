@@ -1,0 +1,1 @@
+"""The learner's side: calling an answer under limits. Nothing here may import the judges or the solutions."""

@@ -1,0 +1,614 @@
+"""The grader: what a notebook earns, whatever is in it."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from demo_answers import RIGHT, SHEETS, STUBS, notebook
+
+import course.checks
+from course.__main__ import main
+from course.checks import load
+from course.grade import Graded, Runner, answer, grade, runner
+from course.grade.notebook import read
+
+MEMORY = 500_000_000
+
+
+@pytest.fixture(autouse=True)
+def demo(monkeypatch):
+    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """One runner for all tests that need no special one: loading torch takes longer than grading."""
+    with Runner(MEMORY, [tmp_path_factory.getbasetemp()]) as running:
+        yield running
+
+
+@pytest.fixture
+def command(processes, monkeypatch):
+    """`python -m course`, with the processes that the other tests use."""
+    monkeypatch.setattr(course.grade, "Runner", lambda *args: contextlib.nullcontext(processes))
+    return main
+
+
+@pytest.fixture
+def try_q1(processes, tmp_path):
+    """The result of q1 for a notebook of these cells."""
+
+    def result(*cells, seconds=20.0, running=processes):
+        return answer(
+            load("98_lookup").question("q1"), read(notebook(tmp_path / "x.ipynb", *cells)), running, seconds
+        )
+
+    return result
+
+
+def graded_in(path, running):
+    graded = Graded(path)
+    grade(graded, running)
+    return graded
+
+
+def points(graded):
+    return {result.question.id: result.points for result in graded.results}
+
+
+FULL = {"q1": 3, "q2": 3, "q3": 1, "q4": 1}
+
+
+# What a notebook earns
+
+
+def test_right_answers_earn_every_point(processes, tmp_path):
+    graded = graded_in(notebook(tmp_path / "x.ipynb", *RIGHT.values()), processes)
+    assert points(graded) == FULL and not graded.notes and not graded.error
+    assert "you predicted 0.45; measured: 0.50" in str(graded.results[2])
+
+
+def test_stubs_earn_nothing_and_count_as_not_attempted(processes, tmp_path):
+    graded = graded_in(notebook(tmp_path / "x.ipynb", *STUBS.values()), processes)
+    assert set(points(graded).values()) == {0}
+    assert all("not attempted yet" in str(result) for result in graded.results)
+
+
+def test_partial_answers_earn_their_parts(try_q1):
+    result, _ = try_q1("import torch\ndef softmax(s): return torch.full_like(s, 1 / s.shape[-1])")
+    assert result.points == 1
+
+
+def test_a_mistake_that_shows_only_on_the_graders_extra_seeds_is_found(try_q1):
+    result, _ = try_q1("def softmax(s):\n    w = s.softmax(-1)\n    return w * 2 if len(s) > 4 else w")
+    assert result.points == 0
+
+
+def test_the_message_says_which_line_of_the_learner_failed(try_q1):
+    result, _ = try_q1("x = 1\n\ndef softmax(s):\n    y = s\n    return y / nothing")
+    assert "NameError: name 'nothing' is not defined" in str(result)
+    assert "in softmax, line 3: return y / nothing" in str(result)
+
+
+# Hostile answers: (source, what is said)
+
+HOSTILE = {
+    "os._exit": ("import os\ndef softmax(s): os._exit(0)", "ended itself in the middle of the call"),
+    "os._exit in a cell": ("import os\nx = os._exit(7)\ndef softmax(s): return x", "(exit status 7)"),
+    "sys.exit": ("import sys\ndef softmax(s): sys.exit()", "SystemExit"),
+    "sys.exit in a cell": ("import sys\nx = sys.exit()\ndef softmax(s): return x", "NameError: name 'x'"),
+    "a crash": ("import ctypes\ndef softmax(s): ctypes.string_at(0)", "SIGSEGV"),
+    "its own interrupt": ("def softmax(s): raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "killing itself": ("import os\ndef softmax(s): os.abort()", "ended"),
+    "endless recursion": ("def softmax(s): return softmax(s)", "RecursionError"),
+    "recursion without a limit": ("""
+import sys
+def softmax(s):
+    sys.setrecursionlimit(10**9)
+    return sorted([s], key=softmax)
+""", ""),
+    "6 GB in numpy": ("import numpy\ndef softmax(s): return numpy.ones(6 * 10**9, 'u1')", "allocate"),
+    "6 GB in torch": ("import torch\ndef softmax(s): return torch.ones(15 * 10**8)", "allocate"),
+    "6 GB in lists": ("""
+def softmax(s):
+    hog = []
+    while True:
+        hog.append(bytearray(10**8))
+""", "MemoryError"),
+    "patched assertions": ("""
+import numpy as np, torch
+def softmax(s):
+    np.testing.assert_allclose = np.allclose = np.isclose = lambda *a, **k: True
+    torch.testing.assert_close = torch.allclose = torch.isclose = np.isclose
+    return 3 * s
+""", "the weights of query 0"),
+    "a patched judge": ("""
+import course, sys, types
+def softmax(s):
+    course.check = sys.modules["course.check"] = types.ModuleType("course.check")
+    course.check.assess = course.check.Result = lambda *a: True
+    return 3 * s
+""", "the weights of query 0"),
+    "patched equality": ("""
+import torch
+class Yes(torch.Tensor):
+    __eq__ = __lt__ = __sub__ = lambda *a: True
+def softmax(s):
+    return (3 * s).as_subclass(Yes)
+""", "the weights of query 0"),
+    "forged lines to every file descriptor": ("""
+import os
+def softmax(s):
+    for descriptor in range(64):
+        try: os.write(descriptor, b'{"passed": true, "points": 3}\\n')
+        except OSError: pass
+    return s
+""", ""),
+    "forged values": ("""
+import os
+def softmax(s):
+    os.write(3, b'{"answer": {"array": ["float64", [99999999999], ""]}}\\n')
+""", "could not be read"),
+    "a deeply nested line": ("import os\ndef softmax(s): os.write(3, b'[' * 10**6 + b'\\n')", ""),
+    "80 MB to the grader": ("""
+import os
+def softmax(s):
+    for _ in range(80):
+        os.write(3, b"x" * 10**6)
+""", "more than 64 MB came back"),
+    "NaN": ("def softmax(s): return s * float('nan')", "sum to nan"),
+    "objects": ("import numpy as np\ndef softmax(s): return np.array([{}])", "an array of dtype object"),
+    "a generator": ("def softmax(s): yield s", "returned a generator"),
+    "None": ("def softmax(s): s.softmax(-1)", "did you forget to return?"),
+    "an array of 100 MB": ("import numpy\ndef softmax(s): return numpy.ones(10**8, 'u1')", "more than 32 MB"),
+    "a list that holds itself": ("x = []\nx.append(x)\ndef softmax(s): return x", "nested too deeply"),
+    "changed inputs": ("def softmax(s):\n    s.zero_()\n    return s", "changes its input number 1"),
+    "terminal codes in a message": ("def softmax(s): raise ValueError('\\x1b[2J\\x07')", "Error: ?[2J?"),
+    "a class": ("class softmax:\n    def __init__(self, s): pass", "returned a softmax"),
+    "no function": ("softmax = 3", "what has this name is no function"),
+}
+
+
+@pytest.mark.parametrize("source, says", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_answer_earns_nothing_and_is_told_why(try_q1, source, says):
+    result, _ = try_q1(source)
+    assert result.points == 0
+    assert says in str(result)
+
+
+SWALLOWS = """
+import ctypes, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def softmax(s):
+    ctypes.CDLL(None).prctl(15, b"endless", 0, 0, 0)  # its name in the list of processes
+    while True:
+        try: time.sleep(1)
+        except BaseException: pass
+"""
+ENDLESS = {
+    "a loop": "def softmax(s):\n    while True: pass",
+    "a loop in a cell": "x = [None for _ in iter(int, 1)]\ndef softmax(s): return x",
+    "swallowing every exception": SWALLOWS,
+    "closing its files": "import os, time\ndef softmax(s):\n    os.closerange(0, 99)\n    time.sleep(99)",
+}
+
+
+@pytest.mark.parametrize("source", ENDLESS.values(), ids=ENDLESS)
+def test_an_answer_that_never_ends_is_stopped_at_its_limit(try_q1, source):
+    result, _ = try_q1(source, seconds=0.5)
+    assert result.points == 0
+    assert "no answer within 0.5 seconds" in str(result)
+
+
+def test_printing_50_mb_does_no_harm(try_q1):
+    result, _ = try_q1(
+        "import os\ndef softmax(s):\n    print('x' * 5 * 10**7)\n    os.write(1, b'x' * 10**7)\n"
+        "    return s.softmax(-1)"
+    )
+    assert result.points == 3
+
+
+FORKS = """
+import os, time
+def softmax(s):
+    for detach in (lambda: None, os.setsid):
+        if os.fork() == 0:
+            detach()
+            os.fork()
+            time.sleep(60)
+            os._exit(0)
+    return s.softmax(-1)
+"""
+
+
+@pytest.fixture(params=[True, False], ids=["isolated", "not isolated"])
+def isolate(request, processes, monkeypatch):
+    monkeypatch.setattr(processes, "isolate", request.param)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="where processes have no common ancestor they cannot all be found"
+)
+def test_no_process_outlives_its_question(isolate, try_q1, processes):
+    try_q1(FORKS)
+    assert not psutil.Process(processes.server.pid).children(recursive=True)
+
+
+def test_killing_its_parents_costs_only_its_own_question(isolate, processes, tmp_path):
+    kill = (
+        "import os\ndef softmax(s):\n    os.kill(-1 if os.getpid() == 1 else os.getppid(), 9)\n    return s"
+    )
+    graded = graded_in(notebook(tmp_path / "x.ipynb", kill, *list(RIGHT.values())[1:]), processes)
+    assert points(graded) == {**FULL, "q1": 0}
+
+
+# What an answer can see
+
+SPY = """
+import glob, os, socket
+def softmax(s):
+    seen = []
+    for path in PATHS:
+        try: seen += os.listdir(path) if os.path.isdir(path) else [open(path).read()]
+        except OSError: pass
+    raise ValueError(f"seen: {seen}")
+"""
+
+
+@pytest.fixture
+def isolated(processes):
+    processes.run([], "nothing", [], 20)
+    if "files" not in processes.protected:
+        pytest.skip("this system gives a process no namespaces of its own, and the report says so")
+
+
+def test_an_answer_sees_no_solutions_no_checks_no_history_and_no_other_submission(isolated, try_q1, tmp_path):
+    (tmp_path / "other.ipynb").write_text("another learner's")
+    paths = [
+        runner.ROOT / "solutions",
+        runner.COURSE / "checks",
+        runner.ROOT / ".git",
+        runner.ROOT / "tests",
+        runner.COURSE / "checks" / "__init__.py",
+        tmp_path,
+        tmp_path / "other.ipynb",
+    ]
+    assert all(path.exists() for path in paths[1:])
+    result, _ = try_q1(f"PATHS = {[str(path) for path in paths]}\n{SPY}")
+    assert "ValueError: seen: []" in str(result)
+
+
+def test_an_answer_can_still_import_the_library_of_the_book(isolated, try_q1):
+    result, _ = try_q1(
+        "import tinyllm, scipy.special, torch\n"
+        "def softmax(s):\n    return torch.tensor(scipy.special.softmax(s.numpy(), -1))"
+    )
+    assert result.points == 3
+
+
+def test_an_answer_reaches_no_network_and_not_even_this_machine(isolated, try_q1):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result, _ = try_q1(
+            f"import socket\ndef softmax(s): socket.create_connection(('127.0.0.1', {port}), 3)"
+        )
+    assert "unreachable" in str(result)
+
+
+def test_an_answer_writes_nothing_but_scratch_files_and_no_result(isolated, try_q1, tmp_path):
+    result, _ = try_q1(f"""
+import os, tempfile
+def softmax(s):
+    open("scratch", "w").write("x")
+    tempfile.TemporaryFile().write(b"x")
+    for folder in ({str(tmp_path)!r}, {str(runner.ROOT)!r}, "/tmp", "/var/tmp", "/dev/shm"):
+        try: open(folder + "/results.json", "w")
+        except OSError: continue
+        raise ValueError("wrote to " + folder)
+    if not os.statvfs("/").f_flag & os.ST_RDONLY:
+        raise ValueError("could write to what others have left open")
+    return s.softmax(-1)
+""")
+    assert result.points == 3, str(result)
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_an_answer_sees_no_other_process_and_has_no_rights(isolated, try_q1):
+    result, _ = try_q1("""
+import ctypes, os
+def softmax(s):
+    others = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid()]
+    rights = [line for line in open("/proc/self/status") if line.startswith(("CapEff", "CapPrm"))]
+    root = os.getuid() == 0
+    libc = ctypes.CDLL(None)
+    libc.unshare(0x10020000)  # namespaces of its own: where root is no longer 0
+    unmounted = libc.umount2(b"/tmp/scratch", 2)
+    rights = sum(int(line.split()[1], 16) for line in rights)
+    raise ValueError(f"{others} {rights} {unmounted} {root}")
+""")
+    assert "ValueError: [] 0 -1 False" in str(result)
+
+
+def test_the_report_says_which_protections_were_on_and_which_were_not(tmp_path, capsys, monkeypatch):
+    path = str(notebook(tmp_path / "x.ipynb", *STUBS.values()))
+    monkeypatch.setattr(Runner, "run", lambda self, *a: setattr(self, "protected", ["memory"]) or ([], None))
+    monkeypatch.setattr("course.grade.cases", lambda *a: [])
+    monkeypatch.setattr("course.grade.assess", lambda question, *a: course.check.Result(question))
+    assert main(["grade", path]) == 0
+    shown = capsys.readouterr().out
+    on, _, off = shown.partition("Not enforced on this system: ")
+    assert "bounded memory" in on and "no network" in off and "no sight of solutions" in off
+
+
+# Systems without a safe fork
+
+
+def test_without_fork_each_question_gets_a_process_that_is_as_well_bounded(monkeypatch, try_q1, tmp_path):
+    monkeypatch.setattr(runner, "FORKS", False)
+    with Runner(MEMORY, [tmp_path]) as running:
+        assert try_q1(RIGHT["q1"], running=running)[0].points == 3
+        assert "no answer within 0.5" in str(try_q1(ENDLESS["a loop"], seconds=0.5, running=running)[0])
+        assert "network" not in running.protected
+
+
+# Notebooks that learners have worked in
+
+
+def test_answers_are_found_wherever_they_stand(try_q1):
+    cells = [
+        "import torch as t\nAXIS = -1",
+        "%matplotlib inline\n!ls\nx = !pwd",
+        "check('q1')",
+        "1 / 0",
+        "def softmax(s):\n    return normalized(s.exp())",
+        "AXES = {}\nfor name in ['keys']:\n    AXES[name] = AXIS",
+        "print(nowhere)\nnormalized = lambda e: t.div(e, e.sum(AXES['keys'], keepdim=True))",
+    ]
+    result, notes = try_q1(*cells)
+    assert result.points == 3 and not notes
+
+
+def test_only_what_the_answer_needs_is_run(try_q1):
+    result, _ = try_q1(
+        "import torch, time\nslow = time.sleep(99)\nfor _ in [1]: time.sleep(99)\nscores = slow",
+        "weights = torch.softmax(scores, -1)\nweights.sum()\ntorch.manual_seed(time.sleep(99))",
+        "def softmax(scores): return torch.softmax(scores, -1)",
+    )
+    assert result.points == 3
+
+
+def test_a_star_import_and_a_magic_cell_of_python_are_kept(try_q1):
+    result, _ = try_q1(
+        "from torch import *",
+        "%%time\ndef total(e): return sum(e, -1, keepdim=True)",
+        "%%bash\nls",
+        "def softmax(s): return exp(s) / total(exp(s))",
+    )
+    assert result.points == 3
+
+
+def test_of_several_definitions_the_last_one_counts_and_a_note_says_so(try_q1):
+    result, notes = try_q1(STUBS["q1"], "import torch", RIGHT["q1"])
+    assert result.points == 3
+    assert notes == ["q1: `softmax` is defined 2 times (cells 1, 5); the last one counts"]
+
+
+def test_a_renamed_function_is_pointed_out(try_q1):
+    result, _ = try_q1("def soft_max(s): return s")
+    assert str(result).endswith(
+        "there is no function `softmax` in the notebook; there is `soft_max`: was it renamed?"
+    )
+
+
+def test_a_helper_that_fails_is_noted(try_q1):
+    result, notes = try_q1("AXIS = nowhere - 1", "def softmax(s): return s.softmax(AXIS)")
+    assert "NameError: name 'AXIS' is not defined" in str(result)
+    assert notes == ["q1: cell 1, line 1: NameError: name 'nowhere' is not defined"]
+
+
+def test_a_stubbed_helper_is_not_an_untouched_question(try_q1):
+    result, _ = try_q1(
+        "def helper(s):\n    raise NotImplementedError('q2')\ndef softmax(s): return helper(s)"
+    )
+    assert "NotImplementedError: q2\n      in helper" in str(result)
+
+
+BROKEN = {
+    "a syntax error": "def softmax(s:\n    return",
+    "an unknown character": "def softmax(s): return s\x00",
+    "brackets too deep": f"def softmax(s): return {'(' * 5000}1{')' * 5000}",
+    "operators too deep": f"def softmax(s): return {'-' * 90_000}1",
+    "a cell of a megabyte": f"def softmax(s): return '{'x' * 10**6}'",
+}
+
+
+@pytest.mark.parametrize("source", BROKEN.values(), ids=BROKEN)
+def test_a_broken_cell_costs_only_itself(processes, tmp_path, source):
+    graded = graded_in(notebook(tmp_path / "x.ipynb", source, *list(RIGHT.values())[1:]), processes)
+    assert points(graded) == {**FULL, "q1": 0}
+    assert len(graded.notes) == 1 and graded.notes[0].startswith("cell 1")
+
+
+def test_outputs_of_50_mb_do_no_harm(processes, tmp_path):
+    path = notebook(tmp_path / "x.ipynb", RIGHT["q3"], output="x" * 50_000_000)
+    assert points(graded_in(path, processes))["q3"] == 1
+
+
+def test_an_empty_notebook_earns_nothing(processes, tmp_path):
+    graded = graded_in(notebook(tmp_path / "x.ipynb"), processes)
+    assert set(points(graded).values()) == {0} and not graded.error
+
+
+NOT_NOTEBOOKS = {
+    "empty": (b"", "not valid JSON"),
+    "a picture": (b"\x89PNG\xff", "not valid JSON"),
+    "cut off": (b'{"cells": [', "JSON"),
+    "a list": (b"[]", "not a notebook"),
+    "no cells": (b"{}", "not a notebook"),
+    "a number": (b"3", "not a notebook"),
+    "odd cells": (b'{"cells": [3]}', "not a notebook"),
+    "odd source": (b'{"cells": [{"cell_type": "code", "source": [3]}]}', "not a notebook"),
+    "deep": (b'{"cells":' + b"[" * 100_000, "a notebook"),
+    "a long number": (b'{"cells": ' + b"9" * 9999 + b"}", "notebook"),
+    "of no sheet": (b'{"cells": [], "metadata": {"course": 3}}', "it belongs to no sheet"),
+}
+
+
+@pytest.mark.parametrize("content, says", NOT_NOTEBOOKS.values(), ids=NOT_NOTEBOOKS)
+def test_what_is_not_a_sheet_is_not_graded_and_told_why(processes, tmp_path, content, says):
+    (tmp_path / "a.ipynb").write_bytes(content)
+    assert says in graded_in(tmp_path / "a.ipynb", processes).error
+
+
+def test_the_sheet_is_found_by_metadata_then_file_name_then_functions(processes, tmp_path):
+    for name, sheet in [("x", "98_lookup"), ("smith 98_lookup (1)", None), ("98_lookup", "99_none")]:
+        graded = graded_in(notebook(tmp_path / f"{name}.ipynb", sheet=sheet), processes)
+        assert graded.sheet and graded.sheet.name == "98_lookup"
+    by_function = graded_in(notebook(tmp_path / "x.ipynb", RIGHT["q3"], sheet=None), processes)
+    assert by_function.sheet and by_function.sheet.name == "98_lookup"
+    assert graded_in(notebook(tmp_path / "x.ipynb", "x = 1", sheet=None), processes).error
+
+
+# The command
+
+
+@pytest.fixture
+def submissions(tmp_path):
+    folder = tmp_path / "submissions"
+    (folder / "ann").mkdir(parents=True)
+    (folder / ".ipynb_checkpoints").mkdir()
+    notebook(folder / "ann" / "98_lookup.ipynb", *RIGHT.values())
+    notebook(folder / "=bob.ipynb", *STUBS.values(), "def softmax(s:")
+    notebook(folder / ".ipynb_checkpoints" / "old.ipynb", *RIGHT.values())
+    (folder / "eve.ipynb").write_text("not a notebook")
+    return folder
+
+
+def test_a_folder_gives_a_report_a_spreadsheet_and_files_for_programs(
+    command, submissions, tmp_path, capsys
+):
+    files = {name: tmp_path / name for name in ("csv", "json", "gradescope")}
+    options = [option for name, file in files.items() for option in (f"--{name}", str(file))]
+    assert command(["grade", str(submissions), *options]) == 1  # eve's is not a notebook
+    shown = capsys.readouterr().out
+    assert "eve.ipynb: not valid JSON" in shown and "Each answer ran in a process of its own" in shown
+
+    rows = list(csv.DictReader(io.StringIO(files["csv"].read_text())))
+    assert [row["points"] for row in rows] == ["0", "8", "0"]
+    assert [row["q2"] for row in rows] == ["0", "3", ""]
+    assert rows[2]["error"].startswith("not valid JSON")
+
+    written = json.loads(files["json"].read_text())
+    assert [one["points"] for one in written["notebooks"]] == [0, 8, 0]
+    assert written["notebooks"][1]["questions"][0]["parts"][1] == {
+        "checks": "the weights are those of the softmax",
+        "points": 2,
+        "of": 2,
+        "says": "",
+    }
+    assert set(written["protections"]) == {"network", "files", "processes", "rights", "memory"}
+
+    results = json.loads(files["gradescope"].read_text())
+    assert results["score"] == 8 and len(results["tests"]) == 8
+    assert results["tests"][4] == {
+        "name": "98_lookup q1: Softmax over the keys",
+        "score": 3,
+        "max_score": 3,
+        "status": "passed",
+        "output": results["tests"][4]["output"],
+        "output_format": "text",
+        "visibility": "visible",
+    }
+
+
+def test_a_file_name_is_no_formula_in_the_spreadsheet(command, submissions, tmp_path, monkeypatch):
+    monkeypatch.chdir(submissions)
+    command(["grade", "=bob.ipynb", "--csv", str(tmp_path / "csv")])
+    assert (tmp_path / "csv").read_text().splitlines()[1].startswith("'=bob.ipynb,98_lookup,0,8")
+
+
+def test_one_notebook_is_reported_in_full(command, tmp_path, capsys):
+    assert command(["grade", str(notebook(tmp_path / "[red]x.ipynb", *RIGHT.values()))]) == 0
+    shown = capsys.readouterr().out
+    assert "[red]x.ipynb" in shown and "✓ the weights of every query sum to 1 (1/1)" in shown
+    assert "8 of 8 points" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["x.ipynb", "--seconds", "-1"],
+        ["x.ipynb", "--memory", "much"],
+        ["x.ipynb", "--csv", "/no/such/folder/x.csv"],
+    ],
+)
+def test_a_wrong_command_line_is_code_2(arguments, capsys):
+    try:
+        code = main(["grade", *arguments])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert "folder" in (said := capsys.readouterr().err.lower()) or "usage" in said
+
+
+def test_a_path_without_a_notebook_is_reported(command, tmp_path, capsys):
+    assert command(["grade", str(tmp_path), str(tmp_path / "none.ipynb")]) == 1
+    shown = capsys.readouterr().out
+    assert "there is no notebook in this folder" in shown and "No such file or directory" in shown
+
+
+START = f"""
+import sys, course.checks
+course.checks.__path__[:] = [{SHEETS!r}]
+from course.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the learner's process is recognized by the name it gives itself"
+)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_grader_keeps_old_files_and_leaves_no_process(submissions, tmp_path, how):
+    notebook(submissions / "zoe.ipynb", SWALLOWS)
+    old = tmp_path / "old.csv"
+    old.write_text("old")
+    arguments = ["grade", str(submissions), "--csv", str(old), "--seconds", "100"]
+    grader = subprocess.Popen([sys.executable, "-c", START, *arguments], stdout=subprocess.PIPE, text=True)
+    found, end = [], time.monotonic() + 100
+    while time.monotonic() < end and "endless" not in [process.info["name"] for process in found]:
+        time.sleep(0.1)
+        ours = {process.pid for process in psutil.Process(grader.pid).children(recursive=True)}
+        found = [process for process in psutil.process_iter(["name"]) if process.pid in ours]
+    assert len(found) == 3  # the server, the keeper and the learner's process
+    grader.send_signal(how)
+    shown, _ = grader.communicate(timeout=60)
+    assert not psutil.wait_procs(found, timeout=20)[1]
+    assert old.read_text() == "old" and list(tmp_path.glob("*.new")) == []
+    if how == signal.SIGINT:
+        assert grader.returncode == 130
+        assert "Interrupted: 3 of 4 notebooks graded, no file written." in shown
+        assert "interrupted: what is missing here was not graded" in shown
+
+
+def test_a_broken_off_write_leaves_the_old_file(tmp_path):
+    from course.grade.report import write
+
+    path = tmp_path / "results.json"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "cannot be encoded: \ud800")
+    assert path.read_text() == "old"
+    write(path, "new")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["results.json"]
