@@ -1,0 +1,276 @@
+"""Sheet 05: attention as smoothing."""
+
+import math
+
+import torch
+
+from course.checks import Part, Question, Sheet, Wrong, close, is_a, same_shape
+from tinyllm.attention import attention
+from tinyllm.smoothing import loocv, nadaraya_watson
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# q1
+
+
+def rates(seed):
+    yield (0.6,)
+    yield (0.9 - 0.1 * seed,)
+    yield (0.99,)
+
+
+def behind(inputs, answer):
+    (r,) = inputs
+    is_a(answer, float, "the lag")
+    close(answer, r / (1 - r), "the lag", rtol=1e-6, atol=1e-9, mistakes={
+        "the present value has age 0; you count it as 1": 1 / (1 - r),
+        "this is Σ a rᵃ; the weights still have to be divided by their sum": r / (1 - r) ** 2,
+        "this is one over the sum of the weights: where is the age of the values?": 1 - r,
+        "this is h of e^(-a/h), which a moving average in continuous time would lag": -1 / math.log(r),
+        "behind is how far the average is below the present value: a positive number": -r / (1 - r),
+    })
+
+
+# q2
+
+
+def best_bandwidth(noise: float) -> float:
+    """The bandwidth of least expected error, in the middle of 400 even points on sin 10x."""
+    places = torch.linspace(0, 1, 400, dtype=torch.float64)[:, None]
+    inside = torch.linspace(0.3, 0.7, 41, dtype=torch.float64)[:, None]
+
+    def error(h):
+        estimate, weights = nadaraya_watson(inside, places, torch.sin(10 * places), h, return_weights=True)
+        return (estimate - torch.sin(10 * inside)).square().mean() + noise**2 * weights.square().sum(-1).mean()
+
+    return min(torch.logspace(-2.3, -0.8, 150, dtype=torch.float64).tolist(), key=error)
+
+
+def guess(inputs, answer):
+    is_a(answer, float, "the factor")
+    if not 0 < answer < math.inf:
+        raise Wrong(f"{answer:.3g} is no factor: a bandwidth is positive")
+    small, large = best_bandwidth(0.3), best_bandwidth(0.6)
+    if abs(answer - large / small) > 0.2:
+        raise Wrong("the guess is more than 0.2 away from what 400 points on a sine gave: a wider kernel averages more "
+                    f"noise away, and pays for it in bias. Does it need {'less' if answer > large / small else 'more'} than that?")
+    return f"you guessed {answer:.2f}; measured: {large / small:.3f}, from a bandwidth of {small:.4f} to {large:.4f}"
+
+
+# q3
+
+
+def some_places(seed):
+    generator = _generator(seed)
+    for d in (1, 2 + seed % 2):
+        yield (torch.randn(5, d, generator=generator), torch.randn(7 + seed, d, generator=generator), 3.7)
+
+
+def lonely_places(seed):
+    generator = _generator(seed)
+    query = torch.cat([torch.full((1, 2), 40.0), torch.zeros(1, 2)])
+    yield (query, 0.2 * torch.randn(5 + seed, 2, generator=generator), 1.5)
+
+
+def epanechnikov(inputs, answer):
+    query, keys, h = inputs
+    u = torch.cdist(query, keys) / h
+    shape = (1 - u**2).relu()
+
+    def normalized(kernel, axis=-1):
+        return (kernel / kernel.sum(axis, keepdim=True)).nan_to_num(0)
+
+    got = same_shape(answer, shape, "the weights", axes=("query", "key"))
+    for i, row in enumerate(got):
+        if any(math.isnan(weight) for weight in row):
+            raise Wrong(f"nan: query {i} has no key in reach, and 0 is divided by 0")
+    if (got < 0).any():
+        i, j = (int(index[0]) for index in (got < 0).nonzero())
+        raise Wrong(f"the weight of query {i} on key {j} is negative: beyond the bandwidth the kernel is 0")
+    close(answer, normalized(shape), "the weights", axes=("query", "key"), mistakes={
+        "this is the triangular kernel, 1 - u: Epanechnikov's is an arch, not a tent": normalized((1 - u).relu()),
+        "the distance is divided by h and then squared; here only the distance is squared":
+            normalized((1 - u**2 * h).relu()),
+        "the distance is divided by h², not by h": normalized((1 - (u / h) ** 2).relu()),
+        "the kernel has to be divided by its sum over the keys: these rows do not sum to 1": 0.75 * shape,
+        "these rows do not sum to 1": shape,
+        "the weights are normalized over the queries, not over the keys": normalized(shape, 0),
+        "all keys together share a sum of 1; each query needs its own": shape / shape.sum(),
+        "everything within reach counts the same here: that is the uniform kernel": normalized((u <= 1).float()),
+        "a softmax over the kernel's values is not the kernel": torch.softmax(0.75 * shape, -1),
+    })
+
+
+# q4
+
+
+def lost_keys(seed):
+    generator = _generator(seed)
+    for d in (9, 64):
+        q, k, v = (torch.randn(n, m, generator=generator) for n, m in ((3, d), (5 + seed, d), (5 + seed, 2)))
+        yield (torch.cdist(q, k), k.norm(dim=-1), v, d)
+
+
+def equal_keys(seed):
+    generator = _generator(seed)
+    q, k, v = (torch.randn(n, m, generator=generator) for n, m in ((3, 16), (5 + seed, 16), (5 + seed, 2)))
+    k = 4 * torch.nn.functional.normalize(k, dim=-1)
+    yield (torch.cdist(q, k), k.norm(dim=-1), v, 16)
+
+
+def from_distances(inputs, answer):
+    distances, lengths, v, d = inputs
+    near, long = -(distances**2) / 2, lengths**2 / 2
+
+    def answered(scores, axis=-1):
+        return torch.softmax(scores, axis) @ v
+
+    right = answered((near + long) / math.sqrt(d))
+    kernel = torch.exp((near + long - long.max()) / math.sqrt(d))
+    close(answer, right, "the output", axes=("query", "channel"), mistakes={
+        "the lengths of the keys are forgotten: this is a plain Gaussian smoother": answered(near / math.sqrt(d)),
+        "h² is √d; you divide by d, as if h were": answered((near + long) / d),
+        "h² is √d, so h is its root; here h itself is divided by": answered((near + long) / d**0.25),
+        "nothing divides the scores: where is √d?": answered(near + long),
+        "half is missing: 2 q·k is what the squares give": answered(2 * (near + long) / math.sqrt(d)),
+        "a long key gets less weight here than a short one at the same distance": answered((near - long) / math.sqrt(d)),
+        "the distances are not squared": answered((-distances / 2 + long) / math.sqrt(d)),
+        "the lengths are not squared": answered((near + lengths / 2) / math.sqrt(d)),
+        "the key counts scale the values, but not the sum that they are divided by":
+            torch.softmax(near / math.sqrt(d), -1) * torch.exp(long / math.sqrt(d)) @ v,
+        "the softmax runs over the queries": answered((near + long) / math.sqrt(d), 0),
+        "the weights do not sum to 1": kernel @ v,
+    })
+
+
+# q5
+
+
+def measured_places(seed):
+    generator = _generator(seed)
+    for d, h in ((1, 0.3), (2, 0.6)):
+        x = torch.rand(12 + seed, d, dtype=torch.float64, generator=generator)
+        yield (x, torch.sin(5 * x[:, :1]) + 0.2 * torch.randn(12 + seed, 1, dtype=torch.float64, generator=generator), h)
+
+
+def narrow(seed):
+    ((x, y, _), _) = measured_places(seed)
+    yield (x, y, 1e-4)
+
+
+def left_out(inputs, answer):
+    x, y, h = inputs
+    is_a(answer, float, "the error")
+    if math.isnan(answer):
+        raise Wrong("nan: far from all others every exp(-u²/2) is 0, and 0 is divided by 0; let a softmax do it")
+    squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    hole = torch.eye(len(x), dtype=torch.bool)
+
+    def residuals(divisor, diagonal=-math.inf, axis=-1):
+        scores = torch.where(hole, diagonal, -squared / divisor)
+        return torch.softmax(scores, axis) @ y - y
+
+    def mean_square(*setting, **options):
+        return residuals(*setting, **options).square().mean().item()
+
+    width, variance = 2 * h**2, 2 * h
+    together = torch.exp(-squared / variance) / torch.exp(-squared / variance).sum() @ y - y
+    weights = torch.softmax(-squared / width, -1)
+    after = weights.masked_fill(hole, 0) @ y - y
+    close(answer, loocv(x, y, [h])[0].item(), "the error", rtol=1e-6, atol=1e-9, mistakes={
+        "all weights of the table sum to 1 together; the weights of each point should": together.abs().mean().item(),
+        "all weights of the table sum to 1 together, though the errors are squared now": together.square().mean().item(),
+        "the diagonal is not masked: a score of 0 is the highest there is, and each point predicts itself":
+            mean_square(width, 0.0),
+        "the diagonal is not masked, and h stands where h² belongs": mean_square(variance, 0.0),
+        "the diagonal is set to 0 after the softmax: what is left of the weights does not sum to 1":
+            after.square().mean().item(),
+        "h stands where h² belongs": mean_square(variance),
+        "this is the mean absolute error": residuals(width).abs().mean().item(),
+        "this is the mean absolute error, and each point predicts itself": residuals(width, 0.0).abs().mean().item(),
+        "this is the mean absolute error, and h stands where h² belongs": residuals(variance).abs().mean().item(),
+        "this is the mean absolute error, each point predicts itself, and h stands where h² belongs":
+            residuals(variance, 0.0).abs().mean().item(),
+        "the softmax runs over the points that are predicted, not over those that predict": mean_square(width, axis=0),
+        "this is the root of the error": math.sqrt(mean_square(width)),
+        "this is the sum of the squared errors, not their mean": residuals(width).square().sum().item(),
+    })
+
+
+# q6
+
+
+def _truth(x, matter):
+    return torch.sin(2 * x[:, matter]).sum(-1, keepdim=True)
+
+
+def _matter(seed):
+    return [seed % 4] if seed % 2 else [seed % 4, (seed + 1) % 4]
+
+
+def four_channels(seed):
+    generator = _generator(seed)
+    x = torch.rand(150, 4, generator=generator) * 4 - 2
+    yield (x, _truth(x, _matter(seed)) + 0.1 * torch.randn(150, 1, generator=generator))
+
+
+def widths(inputs, answer):
+    x, y = inputs
+    got = same_shape(answer, x[0], "the bandwidths", axes=("channel",))
+    if not (got > 0).all():
+        raise Wrong("a bandwidth has to be positive: learn its logarithm")
+    h = torch.tensor(got, dtype=x.dtype)
+    seed = next(seed for seed in range(100) if torch.equal(next(four_channels(seed))[0], x))
+    new = torch.rand(500, 4, generator=_generator(1000 + seed)) * 4 - 2
+    truth = _truth(new, _matter(seed))
+
+    def error(h):
+        return (nadaraya_watson(new / h, x / h, y, 1.0) - truth).square().mean().item()
+
+    one_width = min(error(torch.full((4,), h)) for h in torch.logspace(-1, 0.5, 30).tolist())
+    reached = error(h)
+    if reached <= 0.4 * one_width:
+        return f"on 500 new points: {reached:.3f}; the best single width reaches {one_width:.3f}"
+    own = nadaraya_watson(x / h, x / h, y, 1.0, return_weights=True)[1].diagonal().mean()
+    if own > 0.9:
+        raise Wrong("with these bandwidths nearly every point is alone: does the loss leave each point out of its own mean?")
+    if got.max() < 1.05 * got.min():
+        raise Wrong("all channels have the same bandwidth, but they do not matter equally")
+    raise Wrong(f"the error on new points is {reached:.3f}; one width for all channels reaches {one_width:.3f}, "
+                "and you should get well below it")
+
+
+SHEET = Sheet("05_attention_as_smoothing", "Attention II: a smoother", questions=(
+    Question("q1", "How late?", function="behind", minutes=10, difficulty=1,
+             parts=(Part("the lag at every rate", 2, behind, rates),),
+             hints=("On a straight line the mean of past values is the value at the mean age.",
+                    "Σ rᵃ is 1/(1 - r). Differentiate it by r to get a sum with a in it.")),
+    Question("q2", "A worse instrument", function="guessed_factor", minutes=10, difficulty=1, seconds=20,
+             parts=(Part("the guess is near what is measured", 1, guess),),
+             hints=("If only variance counted, one would average over everything; if only bias, over nothing.",
+                    "Where h⁴ and σ²/h balance, which power of h goes with which power of σ?")),
+    Question("q3", "An arch, not a bell", function="epanechnikov_weights", minutes=15, difficulty=2,
+             parts=(Part("the weights where every query has neighbors", 2, epanechnikov, some_places),
+                    Part("a query that is out of reach of all keys", 1, epanechnikov, lonely_places)),
+             hints=("What does 1 - u² do beyond u = 1?",
+                    "`torch.where(total > 0, a, 0.0)` takes `a` only where there is something to divide by.")),
+    Question("q4", "Attention without dot products", function="attention_from_distances", minutes=15, difficulty=2,
+             parts=(Part("keys of one length", 1, from_distances, equal_keys),
+                    Part("keys of any length", 2, from_distances, lost_keys)),
+             hints=("Write |q - k|² out, and solve for q·k.",
+                    "Which of the terms is the same for all keys of a query?")),
+    Question("q5", "Four faults", function="leave_one_out_error", minutes=20, difficulty=2,
+             parts=(Part("the error at ordinary bandwidths", 3, left_out, measured_places),
+                    Part("the error at a bandwidth that reaches hardly anyone", 1, left_out, narrow)),
+             hints=("Print the sum of each row of the weights, and the diagonal.",
+                    "Which score means: this one may not be used?",
+                    "What units has h, and what units has a squared distance?")),
+    Question("q6", "A width for each channel", function="learn_widths", minutes=30, difficulty=3, seconds=60,
+             parts=(Part("on new points it is well below the best single width", 4, widths, four_channels),),
+             hints=("The loss is the leave-one-out error of the smoother of x / h.",
+                    "Start with all bandwidths at 1, and let Adam move their logarithms with lr=0.1.",
+                    "Print the bandwidths of the first seed: what should happen to a channel that does not matter?")),
+))

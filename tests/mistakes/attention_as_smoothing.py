@@ -1,0 +1,106 @@
+"""Wrong answers to sheet 05 that people give, and what they have to be told."""
+
+
+def _weights(u: str = "u = torch.cdist(query, keys) / h", kernel: str = "(1 - u**2).clamp(min=0)",
+             weights: str = "(kernel / kernel.sum(-1, keepdim=True)).nan_to_num(0)") -> str:
+    return f'''
+def epanechnikov_weights(query, keys, h):
+    {u}
+    kernel = {kernel}
+    return {weights}
+'''
+
+
+def _attention(scores: str, weights: str = "torch.softmax(scores, -1)") -> str:
+    return f'''
+def attention_from_distances(distances, key_lengths, v, d):
+    scores = {scores}
+    return {weights} @ v
+'''
+
+
+def _error(scores: str = "-torch.cdist(x, x) ** 2 / (2 * h**2)", diagonal: str = "scores.fill_diagonal_(-torch.inf)",
+           weights: str = "torch.softmax(scores, -1)", error: str = "(weights @ y - y).square().mean()") -> str:
+    return f'''
+def leave_one_out_error(x, y, h):
+    scores = {scores}
+    {diagonal}
+    weights = {weights}
+    return {error}.item()
+'''
+
+
+def _widths(loss: str, n: str = "x.shape[1]") -> str:
+    return f'''
+def learn_widths(x, y):
+    log_h = torch.zeros({n}, requires_grad=True)
+    optimizer = torch.optim.Adam([log_h], lr=0.1)
+    for _ in range(100):
+        scaled = x / log_h.exp()
+        scores = -(scaled[:, None] - scaled[None]).square().sum(-1) / 2
+        {loss}
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return log_h.detach().exp().expand(x.shape[1]).clone()
+'''
+
+
+LEFT_OUT = """scores = scores.masked_fill(torch.eye(len(x), dtype=torch.bool), -torch.inf)
+        loss = (torch.softmax(scores, -1) @ y - y).square().mean()"""
+WITH_ITSELF = "loss = (torch.softmax(scores, -1) @ y - y).square().mean()"
+
+MISTAKES = [
+    ("q1", "has age 0", "def behind(r): return 1 / (1 - r)"),
+    ("q1", "divided by their sum", "def behind(r): return r / (1 - r) ** 2"),
+    ("q1", "continuous time", "def behind(r): return -1 / math.log(r)"),
+    ("q1", "a positive number", "def behind(r): return -r / (1 - r)"),
+    ("q1", "where is the age", "def behind(r): return 1 - r"),
+    ("q2", "more than 0.2 away", "def guessed_factor(): return 2.0"),
+    ("q2", "more than 0.2 away", "def guessed_factor(): return 4"),
+    ("q2", "more than 0.2 away", "def guessed_factor(): return 1.0"),
+    ("q2", "is no factor", "def guessed_factor(): return -1.3"),
+    ("q3", "an arch, not a tent", _weights(kernel="(1 - u).clamp(min=0)")),
+    ("q3", "only the distance is squared", _weights(u="u = (torch.cdist(query, keys) ** 2 / h) ** 0.5")),
+    ("q3", "divided by h²", _weights(u="u = torch.cdist(query, keys) / h**2")),
+    ("q3", "do not sum to 1", _weights(weights="0.75 * kernel")),
+    ("q3", "do not sum to 1", _weights(weights="kernel")),
+    ("q3", "over the queries", _weights(weights="(kernel / kernel.sum(0, keepdim=True)).nan_to_num(0)")),
+    ("q3", "each query needs its own", _weights(weights="kernel / kernel.sum()")),
+    ("q3", "is negative", _weights(kernel="1 - u**2")),
+    ("q3", "nan: query 0 has no key in reach", _weights(weights="kernel / kernel.sum(-1, keepdim=True)")),
+    ("q3", "uniform kernel", _weights(kernel="(u <= 1).float()")),
+    ("q3", "is not the kernel", _weights(weights="torch.softmax(0.75 * kernel, -1)")),
+    ("q4", "lengths of the keys are forgotten", _attention("-distances**2 / (2 * math.sqrt(d))")),
+    ("q4", "you divide by d", _attention("(key_lengths**2 - distances**2) / (2 * d)")),
+    ("q4", "so h is its root", _attention("(key_lengths**2 - distances**2) / (2 * d**0.25)")),
+    ("q4", "where is √d", _attention("(key_lengths**2 - distances**2) / 2")),
+    ("q4", "half is missing", _attention("(key_lengths**2 - distances**2) / math.sqrt(d)")),
+    ("q4", "a long key gets less weight", _attention("-(key_lengths**2 + distances**2) / (2 * math.sqrt(d))")),
+    ("q4", "the lengths are not squared", _attention("(key_lengths - distances**2) / (2 * math.sqrt(d))")),
+    ("q4", "the distances are not squared", _attention("(key_lengths**2 - distances) / (2 * math.sqrt(d))")),
+    ("q4", "scale the values, but not the sum", _attention(
+        "-distances**2 / (2 * math.sqrt(d))",
+        "torch.softmax(scores, -1) * torch.exp(key_lengths**2 / (2 * math.sqrt(d)))")),
+    ("q4", "over the queries", _attention(
+        "(key_lengths**2 - distances**2) / (2 * math.sqrt(d))", "torch.softmax(scores, 0)")),
+    # The function as it is handed out.
+    ("q5", "sum to 1 together", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)",
+                                       "torch.exp(scores) / torch.exp(scores).sum()", "(weights @ y - y).abs().mean()")),
+    ("q5", "sum to 1 together", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)",
+                                       "torch.exp(scores) / torch.exp(scores).sum()")),
+    ("q5", "each point predicts itself", _error(diagonal="scores.fill_diagonal_(0.0)")),
+    ("q5", "the diagonal is not masked", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)")),
+    ("q5", "after the softmax", _error(diagonal="", weights="torch.softmax(scores, -1).fill_diagonal_(0)")),
+    ("q5", "h stands where h² belongs", _error("-torch.cdist(x, x) ** 2 / (2 * h)")),
+    ("q5", "mean absolute error", _error(error="(weights @ y - y).abs().mean()")),
+    ("q5", "not over those that predict", _error(weights="torch.softmax(scores, 0)")),
+    ("q5", "the root of the error", _error(error="(weights @ y - y).square().mean().sqrt()")),
+    ("q5", "not their mean", _error(error="(weights @ y - y).square().sum()")),
+    # Right on paper, and underflows.
+    ("q5", "nan", _error(weights="torch.exp(scores) / torch.exp(scores).sum(-1, keepdim=True)")),
+    ("q6", "nearly every point is alone", _widths(WITH_ITSELF)),
+    ("q6", "do not matter equally", _widths(LEFT_OUT, n="1")),
+    ("q6", "has to be positive", "def learn_widths(x, y): return torch.tensor([1.0, -1.0, 1.0, 1.0])"),
+    ("q6", "well below it", "def learn_widths(x, y): return torch.tensor([0.3, 0.4, 0.5, 0.6])"),
+]
