@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 
 from course.build import KERNEL_ENVIRONMENT
 
 os.environ.update(KERNEL_ENVIRONMENT)  # nbval's kernels inherit it
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("book", deadline=None)
+hypothesis.settings.load_profile("book")
 
 # A cell with one of these tags needs a download; it runs only where this code does.
 DOWNLOADS = {

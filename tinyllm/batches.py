@@ -1,0 +1,28 @@
+"""Pieces of a long text, cut for training: what the model sees, and what comes one token later."""
+
+import torch
+from torch import Tensor
+
+
+def batch(
+    ids: Tensor, batch_size: int, block_size: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Cut `batch_size` blocks at random places from a text.
+
+    `ids` is (N,); returns `x` and `y`, both (B, T) = (batch_size, block_size),
+    where `y[b, t]` is the id that follows `x[b, t]` in the text. Every place is
+    equally likely, and blocks may overlap. Raises `ValueError` when the text is
+    not longer than a block.
+
+    >>> batch(torch.arange(9), batch_size=1, block_size=8)
+    (tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), tensor([[1, 2, 3, 4, 5, 6, 7, 8]]))
+    """
+    if batch_size < 1 or block_size < 1:
+        given = f"{batch_size} and {block_size}"
+        raise ValueError(f"batch_size and block_size must be at least 1, not {given}")
+    if ids.ndim != 1 or len(ids) <= block_size:
+        shape = tuple(ids.shape)
+        raise ValueError(f"ids must be one text (N,), N > {block_size}, not {shape}")
+    starts = torch.randint(len(ids) - block_size, (batch_size, 1), generator=generator)
+    places = (starts + torch.arange(block_size)).to(ids.device)  # (B, T)
+    return ids[places], ids[places + 1]
