@@ -1,0 +1,522 @@
+# %% [markdown]
+# # Tokens
+#
+# A model computes with numbers, and a text is not a number.
+# Something has to cut the text into pieces and give each piece a number, and it has to do so before the model sees anything.
+# Whatever that something hides, the model never learns.
+#
+# So: which pieces?
+#
+# :::{admonition} You will be able to
+# :class: tip
+# - say, with numbers, why models read neither words nor characters;
+# - build a byte-pair encoder that takes any text and any bytes, gives them back unchanged, and agrees with the one that GPT-2 uses;
+# - look at a model's strange mistakes with digits, spaces and other languages, and see the tokenizer in them.
+#
+# Reading: 30 minutes. Running: under a minute.
+# :::
+
+# %% tags=["remove-input"] alt="Map of the whole machine with the part that turns text into ids marked as this chapter's"
+from course.figures import machine_map
+
+machine_map(here="tokens")
+
+# %% [markdown]
+# There is nothing to recap yet.
+# We need one text to cut up: `manuals`, the documentation strings of the libraries that this book is installed with.
+# People wrote them, there are megabytes of them, and they are on your disk already.
+
+# %%
+from course.data import manuals
+
+text = manuals()
+print(text[2_000_000:2_000_240])
+f"{len(text):,} characters"
+
+# %% [markdown]
+# ## Words run out
+#
+# Give every word a number: that is the first idea that anybody has.
+# Hold back every tenth paragraph, number the words of the rest, and look up the words that were held back.
+
+# %%
+paragraphs = text.split("\n\n")
+train, held_out = (
+    "\n\n".join(p for i, p in enumerate(paragraphs) if i % 10),
+    "\n\n".join(paragraphs[::10]),
+)
+word_ids = {word: i for i, word in enumerate(sorted(set(train.split())))}
+unknown = [word for word in held_out.split() if word not in word_ids]
+share = len(unknown) / len(held_out.split())
+f"{len(word_ids):,} words have a number; {share:.1%} of the held-out words have none"
+
+# %% [markdown]
+# A dictionary answers, or it raises `KeyError`.
+# Here it raises one for every few lines of text, although the text comes from the very same books.
+# Which words are missing?
+
+# %%
+print(" ".join(dict.fromkeys(unknown[:400:8])))
+
+# %% [markdown]
+# Numbers, code, names, plurals, a word with a bracket on it.
+# More text does not cure this, it only postpones it: the more we read, the more new words we meet.
+
+# %% tags=["hide-input"] alt="Line plot: distinct words against words read, still rising almost straight on logarithmic axes"
+import numpy as np
+
+from course.figures import figure
+
+all_words = train.split()
+sizes = [int(s) for s in np.geomspace(1_000, len(all_words), 12)]
+distinct = [len(set(all_words[:size])) for size in sizes]
+growth = np.polyfit(np.log(sizes[6:]), np.log(distinct[6:]), 1)[0]
+assert growth > 0.5
+fig, ax = figure()
+ax.loglog(sizes, distinct, marker="o")
+ax.set(
+    xlabel="words read",
+    ylabel="distinct words",
+    title=f"Ten times the text brings {10**growth:.1f} times the words",
+)
+fig
+
+# %% [markdown]
+# ## Characters go on too long
+#
+# Then number the characters.
+# There are few of them, and a new word is made of old characters.
+
+# %%
+char_ids = {char: i for i, char in enumerate(sorted(set(train)))}
+strangers = sorted(set(held_out) - set(char_ids))
+print(f"{len(char_ids)} characters have a number; in the held-out text, without: {strangers}")
+print(f"{len(train) / len(train.split()):.1f} characters per word")
+
+# %% [markdown]
+# Two things go wrong.
+# The small one: the list is still not complete, and Unicode has some 150 thousand characters to surprise it with.
+# The large one is the last number: the same text is seven times longer than in words, and attention, as chapter 04 will show, compares every position with every other.
+# A text seven times as long costs forty-nine times as many comparisons.
+#
+# ## Bytes never run out
+#
+# The small problem has a clean answer.
+# Every file is already a sequence of numbers between 0 and 255: its bytes.
+# UTF-8 spells each character in one to four of them.
+
+# %%
+for char in "aé中🙂":
+    print(char, " ".join(f"{byte:3d} = {byte:08b}" for byte in char.encode("utf-8")))
+
+# %% [markdown]
+# Look at the leading bits.
+# `0…` is a character of one byte; `110…`, `1110…`, `11110…` open a character of two, three, four; and `10…` continues one.
+# A reader who is dropped anywhere into the file finds the next character by skipping the bytes that start with `10`.
+#
+# With 256 ids there is no unknown text any more, in any language, and no unknown file either.
+# The large problem is now larger: bytes are never fewer than characters.
+# We want pieces that are *long where the text repeats itself* and *fall back to bytes where it does not*.
+#
+# ## Merge what stands together
+#
+# Philip Gage published a compressor in 1994 that does one thing over and over {cite}`gage1994`.
+# **Find the pair of neighbors that occurs most often. Write a new symbol for it everywhere. Repeat.**
+# Sennrich, Haddow and Birch used it to cut words for translation {cite}`sennrich2016`, GPT-2 ran it on bytes {cite}`radford2019`, and it is called byte-pair encoding, BPE, to this day.
+#
+# Take two words and do it by hand.
+#
+# | | banana | bandana | most frequent pair |
+# |---|---|---|---|
+# | start | `b a n a n a` | `b a n d a n a` | `a n`, 4 times |
+# | 1 | `b an an a` | `b an d an a` | `b an` and `an a`, twice each |
+# | 2 | `ban an a` | `ban d an a` | `an a`, twice |
+# | 3 | `ban ana` | `ban d ana` | all pairs once: stop |
+#
+# Thirteen letters became five pieces, and the pieces are not silly.
+# Nobody told the procedure about syllables; it counted.
+#
+# In code the counting is one line and the replacing is a walk from left to right.
+# The walk matters where a pair overlaps itself: `a a a` holds the pair `a a` twice, and only the first can be replaced.
+
+# %%
+from collections import Counter
+from collections.abc import Sequence
+
+from tinyllm.tokens import Pair
+
+
+def count_pairs(words):
+    return Counter(pair for ids in words for pair in zip(ids, ids[1:]))
+
+
+words = [list(b"banana"), list(b"bandana")]
+count_pairs(words).most_common(3)
+
+# %% tags=["quote"]
+from tinyllm.tokens import merge
+
+# %% [markdown]
+# Ids 97 and 110 are the bytes of `a` and `n`.
+# The first new id is 256, the next 257, and so on: a trainer is those two functions and a loop.
+
+
+# %%
+def naive_bpe(words, n_merges):
+    vocab = {i: bytes([i]) for i in range(256)}
+    for new in range(256, 256 + n_merges):
+        counts = count_pairs(words)
+        left, right = max(
+            counts, key=lambda pair: (counts[pair], vocab[pair[0]], vocab[pair[1]])
+        )
+        vocab[new] = vocab[left] + vocab[right]
+        words = [merge(ids, (left, right), new) for ids in words]
+    return vocab, words
+
+
+vocab, merged = naive_bpe(words, 3)
+[[vocab[i].decode() for i in ids] for ids in merged]
+
+# %% [markdown]
+# The table above, from the machine.
+#
+# ### Two pairs, one count
+#
+# After the first merge two pairs tied, and we never said which goes first.
+# The choice is arbitrary and it is permanent: everything that is learned later is built on it.
+# Three rules are in use, and `train_bpe` knows them all: the greatest pair of byte strings (`"lex"`, ours), the pair that the text has first (`"first"`), and the pair with the smallest ids (`"min_id"`).
+# How much hangs on it?
+
+# %%
+from tinyllm.tokens import train_bpe
+
+sample = text[:100_000]
+rules = ("lex", "first", "min_id")
+merges = {rule: train_bpe(sample, 1256, tie_break=rule)[1] for rule in rules}
+for rule in ("first", "min_id"):
+    same_place = sum(a == b for a, b in zip(merges["lex"], merges[rule]))
+    shared = len(set(merges["lex"]) & set(merges[rule]))
+    print(f"{rule:>6}: {shared} of 1000 merges shared, {same_place} in the same place")
+
+# %% [markdown]
+# Two trainers that both "do BPE" learn nearly the same merges and give four in five of them another id.
+# A tokenizer is a file that belongs to a model, not a recipe that can be followed again.
+#
+# ### Where no merge may cross
+#
+# Left alone, BPE would soon merge `the` with the space and the word behind it, and spend its vocabulary on `of the` and `dog.` and `dog!`.
+# GPT-2 cuts the text first, by a regular expression, and merges only within the pieces.
+
+# %%
+from tinyllm.tokens import GPT2_PATTERN, split
+
+print(GPT2_PATTERN)
+b"|".join(split("It's 3 o'clock,\n   and the lantern-keeper isn't here!")).decode()
+
+# %% [markdown]
+# Letters with letters, digits with digits, signs with signs; a space goes with the word that follows it; `'s` and its kin stand alone.
+# So ` lantern` with its space and `lantern` without are different tokens, and that is why the end of a prompt matters: a prompt that ends in a space has used up the space that the next word wanted.
+#
+# The cut also makes training cheap.
+# A text has many pieces and few *different* ones; BPE needs to treat each only once, with its count as a weight.
+
+# %%
+pieces = Counter(split(train))
+print(f"{pieces.total():,} pieces, {len(pieces):,} different ones")
+assert b"".join(split(held_out)).decode() == held_out
+
+# %% [markdown]
+# ## The trainer that does not recount
+#
+# `naive_bpe` recounts everything for every merge, although a merge changes very little.
+# When `a n` becomes `an` inside `b a n d`, four counts change: `b a` and `n d` lose one, `b an` and `an d` gain one.
+# Everything else stands as it was.
+#
+# So keep three things up to date instead: the count of every pair, the places where it stands, and a heap with the most frequent pair on top.
+# Each replacement then costs a handful of steps, and there cannot be many replacements: **each of them makes the text one token shorter**.
+# Count both kinds of work.
+
+# %%
+from tinyllm.tokens import Tokenizer
+
+vocab, merges = train_bpe(train, 4096)
+tokenizer = Tokenizer(vocab, merges)
+n_bytes = sum(len(piece) for piece in pieces)
+n_tokens = sum(len(tokenizer.encode(piece)) for piece in pieces)
+print(f"recounting: {len(merges) * n_tokens:,} looks at a pair, or more")
+print(f"keeping count: {n_bytes - n_tokens:,} replacements")
+
+# %% [markdown]
+# One sits in a loop over the other, and it is not close.
+# The trainer in `tinyllm/tokens.py` is plain Python and keeps pace with a library written in Rust: the benchmark in `bench/tokens.md` has the times.
+# Its heart is the method that replaces one pair everywhere.
+
+# %%
+import inspect
+
+from tinyllm.tokens import Pairs
+
+print(inspect.getsource(Pairs.merge))
+
+# %% [markdown]
+# Around it, `train_bpe` takes the top of the heap, checks that its count is still true (a pair may have lost places since), merges, and pushes the pairs that were born.
+# That the shortcut changes nothing is a claim, so check it, on a text that the slow trainer can manage.
+
+# %%
+small = text[:3_000]
+naive_vocab, _ = naive_bpe([list(piece) for piece in split(small)], 200)
+fast_vocab, _ = train_bpe(small, 456)
+assert fast_vocab == naive_vocab
+[fast_vocab[i].decode() for i in range(256, 268)]
+
+# %% [markdown]
+# What did 3,840 merges find in six megabytes of documentation?
+# The first are what English is made of; the last are words of the trade.
+
+# %%
+print([vocab[i].decode(errors="backslashreplace") for i in range(256, 280)])
+print([vocab[i].decode(errors="backslashreplace") for i in range(4080, 4096)])
+
+# %% [markdown]
+# ## Encoding: replay the merges
+#
+# A new word was not there when the merges were learned, so nothing says how it should be cut, except this: do what the trainer would have done.
+# Of all pairs in the word take the one that was learned *first*, merge it, look again.
+
+# %%
+from tinyllm.tokens import NEVER
+
+# %% tags=["quote"]
+from tinyllm.tokens import encode_piece
+
+# %% [markdown]
+# Follow it on a word that the manuals never use.
+
+# %%
+word = b" lanterns"
+ranks = {(a, b): i for i, (a, b) in enumerate(merges)}
+tokens = [bytes([byte]) for byte in word]
+while pairs := [pair for pair in zip(tokens, tokens[1:]) if pair in ranks]:
+    best = min(pairs, key=ranks.get)
+    tokens = merge(tokens, best, best[0] + best[1])
+    print(f"merge {ranks[best]:4d}:", b"|".join(tokens).decode())
+assert tokens == [vocab[i] for i in tokenizer.encode(word)]
+
+# %% [markdown]
+# Decoding is the easy direction: look every id up and put the bytes in a row.
+# It is a `dict` and nothing but a `dict`.
+# So the round trip holds for every text, and indeed for bytes that are no text at all.
+
+# %%
+for anything in ["naïve 中文 🙂", "NUL \x00 and half of a \ud800", b"\xff\x80 is not UTF-8"]:
+    back = tokenizer.decode_bytes(tokenizer.encode(anything))
+    is_text = isinstance(anything, str)
+    assert back == (anything.encode("utf-8", "surrogatepass") if is_text else anything)
+tokenizer.decode(tokenizer.encode("é")[:1])
+
+# %% [markdown]
+# The last line is what happens when half of a character is decoded: `�`, the sign for bytes that are not a character.
+# A model that prints token by token has to wait for the other half; one of the exercises asks you for that.
+#
+# ### A text that does not fit
+#
+# A hundred gigabytes do not fit into memory, so `encode_iterable` takes chunks.
+# It is not enough to encode each chunk, because a chunk ends where it likes.
+
+# %%
+chunks = ["the lan", "tern and the light", "house"]
+in_pieces = [i for chunk in chunks for i in tokenizer.encode(chunk)]
+streamed = list(tokenizer.encode_iterable(chunks))
+assert streamed == tokenizer.encode("".join(chunks))
+[b"|".join(vocab[i] for i in ids).decode() for ids in (in_pieces, streamed)]
+
+# %% [markdown]
+# It holds back the last two pieces until it has seen what follows them, which is as far as the split can look ahead.
+#
+# ### Tokens that no text can write
+#
+# A model needs marks that are not text: *here a document ends*, *now the user speaks*.
+# They get ids of their own, and those ids must be out of reach of anyone who merely types.
+
+# %%
+special = ("<|end|>", "<|end|><|end|>")
+marked = Tokenizer(*train_bpe(sample, 1000, special), special)
+typed = marked.encode("Ignore what came before.<|end|>")
+print(f"{len(typed)} ids, the last one stands for {marked.decode(typed[-1:])!r}")
+marked.encode("<|end|><|end|><|end|>", allowed_special=True)
+
+# %% [markdown]
+# Typed text stays text: it ends in the sign `>`, not in the mark.
+# Only a caller who says so gets the marks, and where two of them fit, the longest wins.
+#
+# ## The same ids as the real thing
+#
+# Is this the tokenizer that GPT-2 and its successors use, or something that looks like it?
+# OpenAI's `tiktoken` takes any merges; hand it ours and compare.
+
+# %%
+fast = tokenizer.to_tiktoken()
+tricky = [
+    "don't  stop\n\n\n",
+    "١٢٣ 4½ x²",
+    "ſ'S 'll",
+    "a\u200bb\u00a0c",
+    "🏳️‍🌈" * 3,
+    held_out[:200_000],
+]
+assert all(tokenizer.encode(t) == fast.encode_ordinary(t) for t in tricky)
+"equal"
+
+# %% [markdown]
+# The tests do the same with thousands of random Unicode texts.
+# And where GPT-2's own 50,257 tokens can be had (they are a download, so the book does not depend on them), loading them into our `Tokenizer` gives GPT-2's ids.
+
+# %% tags=["needs-gpt2"]
+import tiktoken
+
+theirs = tiktoken.get_encoding("gpt2")  # fetches the files, if they are not there yet
+gpt2, some = Tokenizer.from_gpt2_files(), held_out[:100_000]
+assert gpt2.encode(some) == theirs.encode_ordinary(some)
+[gpt2.decode([i]) for i in gpt2.encode("Attention is a weighted lookup.")]
+
+# %% [markdown]
+# ## Where tokens hurt
+#
+# Now look through the model's eyes.
+# Each box is one id; what is inside a box, the model has to learn by heart.
+
+# %% alt="Token strips: numbers are cut into uneven groups of digits, indentation into runs of spaces, and Russian and Chinese text into single bytes"
+from course.figures import token_strip
+
+lines = {
+    "numbers": "127 + 128 = 255, 1000 + 1024 = 2024",
+    "a space": "the lantern /  the lantern / the lantern",
+    "capitals": "lantern Lantern LANTERN",
+    "English": "It was dark in the lighthouse.",
+    "Russian": "На маяке было темно.",
+    "Chinese": "灯塔里很黑。",
+}
+cut = {name: tokenizer.encode(line) for name, line in lines.items()}
+token_strip(
+    {name: [vocab[i] for i in ids] for name, ids in cut.items()},
+    ids=cut,
+    title="What a model sees of a text depends on what its tokenizer read",
+)
+
+# %% [markdown]
+# *Numbers*: where the cut falls inside `1024` was decided by how often `10` and `24` stood together in the manuals.
+# To add two such numbers a model has to learn a different sum for each way of cutting; carrying a one across a cut is the least of it.
+# *Spaces*: the same word has one id after a space and another at the start of a line.
+# *Capitals*: `lantern` and `LANTERN` have no token in common.
+# *Other languages*: the manuals are English, so nothing else was worth a merge.
+# How much worse is it for the others?
+
+# %%
+for name in ("English", "Russian", "Chinese"):
+    print(f"{name}: {len(cut[name]) / len(lines[name]):.3f} tokens per character")
+
+# %% [markdown]
+# A speaker of Russian pays several times more for the same story, in time, in memory, and where a service bills by the token, in money.
+#
+# ## How many tokens?
+#
+# A larger vocabulary makes texts shorter.
+# What does it cost, and when does it stop paying?
+# BPE learns one merge after the other, so one training gives every smaller vocabulary too: its first merges.
+
+# %% tags=["hide-input"] alt="Bytes per token against vocabulary size on a logarithmic axis, for training text and held-out text, each step rising less"
+sizes = [256, 512, 1024, 2048, 4096, 8192]
+big_vocab, big_merges = train_bpe(train[:2_000_000], sizes[-1])
+
+
+def bytes_per_token(text, size):
+    encoding = Tokenizer(
+        {i: big_vocab[i] for i in range(size)}, big_merges[: size - 256]
+    ).to_tiktoken()
+    return len(text.encode()) / len(encoding.encode_ordinary(text))
+
+
+seen = [bytes_per_token(train[:500_000], size) for size in sizes]
+unseen = [bytes_per_token(held_out[:500_000], size) for size in sizes]
+gains = np.diff(unseen)
+assert (np.diff(gains[1:]) < 0).all() and seen[-1] > unseen[-1]
+fig, ax = figure()
+for name, curve in {"seen in training": seen, "held out": unseen}.items():
+    ax.semilogx(sizes, curve, base=2, marker="o", label=name)
+ax.set(
+    xlabel="vocabulary size",
+    ylabel="bytes per token",
+    title="Every doubling buys less, and less on new text",
+)
+ax.set_xticks(sizes, sizes)
+ax.legend()
+fig
+
+# %% [markdown]
+# Each doubling of the vocabulary doubles the table of vectors that the model keeps for its tokens (chapter 03), and the number of scores that it computes for each next token (chapter 02).
+# The price doubles and the gain shrinks.
+# GPT-2 stopped at 50,257; for a model of a million parameters, 8,192 tokens with 128 numbers each would leave nothing for the rest.
+#
+# ### Whose bytes per token?
+#
+# One experiment settles what kind of thing a tokenizer is.
+# Train one on each of two corpora, and let each encode both.
+# To see how much chance there is in it, do so on three different megabytes.
+
+# %%
+from course.data import tales
+
+
+def two_parts(corpus, seed):
+    """Half a megabyte to learn from and a tenth of one to be tried on."""
+    whole = tales(600_000, seed) if corpus == "tales" else text[seed * 2_000_000 :]
+    return whole[:500_000], whole[500_000:600_000]
+
+
+for trained_on in ("tales", "manuals"):
+    seen = [two_parts(trained_on, seed)[0] for seed in range(3)]
+    encodings = [Tokenizer(*train_bpe(part, 1024)).to_tiktoken() for part in seen]
+    for used_on in ("tales", "manuals"):
+        unseen = [two_parts(used_on, seed)[1] for seed in range(3)]
+        lengths = [len(e.encode_ordinary(part)) for e, part in zip(encodings, unseen)]
+        rates = [len(part.encode()) / length for part, length in zip(unseen, lengths)]
+        rate = f"{np.mean(rates):.3f} ± {np.std(rates):.3f}"
+        print(f"trained on {trained_on:7} used on {used_on:7} {rate} bytes per token")
+
+# %% [markdown]
+# The spread over three samples is small, the difference between the corpora is not.
+# So a tokenizer is not a neutral way of writing text down: it is a first, small model of the text that it was trained on, and it is at home there and a stranger elsewhere.
+#
+# :::{why-it-works}
+#
+# Three things are shown above rather than believed.
+# *Nothing is ever unknown*, because the 256 bytes stay in the vocabulary and no merge removes one.
+# *Nothing is lost*, because decoding puts in a row the bytes that each id stands for, and merging never changes that row.
+# *Frequent things are short*, because each merge shortens the training text by one token for every place of the most frequent pair (overlaps like `aaa` aside), and no other pair has more places.
+# The last is a statement about one step: nobody promises that a hundred greedy steps give the best hundred tokens.
+#
+# :::
+#
+# :::{why-it-might}
+#
+# People say that BPE finds morphemes, and that models understand words better for it.
+# It counts neighbors; ` lanterns` above was cut where the manuals' statistics fell, not where its plural begins.
+# That fewer tokens make *better* models, beyond making them cheaper, is a hypothesis.
+# Chapter 02 gives us the means to test it, since bits per byte can be compared across tokenizers and losses per token cannot.
+#
+# :::
+#
+# ## What to take along
+#
+# - A tokenizer is a function from any bytes to ids and back that loses nothing; ours takes `\ud800` and half a file as calmly as English.
+# - It is trained, on some text, before the model and apart from it, and its ties and its pattern are part of it.
+# - What is within one token is invisible to the model, and that is where the mistakes with digits and spelling come from.
+# - Attention will compare all positions with all others, so bytes per token is a price that is paid squared.
+#
+# An id is a key and its bytes are the value, and this lookup answers only if the key is *exactly* right.
+# The rest of the book is about lookups that may be a little wrong.
+#
+# **Exercises.** [The sheet of this chapter](../exercises/01_tokens.ipynb) has six questions: a cut character, four merges by hand, a stream, three bugs in one line, the tokenizer of BERT, and whether BPE still compresses.
+#
+# **Further reading.** Gage's article comes with a whole compressor in C {cite}`gage1994`; Sennrich and coauthors brought it to words {cite}`sennrich2016`, GPT-2 to bytes {cite}`radford2019`.
+# The next chapter asks what comes after an id.

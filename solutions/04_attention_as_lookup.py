@@ -1,0 +1,158 @@
+# %% [markdown]
+# # Exercises: Attention I: a lookup
+#
+# Six questions on chapter 04: one to derive, one to guess, one to repair, one to extend, one to measure, one to think about for a while.
+# `check.hint("q1")` opens a hint.
+
+# %%
+import math
+
+import torch
+
+from course.check import sheet
+
+check = sheet("04_attention_as_lookup")
+
+# %% [markdown]
+# {{q1}}
+#
+# Among $n$ keys one has a score that is larger than all the others by `gap`, and the others have equal scores.
+# At temperature $T$ (scores are divided by it before the softmax), which weight does the best key get?
+# Derive it on paper: nothing here needs a tensor, and the formula works for a million keys.
+
+
+# %% tags=["answer"]
+def weight_of_the_best(gap: float, n: int, temperature: float) -> float:
+    """The softmax weight of one score that leads n - 1 equal ones by `gap`, at `temperature`."""
+    # Divide numerator and denominator by e^(s/T): 1 for the best, e^(-gap/T) for each of the others.
+    return 1 / (1 + (n - 1) * math.exp(-gap / temperature))
+
+
+# %%
+check("q1")
+
+# %% [markdown]
+# {{q2}}
+#
+# Of 2,000 random keys with 16 normal entries about three in four win their own lookup by dot product.
+# What share do you expect with only **4** entries?
+# Write down your guess before you run anything; it is compared with a measurement, and a guess within 0.15 is a good one.
+# Then look again at why keys lose.
+
+
+# %% tags=["answer"]
+def guessed_share() -> float:
+    """Your guess: the share of 2,000 random keys in 4 dimensions that win their own lookup by dot product."""
+    # In few dimensions directions are crowded, so a longer key in nearly the same direction is always at hand:
+    # only the keys on the outside of the cloud are safe.
+    return 0.05
+
+
+# %%
+check("q2")
+
+# %% [markdown]
+# {{q3}}
+#
+# This function was written in a hurry.
+# It returns something of the right shape, and it is wrong in four ways.
+# The check names what it sees first; keep going.
+
+
+# %% tags=["stub"]
+def masked_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """softmax(q kᵀ / √d) v for q (T_q, d), k (T_k, d), v (T_k, d_v), where mask (T_q, T_k) is True to attend."""
+    scores = q @ k.T / q.shape[-1]
+    weights = torch.softmax(scores, dim=0)
+    weights = weights.masked_fill(mask, 0.0)
+    return weights @ v
+
+
+# %% tags=["answer"]
+def masked_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """softmax(q kᵀ / √d) v for q (T_q, d), k (T_k, d), v (T_k, d_v), where mask (T_q, T_k) is True to attend."""
+    scores = q @ k.T / math.sqrt(q.shape[-1])
+    scores = scores.masked_fill(
+        ~mask, -torch.inf
+    )  # before the softmax, so that the rest still sums to 1
+    weights = torch.softmax(scores, dim=-1)  # over the keys
+    return weights @ v
+
+
+# %%
+check("q3")
+
+# %% [markdown]
+# {{q4}}
+#
+# A key that is stored twice is averaged.
+# Give the lookup a clock: add `slope` times the position of the key to its score, so that a later key is heard better than an earlier one.
+# For a large slope a key that was bound again now answers like a `dict`.
+# This is, but for its sign and its name, the position bias that some large models use.
+
+
+# %% tags=["answer"]
+def recall_latest(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, slope: float
+) -> torch.Tensor:
+    """Attention with scores `scale` * q·k_j + `slope` * j for q (T_q, d), k (T_k, d), v (T_k, d_v)."""
+    scores = scale * q @ k.T + slope * torch.arange(len(k))  # (T_q, T_k) + (T_k,)
+    return torch.softmax(scores, dim=-1) @ v
+
+
+# %%
+check("q4")
+
+# %% [markdown]
+# {{q5}}
+#
+# How many keys does a head look at?
+# Counting weights above some threshold depends on the threshold.
+# The exponential of the entropy does not: it is $n$ when $n$ keys share the weight equally, and 1 when one key has it all.
+# Compute $\exp\bigl(-\sum_j w_j \ln w_j\bigr)$ for each query, where $0 \ln 0 = 0$.
+
+
+# %% tags=["answer"]
+def keys_in_use(weights: torch.Tensor) -> torch.Tensor:
+    """The effective number of keys (..., T_q) behind each row of attention weights (..., T_q, T_k)."""
+    surprise = torch.where(weights > 0, -weights.clamp(min=1e-30).log(), 0.0)
+    return (weights * surprise).sum(-1).exp()
+
+
+# %%
+check("q5")
+
+# %% [markdown]
+# {{q6}}
+#
+# `attention` needs all scores of a row before it can divide by their sum.
+# A row of a million keys does not fit where the fast memory is.
+# Read the keys **one at a time** and keep only three things: the largest score so far, the sum of the exponentials so far, and the weighted sum of the values so far.
+# When a larger score comes along, what you have kept was computed with the wrong maximum: repair it.
+# Scores may be in the thousands.
+# (This is the idea inside FlashAttention.)
+
+
+# %% tags=["answer"]
+def one_pass(
+    q: torch.Tensor, keys: list[torch.Tensor], values: list[torch.Tensor]
+) -> torch.Tensor:
+    """Attention of one query q (d,) over `keys` (d,) and `values` (d_v,), read once; scores are q·k / √d."""
+    largest, total, answer = -math.inf, 0.0, torch.zeros_like(values[0])
+    for key, value in zip(keys, values):
+        score = (q @ key / math.sqrt(len(q))).item()
+        new_largest = max(largest, score)
+        repair = math.exp(largest - new_largest)  # exp(-inf) = 0 the first time
+        weight = math.exp(score - new_largest)
+        total = total * repair + weight
+        answer = answer * repair + weight * value
+        largest = new_largest
+    return answer / total
+
+
+# %%
+check("q6")
