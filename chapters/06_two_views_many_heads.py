@@ -1,0 +1,718 @@
+# %% [markdown]
+# # Two views, many heads
+#
+# Anna has 3 coins, Ben has 7, Cleo has 4.
+# Ask one attention head for two of them in one question.
+
+# %%
+import torch
+
+from tinyllm.attention import attention
+
+names = torch.eye(3)  # the keys of Anna, Ben and Cleo
+coins = torch.tensor([[3.0], [7.0], [4.0]])
+swapped = coins[[1, 0, 2]]
+anna_and_ben = 50 * (names[:1] + names[1:2])
+attention(anna_and_ben, names, coins), attention(anna_and_ben, names, swapped)
+
+# %% [markdown]
+# The answer is 5, and nobody has 5.
+# In the second call Anna and Ben have swapped purses, and the answer is 5 again.
+# Whatever reads this answer, however large it is, cannot know who has what: the head has averaged it away.
+#
+# :::{admonition} You will be able to
+# :class: tip
+# - prove that one head cannot answer two questions, and break the bound with two heads and not one parameter more;
+# - compute all heads of a layer in one tensor program that equals PyTorch's;
+# - say which facts about attention the lookup explains, which the smoother, and which neither.
+#
+# Reading: 40 minutes. Running: about a minute.
+# :::
+
+# %% alt="Map of the whole machine with the attention layer and the weights of its several heads marked as this chapter's"
+from course.figures import machine_map
+
+machine_map(here="heads")
+
+# %% [markdown]
+# [Chapter 04](04_attention_as_lookup.ipynb) built the lookup, [chapter 05](05_attention_as_smoothing.ipynb) showed that it is a kernel smoother with one weight for each key.
+# From here on we use both.
+
+# %%
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course.figures import COLORS, attention_map, figure
+from tinyllm.attention import causal_mask
+from tinyllm.smoothing import nadaraya_watson
+
+# %% [markdown]
+# (one-head-is-dumb)=
+# ## One head is dumb
+#
+# That a head gives one mean per question is no accident of our three purses.
+# Let there be $N$ names, each with a value of $M$ numbers that are independent with mean 0 and variance 1.
+# A query points to two different names, and both values are wanted: $2M$ numbers.
+# The weights come from query and names, never from the values; $W_V$ and $W_O$ are any matrices at all.
+# Then the mean squared error of one head is **at least ½**, half of what a head that always answers 0 would get.
+#
+# The proof has two lines.
+# *Fix the query. The answer is then $R v$ with $v$ all values in a column, and the rank of $R$ is at most $M$, since all of it goes through one mean $\sum_j w_j v_j$ of $M$ numbers; what is wanted is $P v$, where $P$ picks two values out and has $2M$ singular values, all 1.*
+# *The expected squared error is $\lVert P - R \rVert_F^2$, and a matrix of rank $M$ misses the other $M$ singular values at the very least (Eckart and Young): at least $M$ out of $2M$ numbers.*
+#
+# By hand, with $M = 1$ and $N = 2$: $P$ is the identity, and $R$ is a column times a row of weights.
+# Answer both with the mean, $R = \tfrac12\begin{pmatrix} 1 & 1 \\ 1 & 1 \end{pmatrix}$, and the squared error is $4 \cdot \tfrac14 = 1$.
+# Answer only for Anna, $R = \begin{pmatrix} 1 & 0 \\ 0 & 0 \end{pmatrix}$, and it is $0 + 1 = 1$.
+# There are many compromises between the two, and they all cost the same.
+#
+# A proof about all matrices is worth a test with trained ones.
+# So here is a head, or several: a head is a slice of the channels, and it works alone until $W_O$ reads them all.
+
+# %%
+N, M = 8, 4  # names, numbers in a value
+
+
+class Heads(nn.Module):
+    """A query points to two of N names; the answer is both their values. All but the softmax is linear."""
+
+    def __init__(self, n_head, d_model=16):
+        super().__init__()
+        self.n_head = n_head
+        self.W_q = nn.Linear(2 * N, d_model, bias=False)
+        self.W_k = nn.Linear(N, d_model, bias=False)
+        self.W_v = nn.Linear(M, d_model, bias=False)
+        self.W_o = nn.Linear(d_model, 2 * M, bias=False)
+
+    def forward(self, query, names, values):
+        projected = self.W_q(query), self.W_k(names), self.W_v(values)
+        q_k_v = zip(*(z.chunk(self.n_head, dim=-1) for z in projected))  # of each head
+        heads = [attention(q, k, v, return_weights=True) for q, k, v in q_k_v]
+        answers, weights = zip(*heads)
+        answer = self.W_o(torch.cat(answers, dim=-1))  # (B, 1, 2M)
+        return answer, torch.cat(weights, dim=-2)  # (B, n_head, N)
+
+
+# %% [markdown]
+# The values are drawn anew for each question, so nothing can be learned by heart except how to look.
+
+# %%
+def two_questions(batch_size, generator):
+    values = torch.randn(batch_size, N, M, generator=generator)
+    asked = torch.rand(batch_size, N, generator=generator).argsort(-1)[:, :2]  # two different names
+    answers = values[torch.arange(batch_size)[:, None], asked]  # (B, 2, M)
+    query = torch.eye(N)[asked].flatten(1)[:, None]  # (B, 1, 2N)
+    return query, torch.eye(N), values, answers.flatten(1)[:, None]
+
+
+def train_heads(n_head, seed, steps=300):
+    torch.manual_seed(seed)
+    model, generator = Heads(n_head), torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
+    cooling = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, steps)
+    for _ in range(steps):
+        *question, target = two_questions(128, generator)
+        loss = (model(*question)[0] - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        cooling.step()
+    return model
+
+
+# %% [markdown]
+# The same 576 parameters serve one head of 16 channels or two heads of 8.
+# Four seeds each; the two small marks are the errors of the first and of the second answer, the large one is their mean.
+
+# %% alt="Mean squared error on a logarithmic axis for four seeds: one head lies on the line at one half with every seed, its two answers apart; two heads lie hundreds of times lower"
+*question, target = two_questions(20_000, torch.Generator().manual_seed(100))
+errors, trained = {1: [], 2: []}, {}
+fig, ax = figure()
+for n_head, color in ((1, COLORS["CYCLE"][0]), (2, COLORS["CYCLE"][2])):
+    for seed in range(4):
+        model = trained[n_head, seed] = train_heads(n_head, seed)
+        with torch.no_grad():
+            error = (model(*question)[0] - target).square().unflatten(-1, (2, M)).mean((0, 1, 3))
+        errors[n_head].append(error)
+        ax.semilogy([seed] * 2, error, "_", color=color, markersize=14)
+        ax.semilogy(seed, error.mean(), "o", color=color)
+    ax.annotate(f"{n_head} head{'s' * (n_head > 1)}", (3.2, 1.2 * error.mean()), color=color)
+one, two = (torch.stack(errors[n_head]) for n_head in (1, 2))  # (seeds, answers)
+assert ((0.49 < one.mean(1)) & (one.mean(1) < 0.52)).all()
+assert (one.mean(1) / two.mean(1)).min() > 100
+assert {sum(p.numel() for p in model.parameters()) for model in trained.values()} == {576}
+ax.axhline(0.5, color=COLORS["FLOOR"], linestyle="--", linewidth=1)
+ax.set(xlim=(-0.4, 3.9), xticks=range(4), xlabel="seed", ylabel="mean squared error",
+       title="One head stops at ½; two do not")
+fig
+
+# %% [markdown]
+# Every one-head run stops where the proof says, and each seed has made another compromise: one serves both questions nearly alike, one has all but given up on one of them.
+# Two heads are hundreds of times better, and training had no trouble finding out who asks what.
+
+# %% alt="Heat map of weights over eight names: the single head shares its weight between the two names asked for, of two heads each has nearly all its weight on one of them"
+balanced = int((one[:, 0] - one[:, 1]).abs().argmin())  # the most even compromise
+query = torch.eye(N)[[1, 4]].flatten()[None, None]
+question = query, torch.eye(N), torch.zeros(1, N, M)
+with torch.no_grad():
+    weights = [trained[n_head, balanced](*question)[1][0] for n_head in (1, 2)]
+assert weights[0].max() < 0.7 and (weights[1].max(-1).values > 0.8).all()
+fig = attention_map(torch.cat(weights), queries=["only", "first", "second"],
+                    keys=["Anna", "Ben", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal"],
+                    title="Asked for Ben and Eve, one head mixes them, two do not")
+fig.axes[0].set_ylabel("heads")
+fig
+
+# %% [markdown]
+# (many-heads)=
+# ## All heads in one tensor program
+#
+# Write it down for a whole text $X$, each token asking all tokens {cite}`vaswani2017`:
+#
+# $$ \begin{aligned}
+# \text{head}_i &= \operatorname{Attention}(X W_Q^i,\, X W_K^i,\, X W_V^i) \\
+# \operatorname{MultiHead}(X) &= \operatorname{Concat}(\text{head}_1, \dots, \text{head}_n)\, W_O
+# \end{aligned} $$
+#
+# Each head has $d_\text{head} = d_\text{model} / n_\text{head}$ channels, and divides its scores by the root of *that*.
+# By this definition a layer is a loop over heads, one small matrix product after the other.
+# `attention` works for any leading dimensions, so let the heads be one of them: one product makes all queries, keys and values, an axis is split in two, and an axis changes places.
+
+# %% tags=["quote"]
+from tinyllm.attention import MultiHeadAttention
+
+# %% [markdown]
+# The transposes deserve a slow look, because leaving one out raises no error.
+# A row of `q` holds the channels of head 1, then those of head 2: the channel axis is the one to split, `(T, C)` into `(T, n_head, d_head)`, and only then may `n_head` move to the front.
+# `reshape(n_head, T, d_head)` has the right shape as well, and deals the first *tokens* to head 1.
+#
+# By hand: three tokens, two channels, two heads of one channel each, and all matrices the identity.
+# Head 1 sees the first channel of $x$ only, which is 1, 0, 1.
+# The last token has the scores 1, 0, 1 there, the weights $e : 1 : e$, and the answer $2e/(2e+1) = 0.845$.
+
+# %%
+layer = MultiHeadAttention(d_model=2, n_head=2).requires_grad_(False)
+layer.qkv.weight.copy_(torch.eye(2).repeat(3, 1))  # W_Q, W_K, W_V
+layer.out.weight.copy_(torch.eye(2))
+x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # (T=3, C=2)
+layer(x, return_weights=True)
+
+# %% [markdown]
+# Is the tensor program the loop?
+# Below is the loop, with one thing left open: by which routine, `mix`, a head turns its queries, keys and values into an answer.
+# And instead of concatenating, it multiplies each head by its own rows of $W_O$ and adds, which is the same and says more: **a layer is the sum of its heads**.
+
+# %%
+def loop_over_heads(layer, x, mix):
+    W_q, W_k, W_v = layer.qkv.weight.chunk(3)  # nn.Linear keeps them transposed: outputs down
+    rows_of_W_o = layer.out.weight.T.chunk(layer.n_head)
+    slices = (W.T.chunk(layer.n_head, dim=-1) for W in (W_q, W_k, W_v))  # columns
+    mask = causal_mask(x.shape[-2])
+    return sum(mix(x @ Q, x @ K, x @ V, mask) @ O for Q, K, V, O in zip(*slices, rows_of_W_o))
+
+
+def attention_by_smoothing(q, k, v, mask):
+    """Attention as chapter 05 has it: a Gaussian kernel, h² = √d, each key weighted by its norm."""
+    h = q.shape[-1] ** 0.25
+    key_weights = (k.square().sum(-1) / (2 * h**2)).exp()
+    return nadaraya_watson(q, k, v, h, key_weights=key_weights, mask=mask)
+
+
+torch.manual_seed(0)
+layer = MultiHeadAttention(d_model=24, n_head=4).double().requires_grad_(False)
+x = torch.randn(2, 7, 24, dtype=torch.float64)  # (B, T, C)
+for mix in (attention, attention_by_smoothing):
+    assert torch.allclose(layer(x), loop_over_heads(layer, x, mix), rtol=0, atol=1e-12)
+"one tensor program, a loop of lookups and a loop of smoothers: equal to 1e-12"
+
+# %% [markdown]
+# :::{two-views}
+#
+# - **As a lookup.** A token asks $n_\text{head}$ questions at once, each in a language of its own: other channels of query, key and value.
+#   The answers stand side by side, and $W_O$ reads them.
+# - **As a smoother.** A token takes $n_\text{head}$ local means at once, each with a kernel of its own: another metric, another bandwidth, other key weights.
+#   $W_O$ adds the means, with any sign.
+#
+# The cell above is the assertion that both columns compute the same layer.
+#
+# :::
+#
+# PyTorch has this layer, too.
+# With our weights copied into it, it should give our numbers.
+
+# %%
+theirs = nn.MultiheadAttention(24, 4, bias=False, batch_first=True, dtype=torch.float64)
+theirs.requires_grad_(False)
+theirs.in_proj_weight.copy_(layer.qkv.weight)
+theirs.out_proj.weight.copy_(layer.out.weight)
+not_allowed = ~causal_mask(7)  # in this class, True means do *not* attend
+output, weights = theirs(x, x, x, attn_mask=not_allowed, average_attn_weights=False)
+assert torch.allclose(layer(x), output, rtol=0, atol=1e-12)
+assert torch.allclose(layer(x, return_weights=True)[1], weights, rtol=0, atol=1e-12)
+tuple(weights.shape)
+
+# %% [markdown]
+# "More heads, more parameters" is a sentence one meets.
+# Count.
+
+# %%
+for n_head in (1, 2, 4, 8, 16):
+    layers = MultiHeadAttention(64, n_head), nn.MultiheadAttention(64, n_head, bias=False)
+    ours, theirs = (sum(p.numel() for p in layer.parameters()) for layer in layers)
+    print(f"{n_head:2} heads of {64 // n_head:2} channels: {ours} parameters, PyTorch {theirs}")
+
+# %% [markdown]
+# Always $4 d_\text{model}^2$: heads are a way to *cut* the matrices, not to add any.
+# (More heads of the *same* width do bring more parameters: they make the layer wider, and the width is what costs.)
+# What does grow is the number of weights, $n_\text{head} T^2$, and what shrinks is the room in each head, $d_\text{head}$ channels to say what one is looking for.
+#
+# (two-kernels)=
+# ## Two kernels cancel each other's error
+#
+# What can a smoother do with two heads that it cannot do with one?
+# A local mean is wrong where the curve bends: in a valley all neighbors lie higher.
+# With a symmetric kernel the bias is $c_2 h^2 + c_4 h^4 + \dots$, where the $c$ depend on the curve and not on $h$.
+# Take the same keys twice, with bandwidths $h$ and $\sqrt 2\,h$, and let $W_O$ be $(2, -1)$:
+#
+# $$ 2 \,(c_2 h^2 + c_4 h^4) - (c_2 \cdot 2h^2 + c_4 \cdot 4 h^4) = -2\, c_4 h^4 $$
+#
+# The term in $h^2$ is gone.
+# Statisticians call the result a kernel of *higher order* {cite}`wand1995`; its slope on logarithmic axes has to be 4 where that of one head is 2.
+
+# %%
+x = torch.linspace(-4, 4, 8001, dtype=torch.float64)[:, None]
+y, here = x.sin(), torch.ones(1, 1, dtype=torch.float64)
+W_o = torch.tensor([2.0, -1.0], dtype=torch.float64)[:, None, None]
+
+
+def both_heads(h):
+    """Estimates (n_head, 1, 1) and weights (n_head, 1, T_k) of bandwidths h and √2 h."""
+    bandwidths = torch.tensor([h, math.sqrt(2) * h], dtype=torch.float64)[:, None, None]
+    return nadaraya_watson(here, x, y, bandwidths, return_weights=True)
+
+
+for h in (0.1, 0.2, 0.4):
+    estimates, _ = both_heads(h)
+    one_head, two_heads = estimates[0] - here.sin(), (W_o * estimates).sum(0) - here.sin()
+    print(f"h = {h}: bias of one head {one_head.item():.7f}, of two {two_heads.item():.7f}")
+
+# %% [markdown]
+# Twice the bandwidth, four times the bias of one head and sixteen times that of two.
+# Are these heads?
+# Expand $-(x - x_j)^2 / 2h^2$, and with keys $(x_j, x_j^2)$ and the query $(x, -\tfrac12)/h^2$ the Gaussian smoother is plain dot-product attention, but for a term that is the same for all keys.
+
+# %%
+keys, query = torch.cat([x, x**2], dim=-1), torch.tensor([[1.0, -0.5]], dtype=torch.float64)
+heads = [attention(query / h**2, keys, y, scale=1.0) for h in (0.2, math.sqrt(2) * 0.2)]
+assert torch.allclose(torch.stack(heads), both_heads(0.2)[0], rtol=0, atol=1e-12)
+"the two smoothers are two heads"
+
+# %% [markdown]
+# So the picture below is one of a layer with two heads.
+
+# %% alt="Two panels: the kernel of two heads is higher in the middle than that of one and dips below zero at its sides; the bias of one head falls with slope 2 on logarithmic axes, that of two with slope 4"
+hs = [0.1, 0.14, 0.2, 0.28, 0.4]
+estimates = [both_heads(h)[0] for h in hs]
+bias = torch.stack([torch.cat([e[0], (W_o * e).sum(0)]) for e in estimates])[..., 0] - here.sin()
+slopes = (bias[-1] / bias[0]).log() / math.log(hs[-1] / hs[0])
+assert (slopes - torch.tensor([2.0, 4.0])).abs().max() < 0.1
+weights = both_heads(1.0)[1]
+kernels = {"one head": weights[0, 0], "two heads": (W_o * weights).sum(0)[0]}
+assert kernels["one head"].min() >= 0 > kernels["two heads"].min()
+fig, axes = figure(columns=2)
+for i, (name, color) in enumerate(zip(kernels, (COLORS["CYCLE"][0], COLORS["CYCLE"][2]))):
+    axes[0].plot(x[:, 0] - 1, kernels[name] / kernels["one head"].max(), color=color, label=name)
+    axes[1].loglog(hs, bias[:, i].abs(), "o-", color=color, label=f"{name}: slope {slopes[i]:.2f}")
+axes[0].axhline(0, color=COLORS["LINE"], linewidth=1)
+axes[0].set(xlim=(-3, 3), xlabel="distance / h", ylabel="weight", title="It goes below zero")
+axes[1].set(xlabel="bandwidth h", ylabel="size of the bias", title="Two heads: slope 4, not 2")
+axes[1].set_xticks([0.1, 0.2, 0.4], ["0.1", "0.2", "0.4"], minor=False)
+axes[1].minorticks_off()
+for ax in axes:
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+fig
+
+# %% [markdown]
+# Look at the left picture: far neighbors count *against*.
+# No softmax gives a negative weight, so no single head can be this smoother, however it is trained; the minus sign is in $W_O$.
+# It has a price: with noisy values the variance of the answer is the sum of squared weights, and that has grown.
+
+# %%
+_, weights = both_heads(0.2)
+price = (W_o * weights).sum(0).square().sum() / weights[0].square().sum()
+f"the variance is {price:.3f} times that of the narrow head alone"
+
+# %% [markdown]
+# The lookup has nothing to say here.
+# Two lookups with the same keys, of which the second is answered less precisely and then *subtracted*: who would ask that?
+#
+# (induction-heads)=
+# ## What no width can buy: depth
+#
+# *Ottoline Vane kept the lighthouse. It was late when Ottoline …*
+# You know how it goes on, because you have seen what followed the last time.
+# Can attention do this?
+#
+# In its purest form: random tokens that repeat with a period of 6 to 16, another one in each row, so that only the row itself can tell.
+# The answer stands at the position *after* the earlier copy of the current token.
+# A query knows the current token, and the key that it needs is at a position whose *predecessor* is the current token.
+# But in the first layer a key is made from one token and one position, $k_j = (e_{x_j} + p_j) W_K$.
+# The predecessor is not in it, and no number of channels or heads will put it there.
+#
+# A second layer's keys are made from what the first has written: if layer 1 fetches the previous token, layer 2 finds it in the key.
+# So much for the argument, which comes from people who took such models apart {cite}`elhage2021,olsson2022`; does training see it the same way?
+
+# %%
+V, T = 32, 32
+
+
+def repeats(batch_size, generator, period=None):
+    """Random tokens that repeat: inputs and targets, and where a target can be known."""
+    periods = period or torch.randint(6, 17, (batch_size, 1), generator=generator)
+    tokens = torch.rand(batch_size, V, generator=generator).argsort(-1)  # no token twice
+    t = torch.arange(T + 1).expand(batch_size, T + 1)
+    ids = tokens.gather(1, t % periods)
+    return ids[:, :-1], ids[:, 1:], t[:, 1:] > periods  # (B, T) each
+
+
+class Layers(nn.Module):
+    """Attention layers of one head, each added to its input; no MLP. `key_of` says what the keys are."""
+
+    def __init__(self, n_layer=2, C=32, d_head=16, key_of=lambda q, k: k):
+        super().__init__()
+        self.key_of = key_of
+        self.tokens, self.positions = (nn.Parameter(0.3 * torch.randn(n, C)) for n in (V, T))
+        self.norms = nn.ModuleList(nn.LayerNorm(C) for _ in range(n_layer + 1))
+        self.qkv = nn.ModuleList(nn.Linear(C, 3 * d_head, bias=False) for _ in range(n_layer))
+        self.W_o = nn.ModuleList(nn.Linear(d_head, C, bias=False) for _ in range(n_layer))
+        self.out = nn.Linear(C, V, bias=False)
+
+    def forward(self, ids, mix=attention):
+        x = self.tokens[ids] + self.positions  # (B, T, C)
+        for norm, qkv, W_o in zip(self.norms, self.qkv, self.W_o):
+            q, k, v = qkv(norm(x)).chunk(3, dim=-1)  # (B, T, d_head)
+            x = x + W_o(mix(q, self.key_of(q, k), v, causal_mask(T)))
+        return self.out(self.norms[-1](x))  # (B, T, V)
+
+
+# %% [markdown]
+# Training is the usual loop, and the measure is the share of right answers where an answer can be known.
+
+# %%
+def train_layers(seed, period=None, steps=200, **shape):
+    torch.manual_seed(seed)
+    model, generator = Layers(**shape), torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3, betas=(0.9, 0.98))
+    for _ in range(steps):
+        ids, targets, known = repeats(32, generator, period)
+        loss = F.cross_entropy(model(ids)[known], targets[known])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.requires_grad_(False)
+
+
+def accuracy(model, period=None):
+    ids, targets, known = repeats(1000, torch.Generator().manual_seed(100), period)
+    return (model(ids).argmax(-1) == targets)[known].float().mean().item()
+
+
+def smear(q, k):
+    return (k + F.pad(k, (0, 0, 1, 0))[..., :-1, :]) / 2  # each key and the one before it
+
+
+# %% [markdown]
+# Five models, each with three seeds and all trained equally long: two layers; one; one that is twice as wide; one whose keys are *smeared*, $k_j$ averaged with $k_{j-1}$ by hand; and one that only ever sees the period 8.
+# Their numbers of parameters:
+
+# %%
+shapes = {
+    "two layers": {},
+    "one layer": {"n_layer": 1},
+    "one wide layer": {"n_layer": 1, "C": 64, "d_head": 32},
+    "one layer, smeared keys": {"n_layer": 1, "key_of": smear},
+    "one layer that saw period 8": {"n_layer": 1, "period": 8},
+}
+models = {name: [train_layers(seed, **shapes[name]) for seed in range(3)] for name in shapes}
+scores = {name: [accuracy(model) for model in models[name]] for name in models}
+cheats = models["one layer that saw period 8"]
+scores["the same, asked at period 8"] = [accuracy(model, period=8) for model in cheats]
+{name: sum(p.numel() for p in models[name][0].parameters()) for name in models}
+
+# %% [markdown]
+# And their accuracy.
+
+# %% alt="Accuracy of six rows of models, three dots each: two layers, smeared keys and the fixed period tested at its own period are near one, one layer, one wide layer and the fixed period tested at other periods are below three tenths"
+def dots(scores, title):
+    fig, ax = figure(height=1.2 + 0.35 * len(scores))
+    for row, accuracies in enumerate(scores.values()):
+        ax.plot(accuracies, [row] * len(accuracies), "o", color=COLORS["CYCLE"][0], alpha=0.6)
+        span = f"{min(accuracies):.2f} to {max(accuracies):.2f}"
+        ax.annotate(span, (1.06, row), va="center_baseline", size=10)
+    ax.set_yticks(range(len(scores)), scores, color=COLORS["INK"])
+    ax.set(xlim=(0, 1.35), ylim=(len(scores) - 0.5, -0.5), xticks=(0, 0.5, 1), xlabel="accuracy")
+    ax.grid(axis="x")
+    fig.suptitle(title, x=0.012, ha="left")
+    return fig
+
+
+for name, accuracies in scores.items():
+    succeeds = name in ("two layers", "one layer, smeared keys", "the same, asked at period 8")
+    assert min(accuracies) > 0.9 if succeeds else max(accuracies) < 0.35
+dots(scores, "What one layer lacks is not width")
+
+# %% [markdown]
+# Two layers solve it.
+# One does not, and making it wide buys next to nothing.
+# Smeared keys nearly solve it in one layer, without one parameter more: so what is missing is neither capacity nor training, but a key that knows its predecessor.
+#
+# The last two rows are a warning about experiments.
+# With a fixed period one layer is perfect: the answer always stands seven places back, and finding that needs nothing but positions.
+# Whoever had tested it as it was trained would have reported that depth is not needed.
+#
+# Inside the two-layer model one can see the plan of the argument.
+
+# %% alt="Two heat maps for a text that repeats after six tokens: in layer 1 the weights lie along the diagonal just below the main one, in layer 2 a dark stripe five places back marks the token after the earlier copy"
+def weights_of(model, ids):
+    """The weights of both layers, each (B, T, T)."""
+    seen = []
+
+    def look(q, k, v, mask):
+        output, weights = attention(q, k, v, mask, return_weights=True)
+        seen.append(weights)
+        return output
+
+    model(ids, mix=look)
+    return seen
+
+
+ids, _, _ = repeats(1, torch.Generator().manual_seed(0), period=6)
+letters = ["ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[i] for i in ids[0, :12]]
+fig, axes = figure(columns=2, height=3.1)
+titles = "Layer 1 looks one back,", "layer 2 behind the copy"
+for ax, weights, title in zip(axes, weights_of(models["two layers"][0], ids), titles):
+    attention_map(weights[0, :12, :12], letters, ax=ax, title=title, mask=causal_mask(12))
+fig
+
+# %% [markdown]
+# How much of the weight goes there, over a thousand rows and three seeds?
+
+# %%
+ids, targets, known = repeats(1000, torch.Generator().manual_seed(101))
+is_the_answer = ids[:, None, :] == targets[:, :, None]  # (B, T, T): what query t should say next
+for model in models["two layers"]:
+    first, second = weights_of(model, ids)
+    back = torch.stack([first.diagonal(-n, -2, -1).mean() for n in range(8)])  # n places back
+    assert back.argmax() == 1 and back[1] > 2 * back[0]
+    assert (second * is_the_answer).sum(-1)[known].mean() > 0.9
+"each of the three: in layer 1 one place back leads, in layer 2 the answer has over 0.9"
+
+# %% [markdown]
+# :::{two-views}
+#
+# - **As a lookup.** Layer 1 looks up "what stands before me?" and writes it into the entry.
+#   Layer 2 looks up "which entry stands after a token like me?".
+#   The address that the second lookup needs was written by the first.
+# - **As a smoother.** Layer 1 smooths over positions, with a kernel around $t - 1$.
+#   Layer 2 smooths over what layer 1 has made: its kernel measures a distance between *contexts*, no longer between tokens.
+#
+# A two-layer model can be run in either column; the cell below does both.
+#
+# :::
+
+# %%
+for model in models["two layers"]:
+    as_lookups, as_smoothers = model(ids), model(ids, mix=attention_by_smoothing)
+    assert torch.allclose(as_lookups, as_smoothers, rtol=0, atol=1e-3)
+    assert torch.equal(as_lookups.argmax(-1), as_smoothers.argmax(-1))
+"equal, in each of three trained models"
+
+# %% [markdown]
+# (signature-of-a-score)=
+# ## A kernel, but not that kind of kernel
+#
+# "Attention is a kernel method" is half true, and the other half misleads.
+# In machine learning a *kernel* is usually a Mercer kernel: symmetric, and positive semidefinite, so that it is an inner product in some space.
+# In smoothing a *kernel* is whatever gives weights: it should be non-negative (and two heads together, as we saw, are not even that), and the rest is done by dividing by the sum.
+# These are two different things that share a name.
+# The kernel with the smallest mean squared error of all non-negative ones {cite}`wand1995` is not Mercer's, and we have it in `tinyllm.smoothing`.
+
+# %%
+from tinyllm.smoothing import LOG_KERNELS
+
+x = torch.linspace(0, 3, 31, dtype=torch.float64)
+for name in ("gaussian", "epanechnikov", "uniform"):
+    gram = LOG_KERNELS[name]((x[:, None] - x).abs()).exp()  # K(|x_i - x_j|)
+    smallest = torch.linalg.eigvalsh(gram).min().item()
+    print(f"{name:12} smallest weight {gram.min():.3f}, eigenvalue {round(smallest, 3) + 0:.3f}")
+
+# %% [markdown]
+# Which of the two is attention's?
+# The score of tokens $x$ and $y$ is $x\, W_Q W_K^{\mathsf T} y^{\mathsf T}$, a bilinear form with the matrix $S = W_Q W_K^{\mathsf T}$ of rank $d_\text{head}$ (here $W_Q$ and $W_K$ are $d_\text{model} \times d_\text{head}$, and tokens are rows).
+# Nothing makes $S$ symmetric: what I look for is not what I am found by.
+# And its symmetric part is
+#
+# $$ \tfrac12 (S + S^{\mathsf T}) = \tfrac14 \bigl( A A^{\mathsf T} - B B^{\mathsf T} \bigr), \quad A = W_Q + W_K,\ B = W_Q - W_K , $$
+#
+# one positive semidefinite matrix of rank $d_\text{head}$ minus another.
+# Multiply it out, it is a line.
+# So it has at most $d_\text{head}$ positive and at most $d_\text{head}$ negative eigenvalues, and exactly that many of each if the columns of $A$ and $B$ are linearly independent: which they are, unless by a miracle, whenever $2 d_\text{head} \le d_\text{model}$.
+# A head's score is not just *possibly* indefinite, it is as indefinite as can be.
+
+# %%
+def signature(W_q, W_k):
+    """How many eigenvalues of the score's symmetric part are positive, and how many negative."""
+    S = (W_q @ W_k.T).double()
+    eigenvalues = torch.linalg.eigvalsh((S + S.T) / 2)
+    tiny = 1e-6 * eigenvalues.abs().max()
+    return int((eigenvalues > tiny).sum()), int((eigenvalues < -tiny).sum())
+
+
+for d_head in (4, 8, 16, 32):
+    generators = (torch.Generator().manual_seed(seed) for seed in range(3))
+    pairs = [torch.randn(2, 64, d_head, generator=generator) for generator in generators]
+    print(f"random, d_model 64, d_head {d_head:2}:", *(signature(W_q, W_k) for W_q, W_k in pairs))
+for model in models["two layers"]:
+    W_q_W_k = (qkv.weight.T.chunk(3, dim=-1)[:2] for qkv in model.qkv)
+    print("trained, d_model 32, d_head 16:", *(signature(W_q, W_k) for W_q, W_k in W_q_W_k))
+
+# %% [markdown]
+# The last three lines are the copying models, both layers.
+# Training has changed the matrices and left the counts, as the argument says it must.
+#
+# The exponential might still repair this; it does so for $-|x - y|^2$, which is no inner product either and becomes the Gaussian.
+# Here it cannot.
+# Let $x$ be a token in a negative direction, with the score $-a$ for itself, and take $-x$ as a second one.
+# Between the two the score is $+a$, so the table of weights is $\begin{pmatrix} e^{-a} & e^{a} \\ e^{a} & e^{-a} \end{pmatrix}$, and its eigenvalue $e^{-a} - e^{a}$ is negative.
+# Six random tokens will do as well; for comparison a head with $W_K = W_Q$, whose score *is* an inner product.
+
+# %%
+for seed in range(3):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(6, 16, generator=generator)
+    W_q, W_k = torch.randn(2, 16, 4, generator=generator) / 4
+    for name, key in (("a head", W_k), ("W_K = W_Q", W_q)):
+        kernel = torch.exp(x @ W_q @ (x @ key).T / math.sqrt(4))
+        smallest = torch.linalg.eigvalsh((kernel + kernel.T) / 2).min()
+        asymmetry = (kernel - kernel.T).abs().max()
+        print(f"{name:9}: asymmetry {asymmetry:6.3f}, smallest eigenvalue {smallest:7.3f}")
+
+# %% [markdown]
+# So attention is not a Mercer kernel {cite}`wright2021`, and as a smoother it need not be one.
+# Is that a blemish, or is it *used*?
+#
+# Suppose $W_K = W_Q$, so that every token has one vector $q$, both to ask and to be found.
+# From $\lvert q_i - q_j \rvert^2 \ge 0$ follows $s_{ij} \le \tfrac12 (s_{ii} + s_{jj})$, hence
+#
+# $$ s_{t,t-1} - s_{t,t} \;\le\; \tfrac12 \bigl( s_{t-1,t-1} - s_{t,t} \bigr) . $$
+#
+# On the left is by how much token $t$ prefers its predecessor to itself.
+# Add this up over a text and the right side telescopes to its two ends: over a long text the *average* preference is zero at best.
+# A layer 1 in which every token clearly looks one back does not exist.
+# Symmetry alone would not forbid it: with $k = D q$, where $D$ flips the sign of half of the channels, the score is symmetric and indefinite.
+# Three kinds of score, three seeds, and again the copying task with two layers:
+
+# %% alt="Accuracy of two-layer models with three seeds: free scores near one, symmetric indefinite scores near three quarters, positive semidefinite scores below two tenths"
+flip = torch.cat([torch.ones(8), -torch.ones(8)])
+keys = {"symmetric, indefinite": lambda q, k: q * flip, "positive semidefinite": lambda q, k: q}
+kinds = {"free": scores["two layers"]}
+for name, key_of in keys.items():
+    kinds[name] = [accuracy(train_layers(seed, key_of=key_of)) for seed in range(3)]
+assert max(kinds["positive semidefinite"]) < 0.35 < 0.5 < min(kinds["symmetric, indefinite"])
+assert max(kinds["symmetric, indefinite"]) < 0.95 < min(kinds["free"])
+dots(kinds, "In 200 steps a Mercer kernel does not learn to copy")
+
+# %% [markdown]
+# The negative eigenvalues are doing most of the work, the asymmetry the rest.
+# Not all that is hard is impossible: with `steps=1000` the third kind gets better, and stays far behind what the first has after 200.
+#
+# (averages-of-averages)=
+# ## Averages of averages
+#
+# Both readings of the two-layer model leaned on two characters in its code, the `x +` before what a layer answers.
+# Without it, layer 2 would see *only* what layer 1 has averaged.
+# A smoother knows what that leads to: each mean lies between its values, a mean of means lies further inside, and after a few rounds all tokens are alike.
+# Measure the spread of the tokens around their mean, relative to their size, after 1, 2 and 8 layers with fresh weights, from the lowest of three seeds to the highest.
+
+# %%
+def spread(x):
+    return ((x - x.mean(-2, keepdim=True)).norm() / x.norm()).item()
+
+
+def after_layers(residual, causal, seed):
+    torch.manual_seed(seed)
+    x, spreads = torch.randn(32, 64, dtype=torch.float64), []
+    for _ in range(8):
+        layer = MultiHeadAttention(64, 4, causal=causal).double().requires_grad_(False)
+        x = layer(x) + (x if residual else 0)
+        spreads.append(spread(x))
+    return spreads
+
+
+for residual in (False, True):
+    for causal in (False, True):
+        runs = torch.tensor([after_layers(residual, causal, seed) for seed in range(3)])
+        low, high = runs.min(0).values, runs.max(0).values
+        cells = (f"{n}: {low[n - 1]:.5f}–{high[n - 1]:.5f}" for n in (1, 2, 8))
+        kind = ("with" if residual else "no") + " residual, " + ("causal" if causal else "full")
+        print(f"{kind:21}", *cells, sep="  ")
+
+# %% [markdown]
+# With full attention and no residual, two layers are enough to make thirty-two different tokens agree to four digits, and the collapse is known to be doubly exponential in depth {cite}`dong2021`.
+# The causal mask slows it, since the first token has nobody to agree with but itself.
+# With the residual it does not happen.
+# The lookup view gives no warning: a dictionary hands its values on unchanged, however often one asks.
+# Chapter 07 builds its block around this fact.
+#
+# :::{why-it-works}
+#
+# Shown: one head is one mean, of rank $M$, and misses half of what two questions want; a second head takes the second mean, at no cost in parameters.
+# $W_O$ adds means with any sign, so heads together are smoothers that none of them is.
+# A first layer's keys know one token; a second layer's know what the first has fetched.
+# Scores are indefinite by construction, and copying suffers when they may not be.
+#
+# :::
+#
+# :::{why-it-might}
+#
+# That real models copy names and phrases with *induction heads* like ours is well supported for small models and less directly for large ones; that these heads are the larger part of learning from context is a hypothesis {cite}`olsson2022`.
+# Why models are given as many heads as they are is not known: in trained ones many can be removed with little harm {cite}`michel2019`, so perhaps they matter more during training than after it.
+# The kernel of higher order is something that two heads *can* be; we know of nobody who has found it in a trained model.
+#
+# :::
+#
+# ## What each view explains
+#
+# The two views are one formula, so neither can be wrong where the other is right.
+# They differ in what they let us expect.
+#
+# | phenomenon | as a lookup | as a smoother | explained by neither |
+# |---|---|---|---|
+# | [a key that is not there still answers](04_attention_as_lookup.ipynb) | surprising: a `dict` raises `KeyError` | a local mean exists everywhere | |
+# | [temperature](04_attention_as_lookup.ipynb) is [bandwidth](05_attention_as_smoothing.ipynb) | how exact a match must be | how far "local" reaches | which one training settles on |
+# | [two equal keys are averaged](04_attention_as_lookup.ipynb) | surprising: a `dict` overwrites | what a mean does | how a model knows the later one: positions |
+# | [long keys are heard by everyone](04_attention_as_lookup.ipynb) | strange: not a better match | an observation with [more weight](05_attention_as_smoothing.ipynb) | why some tokens get such keys |
+# | [the first tokens see one side only](05_attention_as_smoothing.ipynb) | what is not there cannot be found | bias at a boundary | |
+# | [one head stops at ½](#one-head-is-dumb) | one question, one answer | one mean has rank $M$ | |
+# | [several heads cost no parameters](#many-heads) | several questions at once | several kernels, added with signs | how many a model needs |
+# | [bias of order $h^4$](#two-kernels) | nothing to say | a kernel of higher order | whether any model uses it |
+# | [two layers copy, one does not](#induction-heads) | the address was written by a lookup | the second kernel compares contexts | that gradient descent finds it |
+# | [scores are asymmetric, indefinite](#signature-of-a-score) | natural: a question is not an entry | allowed: weights need only be non-negative | what the metric measures: it is learned |
+# | [tokens collapse without a residual](#averages-of-averages) | surprising: values are handed on | averages of averages agree | the residual stream itself |
+#
+# The last column is the honest one.
+# "Attention is just a lookup" and "attention is just kernel smoothing" both leave out the same four things: a metric that is *learned*, layers that work on each other's output, positions, and the MLP that stands between the layers.
+# The last of these is chapter 07's.
+#
+# ## What to take along
+#
+# - A head is one mean per question; what it has averaged, nothing behind it can take apart.
+# - Heads cut the same matrices into more pieces: $4 d_\text{model}^2$ parameters for any number of them, and a layer is the sum of its heads.
+# - Depth is not width: a second layer looks up in what the first has written.
+# - The score is a learned form with $d_\text{head}$ positive and $d_\text{head}$ negative directions; weights have to be non-negative, a metric need not be.
+# - Ask of each explanation which of the three columns it belongs to.
+#
+# **Exercises.** [The sheet of this chapter](../exercises/06_two_views_many_heads.ipynb): a bound to derive, a bill to add up, a signature to guess, five bugs in ten lines, induction heads to measure, and a smoother with any number of heads.
+#
+# **Further reading.** {cite}`elhage2021` takes layers apart into sums of heads and goes far with it; {cite}`olsson2022` finds induction heads in real models; {cite}`wright2021` is the theory of kernels that are not Mercer's; and an honest diary of how one comes to see that heads are dumb is {cite}`thomas2025`.
