@@ -1,0 +1,275 @@
+"""Generating: which token is drawn, and that a cache changes nothing but the time it takes."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyllm.generation import Cache, extend, generate, next_token, stream
+from tinyllm.model import GPT, Config
+from tinyllm.tokens import Tokenizer
+
+TINY = Config(vocab_size=17, block_size=16, n_layer=2, n_head=2, d_model=12)
+
+
+def random_gpt(config=TINY, dtype=torch.float64):
+    """A model with strong and varied opinions."""
+    model, generator = GPT(config).to(dtype), torch.Generator().manual_seed(0)
+    for p in model.parameters():
+        p.data = 0.7 * torch.randn(p.shape, generator=generator, dtype=dtype) + (p.ndim == 1)
+    return model
+
+
+MODEL = random_gpt()
+
+
+def random_ids(*shape, seed=0):
+    return torch.randint(TINY.vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ---------------------------------------------------------------------------------------- the cache
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), st.lists(st.integers(1, 6), min_size=1, max_size=6), st.integers(0, 2**16))
+def test_a_text_read_in_pieces_has_the_logits_of_the_whole(B, pieces, seed):
+    pieces = [min(piece, 16 - sum(pieces[:i])) for i, piece in enumerate(pieces) if sum(pieces[:i]) < 16]
+    ids, cache = random_ids(B, sum(pieces), seed=seed), Cache(MODEL, B, slots=16)
+    logits = torch.cat([extend(MODEL, part, cache) for part in ids.split(pieces, dim=1)], dim=1)
+    torch.testing.assert_close(logits, MODEL(ids), rtol=1e-12, atol=1e-12)
+    assert cache.length == sum(pieces)
+
+
+options = st.fixed_dictionaries(
+    {"temperature": st.sampled_from([0, 0.5, 1.0, 2.0])},
+    optional={
+        "top_k": st.integers(1, 20),
+        "top_p": st.floats(0.1, 1.0),
+        "min_p": st.floats(0.01, 1.0),
+        "slide": st.just(True),
+        "stop": st.sets(st.integers(0, 16), max_size=2),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=4), st.integers(0, 2**16), options)
+def test_the_cache_changes_no_token(lengths, seed, options):
+    prompts = [random_ids(n, seed=seed + n) for n in lengths]
+    n = 40 if "slide" in options else 8
+    cached, uncached = (
+        generate(MODEL, prompts, n, cache=cache, generator=seeded(seed), **options) for cache in (True, False)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(cached, uncached, strict=True))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.booleans(), st.integers(0, 2**16))
+def test_a_prompt_is_continued_in_company_as_it_is_alone(lengths, cache, seed):
+    prompts = [random_ids(n, seed=seed + n) for n in lengths]
+    together = generate(MODEL, prompts, 30, temperature=0, cache=cache, slide=True)
+    alone = [generate(MODEL, p, 30, temperature=0, cache=cache, slide=True) for p in prompts]
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_the_cache_is_allocated_once(monkeypatch):
+    made = []
+    init = Cache.__init__
+    monkeypatch.setattr(Cache, "__init__", lambda self, *args: made.append(self) or init(self, *args))
+    generate(MODEL, random_ids(3), 60, slide=True)
+    assert len(made) == 1
+    assert made[0].n_bytes == 2 * TINY.n_layer * 16 * TINY.d_model * 8  # keys and values, float64
+
+
+def test_greedy_decoding_always_takes_the_likeliest_token():
+    text = generate(MODEL, random_ids(4), 12, temperature=0)
+    for t in range(4, 16):
+        assert text[t] == MODEL(text[:t])[-1].argmax()
+
+
+def test_sampling_follows_the_models_probabilities():
+    prompts = random_ids(3).expand(4000, 3)
+    drawn = torch.stack(generate(MODEL, prompts, 1, generator=seeded()))[:, -1]
+    p = MODEL(prompts[0])[-1].softmax(-1)
+    counts = drawn.bincount(minlength=17)
+    assert ((counts - 4000 * p).abs() < 5 * (4000 * p * (1 - p)).sqrt() + 1).all()
+
+
+def test_a_generator_makes_the_text_repeatable():
+    a, b, c = (generate(MODEL, random_ids(3), 12, generator=seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_one_prompt_gives_one_text_and_several_give_a_list():
+    one = generate(MODEL, [3, 1, 4], 5, temperature=0)
+    assert one.shape == (8,) and one[:3].tolist() == [3, 1, 4]
+    batch = generate(MODEL, torch.tensor([[3, 1, 4], [1, 5, 9]]), 5, temperature=0)
+    mixed = generate(MODEL, [[3, 1, 4], torch.tensor([2])], 5, temperature=0)
+    assert [len(text) for text in batch] == [8, 8] and [len(text) for text in mixed] == [8, 6]
+    assert torch.equal(batch[0], one) and torch.equal(mixed[0], one)
+    assert generate(MODEL, [3], 0).tolist() == [3]
+
+
+def test_a_text_ends_after_a_stop_id_and_others_go_on():
+    free = generate(MODEL, [[3], [5]], 12, temperature=0)
+    stop = int(free[0][4])
+    at = [text.tolist().index(stop, 1) if stop in text[1:] else 12 for text in free]
+    stopped = generate(MODEL, [[3], [5]], 12, temperature=0, stop={stop})
+    for whole, part, end in zip(free, stopped, at):
+        assert torch.equal(part, whole[: end + 1])
+    assert len(stopped[0]) <= 5
+
+
+def test_a_text_that_slides_sees_the_last_part_of_itself():
+    text = generate(MODEL, random_ids(5), 60, temperature=0, slide=True)
+    for t in range(5, 65):
+        seen = max(0, math.ceil((t - 16) / 8)) * 8  # it lets go of half a context at a time
+        assert t - seen <= 16 and (t <= 16 or t - seen > 8)
+        assert text[t] == MODEL(text[seen:t])[-1].argmax()
+
+
+def test_a_context_of_one_token_slides_too():
+    model = random_gpt(Config(vocab_size=5, block_size=1, n_layer=1, n_head=1, d_model=4))
+    text = generate(model, [2], 6, temperature=0, slide=True)
+    assert all(text[t + 1] == model(text[t : t + 1])[0].argmax() for t in range(6))
+
+
+@pytest.mark.parametrize(
+    ("ids", "n", "message"),
+    [
+        ([1] * 10, 7, "10 ids and 7 more exceed a context of 16; slide=True"),
+        ([], 3, "at least one id"),
+        ([[1], []], 3, "at least one id"),
+        ([1, 17], 3, "id 17 is not in the vocabulary, 0 to 16"),
+        ([1.5], 3, "whole numbers"),
+        ([1], -1, "max_new_tokens must be at least 0, not -1"),
+    ],
+)
+@pytest.mark.parametrize("cache", [False, True])
+def test_what_cannot_be_continued_is_refused(ids, n, message, cache):
+    with pytest.raises(ValueError, match=message):
+        generate(MODEL, ids, n, cache=cache)
+
+
+def test_a_full_cache_is_refused():
+    cache = Cache(MODEL, 1, slots=4)
+    extend(MODEL, random_ids(1, 3), cache)
+    with pytest.raises(ValueError, match="2 ids more than the 3 in the cache exceed its 4 slots"):
+        extend(MODEL, random_ids(1, 2), cache)
+
+
+# ---------------------------------------------------------------------------------------- the next token
+
+logits_of = st.lists(st.floats(-20, 20), min_size=1, max_size=12).map(torch.tensor)
+
+
+@given(logits_of, st.floats(0.05, 20))
+def test_temperature_divides_the_logits(logits, temperature):
+    torch.testing.assert_close(next_token(logits, temperature), (logits / temperature).softmax(-1))
+
+
+def test_temperatures_at_the_ends():
+    logits = torch.tensor([[1.0, 3.0, 2.0], [0.0, -9.0, -3.0]])
+    greedy = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert torch.equal(next_token(logits, 0), greedy)
+    assert torch.equal(next_token(logits, 1e-42), greedy)
+    torch.testing.assert_close(next_token(logits, math.inf), torch.full((2, 3), 1 / 3))
+
+
+@given(logits_of, st.integers(1, 15))
+def test_top_k_keeps_the_k_likeliest(logits, k):
+    p = next_token(logits, top_k=k)
+    kept = p > 0
+    k = min(k, len(logits))
+    assert kept.sum() <= k and p.sum() == pytest.approx(1)
+    torch.testing.assert_close(p.sort().values[-k:].log(), logits.sort().values[-k:].log_softmax(-1))
+
+
+def test_of_equally_likely_tokens_the_first_are_kept():
+    assert next_token(torch.zeros(1000), top_k=3).nonzero().flatten().tolist() == [0, 1, 2]
+
+
+@given(logits_of, st.floats(0.01, 1))
+def test_top_p_keeps_as_few_as_are_enough(logits, top_p):
+    before, p = logits.double().softmax(-1), next_token(logits.double(), top_p=top_p)
+    kept = p > 0
+    assert before[kept].sum() >= top_p - 1e-9
+    assert before[kept].sum() - before[kept].min() < top_p
+    assert kept.all() or before[kept].min() >= before[~kept].max()
+    torch.testing.assert_close(p[kept], before[kept] / before[kept].sum())
+
+
+@given(logits_of, st.floats(0.01, 1))
+def test_min_p_keeps_what_is_likely_beside_the_likeliest(logits, min_p):
+    before, p = logits.double().softmax(-1), next_token(logits.double(), min_p=min_p)
+    assert torch.equal(p > 0, before >= min_p * before.max())
+
+
+def test_several_cuts_keep_what_all_of_them_keep():
+    logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    torch.testing.assert_close(next_token(logits, top_k=3, top_p=0.6), torch.tensor([4 / 7, 3 / 7, 0, 0]))
+    torch.testing.assert_close(next_token(logits, top_k=1, min_p=0.1), torch.tensor([1.0, 0, 0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (dict(temperature=-1), "temperature must be at least 0, not -1"),
+        (dict(temperature=math.nan), "temperature .* not nan"),
+        (dict(top_k=0), "top_k must be at least 1, not 0"),
+        (dict(top_p=0.0), "top_p must be above 0 and at most 1, not 0.0"),
+        (dict(min_p=1.5), "min_p must be above 0 and at most 1, not 1.5"),
+    ],
+)
+def test_a_setting_that_leaves_no_token_is_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        next_token(torch.zeros(3), **setting)
+
+
+# ---------------------------------------------------------------------------------------- streaming
+
+BYTES = Tokenizer({i: bytes([i]) for i in range(256)}, [])
+
+
+def recite(text, monkeypatch):
+    """Stand in for a model that knows one text by heart, and writes a byte at a time."""
+    ids = list(text.encode())
+    monkeypatch.setattr("tinyllm.generation.new_ids", lambda *_, **__: ([i] for i in ids))
+
+
+@given(st.text(max_size=20))
+def test_a_stream_never_splits_a_character(text):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        recite(text, monkeypatch)
+        parts = list(stream(None, BYTES, "x", 100))
+    assert "".join(parts) == text
+    assert all(len(part) <= 1 for part in parts)
+
+
+def test_a_character_that_is_not_finished_is_marked(monkeypatch):
+    monkeypatch.setattr("tinyllm.generation.new_ids", lambda *_, **__: ([i] for i in b"a\xc3"))
+    assert list(stream(None, BYTES, "x", 2)) == ["a", "\ufffd"]
+
+
+@given(st.text("abé", max_size=20), st.lists(st.text("abé", min_size=1, max_size=4), max_size=3))
+def test_a_stream_ends_before_the_first_stop_text(text, stop):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        recite(text, monkeypatch)
+        written = "".join(stream(None, BYTES, "x", 100, stop=stop))
+    # It ends at the stop text that is whole first; of two, at the one that began first.
+    ends = [(text.index(s) + len(s), text.index(s)) for s in stop if s in text]
+    assert written == text[: min(ends)[1] if ends else None]
+
+
+def test_a_stream_is_the_text_that_generate_writes():
+    config = Config(vocab_size=256, block_size=32, n_layer=1, n_head=1, d_model=8)
+    model, prompt = random_gpt(config), "what is"
+    ids = generate(model, BYTES.encode(prompt), 40, temperature=0.7, slide=True, generator=seeded())
+    parts = stream(model, BYTES, prompt, 40, temperature=0.7, slide=True, generator=seeded())
+    assert prompt + "".join(parts) == BYTES.decode(ids.tolist())

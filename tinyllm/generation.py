@@ -1,0 +1,280 @@
+"""Generating: one token after the other, each drawn from what the model expects."""
+
+import codecs
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from tinyllm.model import GPT, Config, check_ids
+from tinyllm.tokens import Tokenizer
+
+
+def next_token(
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Tensor:
+    """Probabilities of the next token, (..., V), from logits (..., V).
+
+        p = softmax(logits / temperature)         temperature 0: all on the likeliest
+
+    top_k keeps the k likeliest tokens; top_p as few of the likeliest as have at least
+    this probability together; min_p those that have at least this part of the
+    probability of the likeliest. What two of them keep is what both keep.
+
+    >>> next_token(torch.tensor([0.5, 0.3, 0.2]).log(), top_p=0.6)
+    tensor([0.6250, 0.3750, 0.0000])
+    """
+    check_sampling(temperature, top_k, top_p, min_p)
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+    # Without the largest logit a division by a small temperature cannot overflow.
+    p = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
+    if top_k is None and top_p is None and min_p is None:
+        return p
+    ranked, order = p.sort(dim=-1, descending=True, stable=True)
+    keep = torch.ones_like(ranked, dtype=torch.bool)
+    if top_k is not None:
+        keep[..., top_k:] = False
+    if top_p is not None:
+        keep &= ranked.cumsum(-1) - ranked < top_p  # those before it are not enough
+    if min_p is not None:
+        keep &= ranked >= min_p * ranked[..., :1]
+    kept = torch.zeros_like(p).scatter(-1, order, ranked * keep)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def check_sampling(
+    temperature: float, top_k: int | None, top_p: float | None, min_p: float | None
+) -> None:
+    """Raise `ValueError` for settings that leave no token to choose."""
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be at least 0, not {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, not {top_k}")
+    for name, part in (("top_p", top_p), ("min_p", min_p)):
+        if part is not None and not 0 < part <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1, not {part}")
+
+
+class Cache:
+    """The keys and values of all tokens so far, so that none is computed twice.
+
+    keys and values are (n_layer, B, n_head, slots, d_head), allocated once; `length`
+    slots are in use. Texts of unequal length end in the same slot: the shorter begin
+    later, after `padding` (B,) slots that nobody attends to.
+    """
+
+    def __init__(self, model: GPT, batch_size: int, slots: int) -> None:
+        config, weight = model.config, model.token.weight
+        d_head = config.d_model // config.n_head
+        shape = config.n_layer, batch_size, config.n_head, slots, d_head
+        self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        self.values = torch.zeros_like(self.keys)
+        self.length, self.padding = 0, None
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the cache takes."""
+        return self.keys.nbytes + self.values.nbytes
+
+
+@torch.inference_mode()
+def extend(model: GPT, ids: Tensor, cache: Cache) -> Tensor:
+    """Logits (B, T, V) for ids (B, T) that go on where the cache ends.
+
+    What `model` computes for the whole text, but only for what is new in it.
+    """
+    start, end = cache.length, cache.length + ids.shape[-1]
+    if end > cache.keys.shape[-2]:
+        full = f"{start} in the cache exceed its {cache.keys.shape[-2]} slots"
+        raise ValueError(f"{end - start} ids more than the {full}")
+    slots, mask = torch.arange(end, device=ids.device), None
+    positions = slots[start:]  # (T,)
+    if end - start > 1:
+        mask = slots <= slots[start:, None]  # (T, end)
+    if cache.padding is not None:
+        positions = (positions - cache.padding[:, None]).clamp(min=0)  # (B, T)
+        there = slots >= cache.padding[:, None, None, None]  # (B, 1, 1, end)
+        mask = there if mask is None else there & mask  # (B, 1, T, end)
+    x = F.embedding(ids, model.token.weight)
+    x = x + F.embedding(positions, model.position.weight)  # (B, T, C)
+    for block, keys, values in zip(model.blocks, cache.keys, cache.values):
+        x = x + hear(block, x, keys[:, :, :end], values[:, :, :end], mask)
+        up = F.linear(normed(x, block.norm_2), block.mlp.up.weight)
+        x = x + F.linear(F.gelu(up), block.mlp.down.weight)
+    cache.length = end
+    return F.linear(normed(x, model.norm), model.head.weight)
+
+
+def hear(block, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """What attention adds to new tokens x (B, T, C), once their keys are in the cache.
+
+    keys and values are (B, n_head, end, d_head); the last T are filled in here.
+    """
+    layer, T = block.attention, x.shape[1]
+    qkv = F.linear(normed(x, block.norm_1), layer.qkv.weight)  # (B, T, 3C)
+    qkv = qkv.unflatten(-1, (3, layer.n_head, -1))
+    q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, n_head, T, d_head)
+    keys[:, :, -T:], values[:, :, -T:] = k, v
+    heads = F.scaled_dot_product_attention(q, keys, values, mask)
+    return F.linear(heads.transpose(1, 2).flatten(2), layer.out.weight)
+
+
+def normed(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
+    """A LayerNorm without the price of calling a module: for one token, that counts."""
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def visible_from(length: int, block_size: int) -> int:
+    """Where the part of a text begins that the model still sees.
+
+    It hops on by half a context when it has to: the positions of all tokens change
+    then, and with them all keys in a cache.
+    """
+    hop = max(1, block_size // 2)
+    return max(0, -(-(length - block_size) // hop)) * hop
+
+
+def refill(model: GPT, windows: list[list[int]], cache: Cache) -> Tensor:
+    """Fill the cache anew with texts of any lengths; logits (B, V) of what is next."""
+    texts = [torch.tensor(window) for window in windows]
+    ids = pad_sequence(texts, batch_first=True, padding_side="left")  # (B, T)
+    padding = torch.tensor([ids.shape[1] - len(text) for text in texts])
+    device = cache.keys.device
+    cache.length, cache.padding = 0, padding.to(device) if padding.any() else None
+    return extend(model, ids.to(device), cache)[:, -1]
+
+
+@torch.inference_mode()
+def read_all(model: GPT, windows: list[list[int]]) -> Tensor:
+    """The same without a cache: what follows the end of a text cannot change it."""
+    texts = [torch.tensor(window) for window in windows]
+    ids = pad_sequence(texts, batch_first=True).to(model.token.weight.device)  # (B, T)
+    last = torch.tensor([len(text) - 1 for text in texts])
+    return model(ids)[torch.arange(len(texts)), last]
+
+
+def new_ids(
+    model: GPT,
+    texts: list[list[int]],
+    max_new_tokens: int,
+    cache: bool = True,
+    slide: bool = False,
+    generator: torch.Generator | None = None,
+    **sampling,
+) -> Iterator[list[int]]:
+    """Yield the next id of each text, then the one after it; see `generate`."""
+    check_prompts(model.config, texts, max_new_tokens, slide)
+    texts, block_size = [list(text) for text in texts], model.config.block_size
+    slots = min(block_size, max(map(len, texts)) + max_new_tokens)
+    memory, before = Cache(model, len(texts), slots) if cache else None, None
+    for _ in range(max_new_tokens):
+        starts = [visible_from(len(text), block_size) for text in texts]
+        windows = [text[start:] for text, start in zip(texts, starts)]
+        if memory is None:
+            logits = read_all(model, windows)
+        elif starts != before:
+            logits = refill(model, windows, memory)
+        else:
+            last = torch.tensor([text[-1:] for text in texts])  # (B, 1)
+            logits = extend(model, last.to(memory.keys.device), memory)[:, -1]
+        before = starts
+        p = next_token(logits, **sampling)  # (B, V)
+        ids = torch.multinomial(p, 1, generator=generator)[:, 0].tolist()
+        for text, i in zip(texts, ids):
+            text.append(i)
+        yield ids
+
+
+def check_prompts(
+    config: Config, texts: list[list[int]], max_new_tokens: int, slide: bool
+) -> None:
+    """Raise `ValueError` for texts that the model cannot go on with."""
+    if not texts or not all(texts):
+        raise ValueError("a prompt needs at least one id for the model to go on with")
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens must be at least 0, not {max_new_tokens}")
+    for text in texts:
+        check_ids(torch.tensor(text)[:, None], config)  # each for itself, however many
+    longest = max(map(len, texts))
+    if not slide and longest + max_new_tokens > config.block_size:
+        room = f"a context of {config.block_size}; slide=True lets go of the beginning"
+        raise ValueError(f"{longest} ids and {max_new_tokens} more exceed {room}")
+
+
+def generate(
+    model: GPT,
+    ids: Tensor | Sequence,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    stop: Collection[int] | None = None,
+    cache: bool = True,
+    slide: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor | list[Tensor]:
+    """Continue a text, token by token; `next_token` says how each is chosen.
+
+    `ids` is one prompt (T,), or several, of equal length or not. One gives one text,
+    prompt included, (T + n,); several give a list of texts. A text ends after one of
+    the ids in `stop`, or when max_new_tokens have come. Without `cache` the model reads
+    the whole text again for each token: the result is the same, later. A text that
+    outgrows the context is refused, or with `slide` loses sight of its beginning.
+    """
+    prompts = [p.tolist() if isinstance(p, Tensor) else p for p in ids]
+    one = bool(prompts) and not isinstance(prompts[0], Sequence)
+    texts = [list(prompt) for prompt in ([prompts] if one else prompts)]
+    sampling = dict(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    options = dict(cache=cache, slide=slide, generator=generator, **sampling)
+    unfinished, stop = set(range(len(texts))), set(stop or ())
+    for new in new_ids(model, texts, max_new_tokens, **options):
+        for b in unfinished:
+            texts[b].append(new[b])
+        unfinished = {b for b in unfinished if new[b] not in stop}
+        if not unfinished:
+            break
+    texts = [torch.tensor(text) for text in texts]
+    return texts[0] if one else texts
+
+
+def stream(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompt: str,
+    max_new_tokens: int,
+    stop: Collection[str] = (),
+    **options,
+) -> Iterator[str]:
+    """Yield what the model writes after `prompt`, as soon as it is certain.
+
+    A character that takes several tokens waits for the last of them, and what may
+    become a text in `stop` waits, too. The text ends before the first of those.
+    `options` are those of `generate`.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    waiting = ""
+    for [i] in new_ids(model, [tokenizer.encode(prompt)], max_new_tokens, **options):
+        waiting += decoder.decode(tokenizer.decode_bytes([i]))
+        ends = [waiting.index(text) for text in stop if text in waiting]
+        if ends:
+            yield waiting[: min(ends)]
+            return
+        uncertain = max((overlap(waiting, text) for text in stop), default=0)
+        certain = len(waiting) - uncertain
+        if certain:
+            yield waiting[:certain]
+        waiting = waiting[certain:]
+    yield waiting + decoder.decode(b"", final=True)
+
+
+def overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` may be the beginning of `stop`."""
+    return max(n for n in range(len(stop)) if text.endswith(stop[:n]))
