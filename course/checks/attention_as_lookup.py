@@ -21,6 +21,7 @@ def leads(seed):
     yield (0.5, 1000 * (seed + 1), 0.1)
     yield (0.0, 4, 2.0)
     yield (3.0, 1, 1.0)
+    yield (1.0, 3, 0.001)
 
 
 def weight_of_the_best(inputs, answer):
@@ -113,7 +114,7 @@ def latest(inputs, answer):
     scores, clock = scale * q @ k.T, slope * torch.arange(len(k))
     close(answer, torch.softmax(scores + clock, -1) @ v, "the answer", axes=("query", "channel"), mistakes={
         "the first of two equal keys wins: the clock runs backwards": torch.softmax(scores - clock, -1) @ v,
-        "two equal keys are still averaged: the clock is not in the scores": torch.softmax(scores, -1) @ v,
+        "two equal keys are still averaged: nothing in the scores tells their positions apart": torch.softmax(scores, -1) @ v,
         "the clock is added to the weights; then they do not sum to 1": (torch.softmax(scores, -1) + clock) @ v,
         "the scale multiplies the clock, too": torch.softmax(scores + scale * clock, -1) @ v,
         "the scores lack the scale": torch.softmax(q @ k.T + clock, -1) @ v,
@@ -159,10 +160,16 @@ def rising(seed):
     yield (torch.ones(4), [torch.full((4,), float(i)) for i in range(1, 4 + seed)], [torch.eye(3)[i % 3] for i in range(3 + seed)])
 
 
+def far_below_zero(seed):
+    yield (40 * torch.ones(4), [-torch.full((4,), 40.0 + i) for i in range(3)], [torch.eye(3)[i] for i in range(3)])
+
+
 def one_pass(inputs, answer):
     q, keys, values = inputs
     right = attention(q[None], torch.stack(keys), torch.stack(values))[0]
     got = same_shape(answer, right, "the answer", axes=("channel",))
+    if any(math.isnan(number) for number in got) and all(q @ key < -1000 for key in keys):
+        raise Wrong("nan: all these scores are far below 0, and what is the largest of them before any has been read?")
     if any(math.isnan(number) for number in got):
         raise Wrong("nan: an exponential of a large score overflowed, or 0 was divided by 0; subtract the largest score so far")
     k, v = torch.stack(keys), torch.stack(values)
@@ -200,7 +207,8 @@ SHEET = Sheet("04_attention_as_lookup", "Attention I: a lookup", questions=(
                     "Which axis are the keys on?")),
     Question("q6", "One pass", function="one_pass", minutes=30, difficulty=3,
              parts=(Part("keys in any order, scores of any size", 2, one_pass, streams),
-                    Part("scores that rise with every key", 2, one_pass, rising)),
+                    Part("scores that rise with every key", 1, one_pass, rising),
+                    Part("scores that are all far below 0", 1, one_pass, far_below_zero)),
              hints=("Suppose all scores seen so far were computed against m, and now the largest is M: by which factor is everything too large?",
                     "The sum and the weighted sum need the same repair.")),
 ))

@@ -165,7 +165,7 @@ def left_out(inputs, answer):
     x, y, h = inputs
     is_a(answer, float, "the error")
     if math.isnan(answer):
-        raise Wrong("nan: far from all others every exp(-u²/2) is 0, and 0 is divided by 0; let a softmax do it")
+        raise Wrong("nan: far from all others every exp(-u²/2) is 0, and 0 is divided by 0; what could be subtracted from each row's scores first?")
     squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
     hole = torch.eye(len(x), dtype=torch.bool)
 

@@ -18,6 +18,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def wide_heads(seed):
+    yield (5, 2, 64, 4)
     yield (2, 1, 16, 4)
     yield (3 + seed, 2, 64, 5)
     yield (2, 4, 64, 4 + seed)
@@ -38,7 +39,7 @@ def least_error(inputs, answer):
         "this takes a head to hold a whole value, but it has only d_model / n_head channels":
             max(0.0, 1 - n_head / lookups),
         "this is the share that the heads can answer, not the share that they miss": 1 - right,
-        "only one head is in your bound": max(0.0, 1 - min(channels, d_head) / wanted),
+        "only one head is in your bound: what do the others answer?": max(0.0, 1 - min(channels, d_head) / wanted),
     })
 
 
@@ -68,6 +69,8 @@ def parameters(inputs, answer):
             3 * n_head * (d * d + d * b) + d * d + d * b,
         "W_O is missing": 3 * (d * d + d * b),
         "the biases are missing": 4 * d * d,
+        "the output map has a bias, too": 4 * d * d + 3 * d * b,
+        "a bias is one number for each channel that comes out": 4 * d * d + 4 * b,
         "W_O is counted as d_head × d_model; it reads all heads":
             3 * (d * d + d * b) + d // n_head * d + d * b,
     })
@@ -75,7 +78,9 @@ def parameters(inputs, answer):
 
 def multiplications(inputs, answer):
     T, d, n_head, bias = inputs
-    parameters(inputs, answer)
+    is_a(answer, tuple, "the answer")
+    if len(answer) != 2:
+        raise Wrong(f"expected two numbers, (parameters, multiplications), yours has {len(answer)}")
     maps, pairs = 4 * T * d * d, T * T * d
     equal(answer[1], maps + 2 * pairs, "the number of multiplications", mistakes={
         "the work on pairs of tokens is counted at full width for each head": maps + 2 * n_head * pairs,

@@ -89,6 +89,22 @@ def one_pass(q, keys, values):
         total, answer = total + weight, answer + weight * value
     return answer / total
 '''),
+    # The largest score so far begins at 0.
+    ("q6", "before any has been read", '''
+def one_pass(q, keys, values):
+    largest, total, answer = 0.0, 0.0, torch.zeros_like(values[0])
+    for key, value in zip(keys, values):
+        score = (q @ key / math.sqrt(len(q))).item()
+        new = max(largest, score)
+        repair, weight = math.exp(largest - new), math.exp(score - new)
+        total, answer, largest = total * repair + weight, answer * repair + weight * value, new
+    return torch.tensor(float("nan")) * answer if total == 0 else answer / total
+'''),
+    # Overflows where the temperature is low.
+    ("q1", "OverflowError", '''
+def weight_of_the_best(gap, n, temperature):
+    return math.exp(gap / temperature) / (math.exp(gap / temperature) + n - 1)
+'''),
     ("q6", "not divided by the root", '''
 def one_pass(q, keys, values):
     return torch.softmax(torch.stack(keys) @ q, 0) @ torch.stack(values)
