@@ -56,7 +56,9 @@ f"{len(word_ids):,} words have a number; {share:.1%} of the held-out words have 
 # Which words are missing?
 
 # %%
-print(" ".join(dict.fromkeys(unknown[:400:8])))
+from textwrap import fill
+
+print(fill(" ".join(dict.fromkeys(unknown[:400:8])), width=88))
 
 # %% [markdown]
 # Numbers, code, names, plurals, a word with a bracket on it.
@@ -90,7 +92,7 @@ fig
 # %%
 char_ids = {char: i for i, char in enumerate(sorted(set(train)))}
 strangers = sorted(set(held_out) - set(char_ids))
-print(f"{len(char_ids)} characters have a number; in the held-out text, without: {strangers}")
+print(f"{len(char_ids)} characters have a number; held out and without one: {strangers}")
 print(f"{len(train) / len(train.split()):.1f} characters per word")
 
 # %% [markdown]
@@ -274,8 +276,10 @@ assert fast_vocab == naive_vocab
 # The first are what English is made of; the last are words of the trade.
 
 # %%
-print([vocab[i].decode(errors="backslashreplace") for i in range(256, 280)])
-print([vocab[i].decode(errors="backslashreplace") for i in range(4080, 4096)])
+from pprint import pprint
+
+pprint([vocab[i].decode() for i in range(256, 280)], compact=True)
+pprint([vocab[i].decode() for i in range(4080, 4096)], compact=True)
 
 # %% [markdown]
 # ## Encoding: replay the merges
@@ -308,7 +312,7 @@ assert tokens == [vocab[i] for i in tokenizer.encode(word)]
 # So the round trip holds for every text, and indeed for bytes that are no text at all.
 
 # %%
-for anything in ["naïve 中文 🙂", "NUL \x00 and half of a \ud800", b"\xff\x80 is not UTF-8"]:
+for anything in ["naïve 中文 🙂", "NUL \x00 and half of a \ud800", b"\xff\x80 is no UTF-8"]:
     back = tokenizer.decode_bytes(tokenizer.encode(anything))
     is_text = isinstance(anything, str)
     assert back == (anything.encode("utf-8", "surrogatepass") if is_text else anything)

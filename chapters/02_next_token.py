@@ -24,8 +24,8 @@ print(story[gap : gap + 60])
 # %% [markdown]
 # At some gaps you would bet the house, at others anything could come, and nobody gave you a rule for either.
 # A **language model** is whatever makes such bets at every gap of a text.
-# Claude Shannon had people place them in 1951, letter by letter, to find out how much there is to say in English {cite}`shannon1951`.
-# This chapter has machines place them.
+# Claude Shannon had the next letter guessed, gap after gap, and published in 1951 what that says about how much there is to say in English {cite}`shannon1951`.
+# This chapter has machines place the bets.
 # How good is a bet, how good could it be, and how far does one get by counting?
 #
 # :::{admonition} You will be able to
@@ -319,7 +319,7 @@ print(" ".join(f"{chr(w)}:{p:.2f}" for w, p in zip(new[:11], fast)))
 # Before we score the models: what would be a good score?
 #
 # For most text nobody knows.
-# From what his guessers achieved, Shannon put English between 0.6 and 1.3 bits per letter {cite}`shannon1951`, and the two ends of that guess are a factor of two apart.
+# From guesses made with a hundred letters in view, Shannon put English between 0.6 and 1.3 bits per letter {cite}`shannon1951`, and the two ends of that guess are a factor of two apart.
 # For `tales` we know it to the last decimal.
 # The program that tells them rolls dice; it knows the probability of each roll, and no story can be told in two ways, so the product of its rolls is the probability of the story.
 # Nobody can predict the stories better than the dice do.
@@ -368,6 +368,9 @@ for name, nats in [*losses["tales"].items(), ("the dice", best)]:
     other = losses["manuals"].get(name, math.nan)
     print(f"{name:16}{nats:12.3f}{perplexity(nats):12.3f}", end="")
     print(f"{nats / math.log(2):12.3f}{other / math.log(2):22.3f}".replace("nan", "  ?"))
+
+# %% [markdown]
+# The same losses drawn to scale, with the floor at the bottom:
 
 # %% tags=["hide-input"] alt="Ladder of held-out losses on tales, from uniform at the top to the floor at the bottom: each model halves part of the way, and the 5-gram is still far from the floor"
 from course.figures import figure, ladder, visible
@@ -470,6 +473,9 @@ occurrences = np.array([curve(*part, kneser_ney=False) for part in parts])
 contexts = np.array([curve(*part, kneser_ney=True) for part in parts])
 for n, saved in zip(lengths, (occurrences - contexts).T):
     print(f"{n}-gram: saves {saved.mean():.3f} ± {saved.std():.3f} bits per byte")
+
+# %% [markdown]
+# The saving grows with the length; whether it grows enough, the two curves say.
 
 # %% tags=["hide-input"] alt="Held-out bits per byte against the length of the runs: counting occurrences turns upward after six bytes, counting contexts keeps falling"
 from course.figures import loss_plot
@@ -584,6 +590,9 @@ for step in range(300):
     optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 300)  # ever smaller steps
     optimizer.step()
     history.append(loss.item())
+
+# %% [markdown]
+# Counting the same text once, without a discount, is the line that the loss should come down to.
 
 # %% tags=["hide-input"] alt="Training loss of the learned bigram falling from 5.5 nats to the loss of the counted bigram and staying there"
 plain = NGram(train["manuals"], 2, 256, discount=0)

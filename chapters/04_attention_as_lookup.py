@@ -40,6 +40,7 @@ from course.figures import COLORS, attention_map, figure
 from tinyllm.vectors import similarity
 
 # %% [markdown]
+# (four-steps)=
 # ## From a dict to attention in four steps
 #
 # **Exact match.**
@@ -153,7 +154,8 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 # %%
 from tinyllm.smoothing import nadaraya_watson
 
-q, k = F.normalize(torch.randn(10, 8, generator=generator).double(), dim=-1).split([4, 6])
+unit = F.normalize(torch.randn(10, 8, generator=generator).double(), dim=-1)
+q, k = unit.split([4, 6])
 v = torch.randn(6, 3, generator=generator).double()
 lookup = attention(q, k, v, scale=1 / 0.1)
 smoother = nadaraya_watson(q, k, v, bandwidth=math.sqrt(0.1))
@@ -161,6 +163,7 @@ assert torch.allclose(lookup, smoother, rtol=0, atol=1e-12)
 "the lookup at temperature 0.1 is the smoother of bandwidth √0.1"
 
 # %% [markdown]
+# (temperature-to-zero)=
 # ## Down to zero: the dict comes back
 #
 # Instead of multiplying scores by a scale, divide them by a **temperature** $T$.
@@ -197,10 +200,11 @@ ax.legend()
 fig
 
 # %% [markdown]
-# The three lines are straight, and each has the slope that its gap predicts.
-# A `dict` is attention at temperature 0.
+# From 1/T ≈ 10 on the lines are straight, and each falls with the slope that its gap predicts.
+# For keys of one length, a `dict` is attention at temperature 0.
 # Attention is a `dict` that can be trained.
 #
+# (not-a-similarity)=
 # ## A dot product is not a similarity
 #
 # There is a catch, and most explanations step over it.
@@ -253,17 +257,15 @@ def decided(d, scale, seed):
         torch.randn(1000, 1, d, generator=generator),
         torch.randn(1000, 16, d, generator=generator),
     )
-    return (
-        (attention(q, k, k, scale=scale, return_weights=True)[1].amax(-1) > 0.9)
-        .float()
-        .mean()
-    )
+    _, weights = attention(q, k, k, scale=scale, return_weights=True)
+    return (weights.amax(-1) > 0.9).float().mean()
 
 
 for d in (16, 64, 256, 1024):
     cold = torch.stack([decided(d, 1.0, seed) for seed in range(3)])
     warm = torch.stack([decided(d, None, seed) for seed in range(3)])
-    print(f"d = {d:4}: unscaled {cold.mean():.3f} ± {cold.std():.3f}, scaled {warm.mean():.3f}")
+    spread = f"{cold.mean():.3f} ± {cold.std():.3f}"
+    print(f"d = {d:4}: unscaled {spread}, scaled {warm.mean():.3f}")
 
 # %% [markdown]
 # That much is arithmetic.
@@ -306,8 +308,8 @@ def first_steps(scale, shrink, seed, steps=150):
     """The first loss, the first mean |∂loss/∂q|, the mean of the last ten losses."""
     generator = torch.Generator().manual_seed(seed)
     symbols = torch.randn(N_KEYS, D, generator=generator)
-    W_q = (shrink * torch.randn(D, D, generator=generator) / math.sqrt(D)).requires_grad_()
-    W_k = (torch.randn(D, D, generator=generator) / math.sqrt(D)).requires_grad_()
+    W_q, W_k = torch.randn(2, D, D, generator=generator) / math.sqrt(D)
+    W_q, W_k = (shrink * W_q).requires_grad_(), W_k.requires_grad_()
     W_o = (4 * torch.eye(N_VALUES)).requires_grad_()
     optimizer, losses, sizes = torch.optim.Adam([W_q, W_k, W_o], lr=1e-3), [], []
     for _ in range(steps):
@@ -339,7 +341,8 @@ for name, variant in variants.items():
     begun[name] = torch.tensor([first_steps(*variant, seed) for seed in range(3)])
     mean, spread = begun[name].mean(0), begun[name].std(0)
     first, gradient = (f"{mean[i]:.2f} ± {spread[i]:.2f}" for i in (0, 1))
-    print(f"{name:22} first loss {first}, gradient {gradient} ·10⁻³, later {mean[2]:.1f}")
+    start = f"first loss {first}, gradient {gradient} ·10⁻³"
+    print(f"{name:22} {start}, later {mean[2]:.1f}")
 scaled, unscaled, smaller = begun.values()
 assert unscaled[:, 1].min() > 3 * scaled[:, 1].max()  # the gradient has not vanished
 assert unscaled[:, 0].min() > 0.5 + scaled[:, 0].max()  # the start is worse
@@ -353,7 +356,7 @@ assert smaller[:, 2].max() < scaled[:, 2].min()  # and √d is not what does it
 
 # %%
 def query_gradients(d, scale, seed, B=2000):
-    """The sizes of ∂loss/∂q for random queries and keys, one of which holds the answer."""
+    """The sizes of ∂loss/∂q for random queries and keys; one key holds the answer."""
     generator = torch.Generator().manual_seed(seed)
     q = torch.randn(B, 1, d, generator=generator, requires_grad=True)
     k = torch.randn(B, 16, d, generator=generator)
@@ -364,10 +367,12 @@ def query_gradients(d, scale, seed, B=2000):
 
 
 for d in (16, 64, 256, 1024):
-    pairs = [(query_gradients(d, 1.0, seed), query_gradients(d, None, seed)) for seed in range(3)]
-    means = torch.stack([unscaled.mean() / scaled.mean() for unscaled, scaled in pairs])
-    medians = torch.stack([unscaled.median() / scaled.median() for unscaled, scaled in pairs])
-    print(f"d = {d:4}: unscaled/scaled mean {means.mean():.1f}, median {medians.mean():.1f}")
+    unscaled = torch.stack([query_gradients(d, 1.0, seed) for seed in range(3)])
+    scaled = torch.stack([query_gradients(d, None, seed) for seed in range(3)])
+    means = unscaled.mean(1) / scaled.mean(1)
+    medians = unscaled.median(1).values / scaled.median(1).values
+    print(f"d = {d:4}: unscaled/scaled mean {means.mean():.1f},", end=" ")
+    print(f"median {medians.mean():.1f}")
     assert means.min() > 3 and (medians.min() > 1) == (d <= 64) == (medians.max() > 1)
 
 # %% [markdown]
@@ -406,7 +411,8 @@ def capacity(beta, d, epsilon=0.5):
 
 def filled(beta, d, seed):
     """How many random unit keys leave the right one half of the weight."""
-    generator, most = torch.Generator().manual_seed(seed), int(4 * capacity(beta, d)) + 50
+    generator = torch.Generator().manual_seed(seed)
+    most = int(4 * capacity(beta, d)) + 50
     cosines = F.normalize(torch.randn(most, d, generator=generator), dim=-1)[:, 0]
     others = torch.cumsum(torch.exp(beta * (cosines.double() - 1)), 0)
     return int((others < 1).sum())
@@ -428,8 +434,10 @@ for c, tried, label_at in (
     ax.annotate(f"β = {c:g} d  ", place, ha="right", color=COLORS["LOOKUP"])
     runs = torch.tensor([[filled(c * d, d, seed) for seed in range(9)] for d in tried])
     low, middle, high = runs.min(1).values, runs.median(1).values, runs.max(1).values
-    ax.errorbar(tried, middle, (middle - low, high - middle), fmt="o", color=COLORS["INK"])
-    assert all(0.7 < m / capacity(c * d, d) < 1.4 for d, m in zip(tried, middle.tolist()))
+    reach = middle - low, high - middle
+    ax.errorbar(tried, middle, reach, fmt="o", color=COLORS["INK"])
+    ratios = [m / capacity(c * d, d) for d, m in zip(tried, middle.tolist())]
+    assert 0.7 < min(ratios) and max(ratios) < 1.4
 ax.semilogy(dims, [capacity(8, d) for d in dims], color=COLORS["FLOOR"], linestyle="--")
 ax.annotate("β = 8", (28, capacity(8, 28) / 3), color=COLORS["FLOOR"])
 ax.set(ylim=(10, 1e6), xlabel="dimension d", ylabel="keys at half the weight")
@@ -524,12 +532,14 @@ for seed in range(3):
 assert (weights[:8].argmax(-1) == asked[:8]).all()
 questions_asked = [f"k{key}?" for key in query[:8].tolist()]
 places = [str(place) for place in range(1, 9)]
-attention_map(weights[:8], questions_asked, places, "Each question finds its key among eight")
+title = "Each question finds its key among eight"
+attention_map(weights[:8], questions_asked, places, title)
 
 # %% [markdown]
 # Each row of the picture is another question over its own eight pairs, and the dark cell stands where that question's key stands.
 # The head has built a dictionary, and it has chosen its own temperature: nearly all the weight is on one key.
 #
+# (stored-twice)=
 # ## A key that is stored twice
 #
 # `d["a"] = 1; d["a"] = 2` leaves 2.

@@ -17,7 +17,8 @@ def measure(n, seed, noise=0.3):
     """Noisy values (n, 1) of the curve at n random places (n, 1) between 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 1, dtype=torch.float64, generator=generator)
-    return x, curve(x) + noise * torch.randn(n, 1, dtype=torch.float64, generator=generator)
+    errors = torch.randn(n, 1, dtype=torch.float64, generator=generator)
+    return x, curve(x) + noise * errors
 
 
 x, y = measure(40, seed=0)
@@ -54,6 +55,7 @@ machine_map(here="smoothing")
 
 # %%
 import math
+from functools import partial
 
 from torch.nn import functional as F
 
@@ -84,7 +86,8 @@ distance = -similarity(at, x, "distance")  # (T_q, T_k)
 nearest = F.one_hot(distance.argmin(-1), len(x)).double()
 within_reach = (distance < 0.08).double()
 bell = torch.exp(-((distance / 0.04) ** 2) / 2)
-answers = [weights / weights.sum(-1, keepdim=True) @ y for weights in (nearest, within_reach, bell)]
+three_ways = nearest, within_reach, bell
+answers = [weights / weights.sum(-1, keepdim=True) @ y for weights in three_ways]
 [f"{answer[120, 0]:.3f}" for answer in answers]
 
 # %% [markdown]
@@ -93,7 +96,11 @@ answers = [weights / weights.sum(-1, keepdim=True) @ y for weights in (nearest, 
 
 # %% tags=["hide-input"] alt="Three panels over the same points: the nearest neighbor's answer is a staircase with high steps, the moving average has many small steps, the bell gives a smooth curve close to the true one"
 fig, axes = figure(rows=3, height=6.6)
-titles = ("The nearest: a staircase", "All within reach: more steps, smaller ones", "The nearer, the louder: a curve")
+titles = (
+    "The nearest: a staircase",
+    "All within reach: more steps, smaller ones",
+    "The nearer, the louder: a curve",
+)
 for ax, answer, title in zip(axes, answers, titles):
     ax.plot(x, y, "o", color=COLORS["QUIET"], markersize=4)
     ax.plot(at, curve(at), color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
@@ -141,8 +148,9 @@ from tinyllm.smoothing import nadaraya_watson
 # The answer is $(0.607 \cdot 0 + 1 \cdot 6 + 0.135 \cdot 3) / 1.742 \approx 3.68$.
 
 # %%
-three = torch.tensor([[0.0], [1.0], [3.0]])
-nadaraya_watson(torch.tensor([[1.0], [2.0]]), three, torch.tensor([[0.0], [6.0], [3.0]]), bandwidth=1.0)
+places = torch.tensor([[0.0], [1.0], [3.0]])
+measured = torch.tensor([[0.0], [6.0], [3.0]])
+nadaraya_watson(torch.tensor([[1.0], [2.0]]), places, measured, bandwidth=1.0)
 
 # %% [markdown]
 # Which kernel?
@@ -156,15 +164,17 @@ widths = torch.logspace(-2.2, -0.7, 30, dtype=torch.float64).tolist()
 
 
 def test_error(x, y, h, kernel="gaussian", smoother=nadaraya_watson):
-    return (smoother(at, x, y, h, kernel) - curve(at)).square().mean().nan_to_num(torch.inf).item()
+    wrong_by = smoother(at, x, y, h, kernel) - curve(at)
+    return wrong_by.square().mean().nan_to_num(torch.inf).item()
 
 
 five = [measure(100, seed) for seed in range(5)]
 for kernel in LOG_KERNELS:
-    best = torch.tensor([min(test_error(x, y, h, kernel) for h in widths) for x, y in five])
+    least = [min(test_error(x, y, h, kernel) for h in widths) for x, y in five]
+    best = torch.tensor(least)
     print(f"{kernel:12} {best.mean():.3f} ± {best.std():.3f}")
 wide, narrow = (sum(test_error(x, y, h) for x, y in five) / 5 for h in (0.1, 0.01))
-print(f"gaussian, three times too wide: {wide:.3f}; three times too narrow: {narrow:.3f}")
+print(f"gaussian, three times too wide {wide:.3f}, three times too narrow {narrow:.3f}")
 assert wide > 4 * 0.013 and narrow > 2 * 0.013
 
 # %% [markdown]
@@ -186,7 +196,7 @@ assert wide > 4 * 0.013 and narrow > 2 * 0.013
 
 # %%
 def as_lookup(places, measured):
-    """Queries and keys whose dot product is -|place - measured|²/2, up to a number for each query."""
+    """Queries and keys that score -|place - measured|²/2, but for a number per query."""
     q = torch.cat([places, torch.ones_like(places[:, :1])], -1)
     k = torch.cat([measured, -measured.square().sum(-1, keepdim=True) / 2], -1)
     return q, k
@@ -195,7 +205,8 @@ def as_lookup(places, measured):
 h = 0.04
 x, y = measure(40, seed=0)
 q, k = as_lookup(at, x)
-assert torch.allclose(attention(q, k, y, scale=1 / h**2), nadaraya_watson(at, x, y, h), rtol=0, atol=1e-9)
+looked_up, smoothed = attention(q, k, y, scale=1 / h**2), nadaraya_watson(at, x, y, h)
+assert torch.allclose(looked_up, smoothed, rtol=0, atol=1e-9)
 "chapter 04's attention draws the third panel"
 
 # %% [markdown]
@@ -234,20 +245,24 @@ nadaraya_watson(q, k, v, bandwidth=1.0, key_weights=counts, return_weights=True)
 
 # %%
 def counts_of(keys):
-    """How many times each key counts when softmax attention is read as a Gaussian smoother: (..., T_k)."""
+    """How many times softmax attention, read as a Gaussian smoother, counts each key."""
     return torch.exp(keys.square().sum(-1) / (2 * math.sqrt(keys.shape[-1])))
 
 
 for seed in range(3):
     generator = torch.Generator().manual_seed(seed)
-    q, k, v = (torch.randn(2, 64, 16, dtype=torch.float64, generator=generator) for _ in range(3))
+    q, k, v = torch.randn(3, 2, 64, 16, dtype=torch.float64, generator=generator)
     for mask in (None, causal_mask(64)):
-        smoothed = nadaraya_watson(q, k, v, bandwidth=16**0.25, key_weights=counts_of(k), mask=mask)
+        smoothed = nadaraya_watson(
+            q, k, v, bandwidth=16**0.25, key_weights=counts_of(k), mask=mask
+        )
+        theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         assert torch.allclose(smoothed, attention(q, k, v, mask), rtol=0, atol=1e-12)
-        assert torch.allclose(smoothed, F.scaled_dot_product_attention(q, k, v, attn_mask=mask), rtol=0, atol=1e-12)
+        assert torch.allclose(smoothed, theirs, rtol=0, atol=1e-12)
 "the lookup and the smoother agree to 1e-12, with and without the causal mask"
 
 # %% [markdown]
+# (forget-the-lengths)=
 # ## Forget the lengths, and see
 #
 # "Attention is a Gaussian kernel" is said often, and without the counts.
@@ -256,7 +271,8 @@ for seed in range(3):
 
 # %% alt="The same points: with the extra channel attention follows the wiggle, without it the answer is nearly everywhere one constant, the value of the rightmost point"
 q, k = as_lookup(at, x)
-with_channel, without = attention(q, k, y, scale=1 / h**2), attention(at, x, y, scale=1 / h**2)
+with_channel = attention(q, k, y, scale=1 / h**2)
+without = attention(at, x, y, scale=1 / h**2)
 assert (without[80:] - y[x.argmax()]).abs().max() < 0.01
 fig, ax = figure()
 ax.plot(x, y, "o", color=COLORS["QUIET"], markersize=4)
@@ -279,20 +295,23 @@ for d in (4, 16, 64, 256):
     spread, moved, off, off_qk = [], [], [], []
     for seed in range(5):
         generator = torch.Generator().manual_seed(seed)
-        q, k, v = (torch.randn(n, d, dtype=torch.float64, generator=generator) for n in (64, 256, 256))
+        random = partial(torch.randn, dtype=torch.float64, generator=generator)
+        q, k, v = random(64, d), random(256, d), random(256, d)
         exact, weights = attention(q, k, v, return_weights=True)
         plain, plain_weights = nadaraya_watson(q, k, v, d**0.25, return_weights=True)
         spread.append(counts_of(k).log().std())
         moved.append((weights - plain_weights).abs().sum(-1).mean() / 2)
         off.append((exact - plain).abs().max())
-        q, k = (math.sqrt(d) * F.normalize(t, dim=-1) for t in (q, k))  # all of one length
-        off_qk.append((attention(q, k, v) - nadaraya_watson(q, k, v, d**0.25)).abs().max())
+        q, k = (math.sqrt(d) * F.normalize(t, dim=-1) for t in (q, k))  # one length
+        plain = nadaraya_watson(q, k, v, d**0.25)
+        off_qk.append((attention(q, k, v) - plain).abs().max())
     spread, moved, off = (torch.stack(numbers) for numbers in (spread, moved, off))
     assert max(off_qk) < 1e-12
-    print(f"d = {d:3}: log counts vary by {spread.mean():.3f}; without them {moved.mean():.3f} ± {moved.std():.3f} "
-          f"of the weight is on other keys, the worst output is off by {off.mean():.3f}")
+    print(f"d = {d:3}: log counts vary by {spread.mean():.3f}; without them", end=" ")
+    print(f"{moved.mean():.3f} ± {moved.std():.3f} moves, worst off by {off.mean():.3f}")
 
 # %% [markdown]
+# What moves is the share of the weight that lies on other keys once the counts are left out; the last column is the mean over seeds of the worst error of any output.
 # A quarter of the weight goes somewhere else, and it gets no better with more channels.
 # The plain claim is false, by a measured amount.
 #
@@ -302,6 +321,7 @@ for d in (4, 16, 64, 256):
 # Whether a model wants the counts is another matter.
 # They let a key say "listen to me" to all queries at once, and training may have a use for that.
 #
+# (bandwidth-is-temperature)=
 # ## How wide?
 #
 # Attention has no $h$ in its formula, and yet it has one: $h^2 = \sqrt d$, or, with chapter 04's word, $h^2 = T$.
@@ -334,10 +354,13 @@ from tinyllm.smoothing import loocv
 q, k = as_lookup(x, x)
 left_out = nadaraya_watson(x, x, y, h, leave_one_out=True)
 others_only = ~torch.eye(len(x), dtype=torch.bool)
-assert torch.allclose(attention(q, k, y, others_only, scale=1 / h**2), left_out, rtol=0, atol=1e-9)
+looked_up = attention(q, k, y, others_only, scale=1 / h**2)
+assert torch.allclose(looked_up, left_out, rtol=0, atol=1e-9)
 fitted, S = nadaraya_watson(x, x, y, h, return_weights=True)
-assert torch.allclose((y - fitted) / (1 - S.diagonal()[:, None]), y - left_out, rtol=0, atol=1e-12)
-f"mean squared error with itself {(y - fitted).square().mean():.3f}, without {(y - left_out).square().mean():.3f}"
+without_itself = (y - fitted) / (1 - S.diagonal()[:, None])
+assert torch.allclose(without_itself, y - left_out, rtol=0, atol=1e-12)
+with_itself, without = (y - fitted).square().mean(), without_itself.square().mean()
+f"mean squared error with itself {with_itself:.3f}, without {without:.3f}"
 
 # %% [markdown]
 # Now let the bandwidth be learned as everything else in this book is learned: gradient descent, on $\ln h$, so that $h$ stays positive.
@@ -348,7 +371,8 @@ def learned_width(x, y, leave_one_out=True, steps=100):
     log_h = torch.tensor(math.log(0.1), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([log_h], lr=0.1)
     for _ in range(steps):
-        loss = (nadaraya_watson(x, x, y, log_h.exp(), leave_one_out=leave_one_out) - y).square().mean()
+        estimate = nadaraya_watson(x, x, y, log_h.exp(), leave_one_out=leave_one_out)
+        loss = (estimate - y).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -359,10 +383,10 @@ fine = torch.logspace(-2.2, -0.7, 60, dtype=torch.float64).tolist()
 for seed, (x, y) in enumerate(five):
     searched, learned = fine[loocv(x, y, fine).argmin()], learned_width(x, y)
     unmasked = learned_width(x, y, leave_one_out=False)
-    errors = test_error(x, y, learned), min(test_error(x, y, h) for h in fine)
-    assert 0.95 < learned / searched < 1.05 and unmasked < 0.003 and errors[0] < 1.5 * errors[1]
-    print(f"seed {seed}: h searched {searched:.3f}, learned {learned:.3f}, learned unmasked {unmasked:.3f}; "
-          f"error {errors[0]:.3f}, best possible {errors[1]:.3f}")
+    error, least = test_error(x, y, learned), min(test_error(x, y, h) for h in fine)
+    assert 0.95 < learned / searched < 1.05 and unmasked < 0.003 and error < 1.5 * least
+    print(f"seed {seed}: h searched {searched:.3f}, learned {learned:.3f},", end=" ")
+    print(f"unmasked {unmasked:.3f}; error {error:.3f}, least {least:.3f}")
 
 # %% [markdown]
 # The first of the five sets as a picture:
@@ -374,13 +398,16 @@ with_itself = [(nadaraya_watson(x, x, y, h) - y).square().mean().item() for h in
 left_out = loocv(x, y, fine).tolist()
 on_new = [test_error(x, y, h) + 0.3**2 for h in fine]  # new points are noisy, too
 learned = learned_width(x, y)
-assert with_itself[0] < 0.01 and test_error(x, y, learned) < 1.5 * (min(on_new) - 0.3**2)
+assert with_itself[0] < 0.01
+assert test_error(x, y, learned) < 1.5 * (min(on_new) - 0.3**2)
 fig, ax = figure()
-for name, errors, color in (("with itself", with_itself, 0), ("left out", left_out, 2), ("on new points", on_new, 4)):
-    ax.semilogx(fine, errors, label=name, color=COLORS["CYCLE"][color])
+curves = {"with itself": with_itself, "left out": left_out, "on new points": on_new}
+for (name, errors), color in zip(curves.items(), COLORS["CYCLE"][::2]):
+    ax.semilogx(fine, errors, label=name, color=color)
 ax.axvline(learned, color=COLORS["SMOOTHER"], linestyle="--")
 ax.annotate("learned", (1.08 * learned, 0.33), color=COLORS["SMOOTHER"])
-ax.set(ylim=(0, 0.4), xlabel="bandwidth h", ylabel="mean squared error", title="Leave one out, and the points know how wide")
+ax.set(ylim=(0, 0.4), xlabel="bandwidth h", ylabel="mean squared error",
+       title="Leave one out, and the points know how wide")
 ax.legend()
 fig
 
@@ -405,8 +432,11 @@ candidates = torch.logspace(-2.2, -1.2, 120, dtype=torch.float64).tolist()
 def expected_error(n, h):
     """Bias² + variance of the smoother, for n evenly spaced points."""
     places = torch.linspace(0, 1, n, dtype=torch.float64)[:, None]
-    estimate, weights = nadaraya_watson(inside, places, curve(places), h, return_weights=True)
-    return ((estimate - curve(inside)).square().mean() + 0.3**2 * weights.square().sum(-1).mean()).item()
+    values = curve(places)
+    estimate, weights = nadaraya_watson(inside, places, values, h, return_weights=True)
+    squared_bias = (estimate - curve(inside)).square().mean()
+    variance = 0.3**2 * weights.square().sum(-1).mean()
+    return (squared_bias + variance).item()
 
 
 sizes = (100, 400, 1600)
@@ -432,7 +462,8 @@ f"best widths {[f'{h:.3f}' for h in best]}: they shrink like n to the power {slo
 # %%
 T, decay = 60, 0.8
 time = torch.arange(T, dtype=torch.float64)[:, None]
-noise = torch.randn(T, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+generator = torch.Generator().manual_seed(0)
+noise = torch.randn(T, 1, dtype=torch.float64, generator=generator)
 series = time.clamp(20, 40) / 10 + 0.15 * noise
 h = -1 / math.log(decay)  # a step back costs the factor 0.8
 smoothed = nadaraya_watson(time, time, series, h, "exponential", mask=causal_mask(T))
@@ -441,7 +472,7 @@ looked_up = attention(torch.ones_like(time), time, series, causal_mask(T), scale
 mean, weight, averaged = 0.0, 0.0, []
 for value in series:
     mean, weight = decay * mean + (1 - decay) * value, decay * weight + (1 - decay)
-    averaged.append(mean / weight)  # the correction for a short past that Adam makes, too
+    averaged.append(mean / weight)  # the correction for a short past, Adam's too
 assert torch.allclose(smoothed, torch.stack(averaged), rtol=0, atol=1e-12)
 assert torch.allclose(smoothed, looked_up, rtol=0, atol=1e-12)
 "one-sided smoother = attention with a clock = exponential moving average"
@@ -474,6 +505,7 @@ fig
 # On the slope the one-sided mean is behind by nearly four steps: it reports what was true at the mean age of what it averages.
 # The first exercise asks for the exact number.
 #
+# (at-the-edge)=
 # ## At the edge
 #
 # Being late is one case of something general.
@@ -497,18 +529,22 @@ def slanted(x):
 
 dense = torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None]
 hs = torch.tensor([0.01, 0.014, 0.02, 0.028, 0.04], dtype=torch.float64)
+smoothers = (nadaraya_watson, "mean", "o-"), (local_linear, "line", "s--")
 fig, ax = figure()
 for place, where in ((0.0, "edge"), (0.5, "middle")):
     query = torch.tensor([[place]], dtype=torch.float64)
-    for smoother, name, marker in ((nadaraya_watson, "mean", "o-"), (local_linear, "line", "s--")):
-        bias = torch.stack([(smoother(query, dense, slanted(dense), h) - slanted(query)).abs().squeeze() for h in hs])
+    for smoother, name, marker in smoothers:
+        estimates = [smoother(query, dense, slanted(dense), h) for h in hs]
+        bias = (torch.stack(estimates) - slanted(query)).abs().flatten()
         slope = ((bias[-1] / bias[0]).log() / (hs[-1] / hs[0]).log()).item()
         assert abs(slope - (1 if (where, name) == ("edge", "mean") else 2)) < 0.1
         if (where, name) == ("edge", "mean"):
             assert torch.allclose(bias, math.sqrt(2 / math.pi) * hs * 3, rtol=0.02)
         color = COLORS["SMOOTHER"] if where == "edge" else COLORS["FLOOR"]
-        ax.loglog(hs, bias, marker, color=color, label=f"{name}, {where}: slope {slope:.2f}")
-ax.set(xlabel="bandwidth h", ylabel="bias", title="At the edge a mean is wrong like h, a line like h²")
+        label = f"{name}, {where}: slope {slope:.2f}"
+        ax.loglog(hs, bias, marker, color=color, label=label)
+ax.set(xlabel="bandwidth h", ylabel="bias",
+       title="At the edge a mean is wrong like h, a line like h²")
 ax.set_xticks(hs.tolist(), [f"{h:g}" for h in hs.tolist()])
 ax.minorticks_off()
 ax.legend()
@@ -518,13 +554,19 @@ fig
 # And with noise, each with its best bandwidth, on five sets of two hundred points:
 
 # %%
+def least_error(smoother, places, values):
+    hs = (0.03, 0.05, 0.08, 0.13, 0.2, 0.3)
+    wrong_by = (smoother(at, places, values, h) - slanted(at) for h in hs)
+    return min(wrong.square().mean().item() for wrong in wrong_by)
+
+
 for seed in range(5):
     places, values = measure(200, seed)
-    values = slanted(places) + (values - curve(places))  # the same noise on the other curve
-    least = [min((smoother(at, places, values, h) - slanted(at)).square().mean().item() for h in (0.03, 0.05, 0.08, 0.13, 0.2, 0.3))
-             for smoother in (nadaraya_watson, local_linear)]
-    assert least[1] < least[0]
-    print(f"seed {seed}: mean {least[0]:.4f}, line {least[1]:.4f}")
+    values = slanted(places) + (values - curve(places))  # same noise, other curve
+    mean = least_error(nadaraya_watson, places, values)
+    line = least_error(local_linear, places, values)
+    assert line < mean
+    print(f"seed {seed}: mean {mean:.4f}, line {line:.4f}")
 
 # %% [markdown]
 # Along time, *every* query of a causal model stands at the edge: all its keys are in its past.
@@ -536,7 +578,7 @@ for seed in range(5):
 few = torch.linspace(0, 1, 21, dtype=torch.float64)[:, None]
 weights = local_linear(few[:1], few, torch.eye(21, dtype=torch.float64), 0.2)[0]
 assert weights.min() < 0 and abs(weights.sum() - 1) < 1e-12
-print("sum", round(weights.sum().item(), 3), [f"{w:.3f}" for w in weights[:12:2].tolist()])
+print(f"sum {weights.sum():.3f}", [f"{w:.3f}" for w in weights[:12:2].tolist()])
 
 # %% [markdown]
 # To point at where the line goes, some measurements have to be counted *against*.
@@ -562,7 +604,8 @@ def learned_metric(x, y, h, steps=40):
     W = (torch.eye(x.shape[1], dtype=torch.float64) / h).requires_grad_()
     optimizer = torch.optim.Adam([W], lr=0.15)
     for _ in range(steps):
-        loss = (nadaraya_watson(x @ W, x @ W, y, 1.0, leave_one_out=True) - y).square().mean()
+        estimate = nadaraya_watson(x @ W, x @ W, y, 1.0, leave_one_out=True)
+        loss = (estimate - y).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -570,16 +613,17 @@ def learned_metric(x, y, h, steps=40):
 
 
 def two_smoothers(d, seed):
-    """Test error with the best single width and with a learned metric, and the metric's share of channel 0."""
+    """Test errors of one width and a learned metric, and its share of channel 0."""
     generator = torch.Generator().manual_seed(seed)
-    x, new = (torch.randn(n, d, dtype=torch.float64, generator=generator) for n in (200, 500))
-    y = wave(x) + 0.1 * torch.randn(200, 1, dtype=torch.float64, generator=generator)
+    random = partial(torch.randn, dtype=torch.float64, generator=generator)
+    x, new = random(200, d), random(500, d)
+    y = wave(x) + 0.1 * random(200, 1)
     widths = torch.logspace(-1.3, 0.5, 30).tolist()
     h = widths[loocv(x, y, widths).argmin()]
     W = learned_metric(x, y, h)
-    one_width, metric = nadaraya_watson(new, x, y, h), nadaraya_watson(new @ W, x @ W, y, 1.0)
-    share = W[0].square().sum() / W.square().sum()
-    return [(one_width - wave(new)).square().mean(), (metric - wave(new)).square().mean(), share]
+    estimates = nadaraya_watson(new, x, y, h), nadaraya_watson(new @ W, x @ W, y, 1.0)
+    errors = [(estimate - wave(new)).square().mean() for estimate in estimates]
+    return [*errors, W[0].square().sum() / W.square().sum()]
 
 
 # %% [markdown]
@@ -587,12 +631,16 @@ def two_smoothers(d, seed):
 
 # %% alt="Test error on a logarithmic axis against the number of channels: with one width it climbs by a factor of almost a hundred, with the learned metric it stays near 0.01"
 channels = (1, 2, 4, 10)
-runs = torch.tensor([[two_smoothers(d, seed) for seed in range(3)] for d in channels])  # (d, seed, 3)
+runs = [[two_smoothers(d, seed) for seed in range(3)] for d in channels]
+runs = torch.tensor(runs)  # (channels, seeds, 3)
 fig, ax = figure()
-for i, (name, color) in enumerate((("one width", COLORS["FLOOR"]), ("learned metric", COLORS["SMOOTHER"]))):
-    low, middle, high = runs[..., i].min(1).values, runs[..., i].median(1).values, runs[..., i].max(1).values
-    ax.errorbar(channels, middle, (middle - low, high - middle), marker="o", color=color, label=name)
-ax.set(yscale="log", xlabel="channels, of which one matters", ylabel="mean squared error on new points",
+colors = {"one width": COLORS["FLOOR"], "learned metric": COLORS["SMOOTHER"]}
+for i, (name, color) in enumerate(colors.items()):
+    low, middle, high = runs[..., i].sort(dim=1).values.unbind(1)  # three seeds
+    reach = middle - low, high - middle
+    ax.errorbar(channels, middle, reach, marker="o", color=color, label=name)
+ax.set(yscale="log", xlabel="channels, of which one matters",
+       ylabel="mean squared error on new points",
        title="Useless channels blind a smoother of one width")
 ax.set_xticks(channels)
 ax.legend()
@@ -606,7 +654,7 @@ fig
 # %%
 print("ten channels, one width:     ", [f"{e:.3f}" for e in runs[-1, :, 0]])
 print("ten channels, learned metric:", [f"{e:.3f}" for e in runs[-1, :, 1]])
-print("share of the first channel in the learned metric:", [f"{s:.2f}" for s in runs[-1, :, 2]])
+print("first channel's share in it: ", [f"{share:.2f}" for share in runs[-1, :, 2]])
 
 # %% [markdown]
 # In ten channels the smoother of one width is nearly useless: whoever answers 0 to everything has an error of 0.5.
@@ -637,12 +685,13 @@ LONGEST = 6
 
 def contexts(text):
     """Each run of LONGEST bytes (N, LONGEST), and the byte that follows it (N,)."""
-    windows = torch.tensor(np.frombuffer(text.encode(), dtype=np.uint8).copy()).unfold(0, LONGEST + 1, 1)
+    text_bytes = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    windows = text_bytes.unfold(0, LONGEST + 1, 1)
     return windows[:, :-1], windows[:, -1].long()
 
 
 def matches(these, those):
-    """How many bytes each two contexts have in common, counted from the end: (T_q, T_k)."""
+    """How many bytes two contexts have in common, counted from the end: (T_q, T_k)."""
     same = torch.ones(len(these), len(those), dtype=torch.bool)
     length = torch.zeros(len(these), len(those), dtype=torch.uint8)
     for i in range(1, LONGEST + 1):
@@ -659,13 +708,17 @@ def matches(these, those):
 
 # %%
 keys, followers = contexts(tales(30_000, seed=10)[:300])
-endings = [torch.unique(keys[:, -i:], dim=0, return_inverse=True)[1] for i in range(1, LONGEST + 1)]
-rows = torch.cat([F.one_hot(ending) for ending in endings], -1).double()  # (T, number of endings)
+channels = []
+for i in range(1, LONGEST + 1):
+    _, ending = torch.unique(keys[:, -i:], dim=0, return_inverse=True)
+    channels.append(F.one_hot(ending))
+rows = torch.cat(channels, dim=-1).double()  # (T, number of endings)
 values, beta = F.one_hot(followers, 256).double(), 2.0
 assert torch.equal(rows @ rows.T, matches(keys, keys).double())
 looked_up = attention(rows, rows, values, scale=beta)
-assert torch.allclose(looked_up, nadaraya_watson(rows, rows, values, bandwidth=beta**-0.5), rtol=0, atol=1e-12)
-f"{rows.shape[1]} channels; the lookup at temperature 1/β is the smoother of bandwidth 1/√β"
+smoothed = nadaraya_watson(rows, rows, values, bandwidth=beta**-0.5)
+assert torch.allclose(looked_up, smoothed, rtol=0, atol=1e-12)
+f"{rows.shape[1]} channels; lookup at temperature 1/β = smoother of bandwidth 1/√β"
 
 # %% [markdown]
 # Now the loss on text that it has not seen, beside the models of chapter 02, on three texts.
@@ -681,25 +734,33 @@ def context_loss(length, followed, wanted, beta, hidden=None):
 
 
 for seed in range(3):
-    text, new_text = tales(30_000, seed=10 + seed)[:20_000], tales(5_000, seed=20 + seed)[:800]
+    text = tales(30_000, seed=10 + seed)[:20_000]
+    new_text = tales(5_000, seed=20 + seed)[:800]
     (keys, followed), (queries, wanted) = contexts(text), contexts(new_text)
     asked = torch.arange(0, len(keys), 100)  # every hundredth place of the text itself
     own = asked[:, None] == torch.arange(len(keys))[None, :]
-    betas, among = (1.0, 1.5, 2.0, 2.5, 3.0), matches(keys[asked], keys)
-    beta = min(betas, key=lambda beta: context_loss(among, followed, followed[asked], beta, hidden=own))
+    among = matches(keys[asked], keys)
+    beta = min(
+        (1.0, 1.5, 2.0, 2.5, 3.0),
+        key=lambda beta: context_loss(among, followed, followed[asked], beta, own),
+    )
     soft = context_loss(matches(queries, keys), followed, wanted, beta)
     ids, new_ids = (np.frombuffer(t.encode(), dtype=np.uint8) for t in (text, new_text))
-    models = {"trigram": NGram(ids, 3, 256), "5-gram": NGram(ids, 5, 256), "Kneser-Ney": NGram(ids, 5, 256, kneser_ney=True)}
-    counted = {name: -model.log_prob(new_ids)[LONGEST:].mean() for name, model in models.items()}
-    assert soft < counted["trigram"] and abs(soft - counted["5-gram"]) < 0.1 and counted["Kneser-Ney"] < soft
-    print(f"text {seed}: {', '.join(f'{name} {loss:.3f}' for name, loss in counted.items())}; one kernel with β = {beta}: {soft:.3f}")
+    models = (
+        NGram(ids, 3, 256), NGram(ids, 5, 256), NGram(ids, 5, 256, kneser_ney=True)
+    )
+    losses = (-model.log_prob(new_ids)[LONGEST:].mean() for model in models)
+    trigram, fivegram, kneser_ney = losses
+    assert soft < trigram and abs(soft - fivegram) < 0.1 and kneser_ney < soft
+    print(f"text {seed}: trigram {trigram:.3f}, 5-gram {fivegram:.3f},", end=" ")
+    print(f"Kneser-Ney {kneser_ney:.3f}; one kernel, β = {beta}: {soft:.3f}")
 
 # %% [markdown]
 # One kernel with one learned number is ahead of the trigram on every text, and side by side with the discounted 5-gram.
 # Kneser and Ney's 5-gram beats both, and in smoother's words one can say by what: it changes how often a place *counts*, so that in the fallback the hundredth copy of a run adds nothing.
 # Our kernel counts every place once.
 # What none of them can do is what no metric on *bytes* can: find out that `red` and `green` are near each other.
-# For that the distance has to be learned, as in the last section, and people have done so: a smoother over millions of contexts whose distance comes from a trained transformer improves that transformer {cite}`khandelwal2020`.
+# For that the distance has to be learned, as in the last section, and people have done so: a smoother over millions of contexts whose distance comes from a trained transformer, mixed into the predictions of that transformer, improves them {cite}`khandelwal2020`.
 #
 # ## Where this view stops
 #

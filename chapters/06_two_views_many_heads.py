@@ -40,6 +40,7 @@ machine_map(here="heads")
 
 # %%
 import math
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,7 +76,7 @@ N, M = 8, 4  # names, numbers in a value
 
 
 class Heads(nn.Module):
-    """A query points to two of N names; the answer is both their values. All but the softmax is linear."""
+    """A query asks for the values of two of N names; all but the softmax is linear."""
 
     def __init__(self, n_head, d_model=16):
         super().__init__()
@@ -100,7 +101,8 @@ class Heads(nn.Module):
 # %%
 def two_questions(batch_size, generator):
     values = torch.randn(batch_size, N, M, generator=generator)
-    asked = torch.rand(batch_size, N, generator=generator).argsort(-1)[:, :2]  # two different names
+    shuffled = torch.rand(batch_size, N, generator=generator).argsort(-1)
+    asked = shuffled[:, :2]  # two different names
     answers = values[torch.arange(batch_size)[:, None], asked]  # (B, 2, M)
     query = torch.eye(N)[asked].flatten(1)[:, None]  # (B, 1, 2N)
     return query, torch.eye(N), values, answers.flatten(1)[:, None]
@@ -133,15 +135,18 @@ for n_head, color in ((1, COLORS["CYCLE"][0]), (2, COLORS["CYCLE"][2])):
     for seed in range(4):
         model = trained[n_head, seed] = train_heads(n_head, seed)
         with torch.no_grad():
-            error = (model(*question)[0] - target).square().unflatten(-1, (2, M)).mean((0, 1, 3))
+            squared = (model(*question)[0] - target).square()
+        error = squared.unflatten(-1, (2, M)).mean((0, 1, 3))  # (2,)
         errors[n_head].append(error)
         ax.semilogy([seed] * 2, error, "_", color=color, markersize=14)
         ax.semilogy(seed, error.mean(), "o", color=color)
-    ax.annotate(f"{n_head} head{'s' * (n_head > 1)}", (3.2, 1.2 * error.mean()), color=color)
+    label = "1 head" if n_head == 1 else "2 heads"
+    ax.annotate(label, (3.2, 1.2 * error.mean()), color=color)
 one, two = (torch.stack(errors[n_head]) for n_head in (1, 2))  # (seeds, answers)
 assert ((0.49 < one.mean(1)) & (one.mean(1) < 0.52)).all()
 assert (one.mean(1) / two.mean(1)).min() > 100
-assert {sum(p.numel() for p in model.parameters()) for model in trained.values()} == {576}
+for model in trained.values():
+    assert sum(p.numel() for p in model.parameters()) == 576
 ax.axhline(0.5, color=COLORS["FLOOR"], linestyle="--", linewidth=1)
 ax.set(xlim=(-0.4, 3.9), xticks=range(4), xlabel="seed", ylabel="mean squared error",
        title="One head stops at ½; two do not")
@@ -205,15 +210,16 @@ layer(x, return_weights=True)
 
 # %%
 def loop_over_heads(layer, x, mix):
-    W_q, W_k, W_v = layer.qkv.weight.chunk(3)  # nn.Linear keeps them transposed: outputs down
+    W_q, W_k, W_v = layer.qkv.weight.T.chunk(3, dim=-1)  # nn.Linear keeps the transpose
+    columns = (W.chunk(layer.n_head, dim=-1) for W in (W_q, W_k, W_v))
     rows_of_W_o = layer.out.weight.T.chunk(layer.n_head)
-    slices = (W.T.chunk(layer.n_head, dim=-1) for W in (W_q, W_k, W_v))  # columns
+    slices = zip(*columns, rows_of_W_o)  # of each head
     mask = causal_mask(x.shape[-2])
-    return sum(mix(x @ Q, x @ K, x @ V, mask) @ O for Q, K, V, O in zip(*slices, rows_of_W_o))
+    return sum(mix(x @ Q, x @ K, x @ V, mask) @ O for Q, K, V, O in slices)
 
 
 def attention_by_smoothing(q, k, v, mask):
-    """Attention as chapter 05 has it: a Gaussian kernel, h² = √d, each key weighted by its norm."""
+    """Attention as in chapter 05: a Gaussian kernel, h² = √d, keys weighted by norm."""
     h = q.shape[-1] ** 0.25
     key_weights = (k.square().sum(-1) / (2 * h**2)).exp()
     return nadaraya_watson(q, k, v, h, key_weights=key_weights, mask=mask)
@@ -258,9 +264,10 @@ tuple(weights.shape)
 
 # %%
 for n_head in (1, 2, 4, 8, 16):
-    layers = MultiHeadAttention(64, n_head), nn.MultiheadAttention(64, n_head, bias=False)
-    ours, theirs = (sum(p.numel() for p in layer.parameters()) for layer in layers)
-    print(f"{n_head:2} heads of {64 // n_head:2} channels: {ours} parameters, PyTorch {theirs}")
+    pair = MultiHeadAttention(64, n_head), nn.MultiheadAttention(64, n_head, bias=False)
+    ours, theirs = (sum(p.numel() for p in layer.parameters()) for layer in pair)
+    heads = f"{n_head:2} heads of {64 // n_head:2} channels"
+    print(f"{heads}: {ours} parameters, PyTorch {theirs}")
 
 # %% [markdown]
 # Always $4 d_\text{model}^2$: heads are a way to *cut* the matrices, not to add any.
@@ -294,8 +301,9 @@ def both_heads(h):
 
 for h in (0.1, 0.2, 0.4):
     estimates, _ = both_heads(h)
-    one_head, two_heads = estimates[0] - here.sin(), (W_o * estimates).sum(0) - here.sin()
-    print(f"h = {h}: bias of one head {one_head.item():.7f}, of two {two_heads.item():.7f}")
+    one_head = (estimates[0] - here.sin()).item()
+    two_heads = ((W_o * estimates).sum(0) - here.sin()).item()
+    print(f"h = {h}: bias of one head {one_head:.7f}, of two {two_heads:.7f}")
 
 # %% [markdown]
 # Twice the bandwidth, four times the bias of one head and sixteen times that of two.
@@ -303,7 +311,8 @@ for h in (0.1, 0.2, 0.4):
 # Expand $-(x - x_j)^2 / 2h^2$, and with keys $(x_j, x_j^2)$ and the query $(x, -\tfrac12)/h^2$ the Gaussian smoother is plain dot-product attention, but for a term that is the same for all keys.
 
 # %%
-keys, query = torch.cat([x, x**2], dim=-1), torch.tensor([[1.0, -0.5]], dtype=torch.float64)
+keys = torch.cat([x, x**2], dim=-1)
+query = torch.tensor([[1.0, -0.5]], dtype=torch.float64)
 heads = [attention(query / h**2, keys, y, scale=1.0) for h in (0.2, math.sqrt(2) * 0.2)]
 assert torch.allclose(torch.stack(heads), both_heads(0.2)[0], rtol=0, atol=1e-12)
 "the two smoothers are two heads"
@@ -314,19 +323,24 @@ assert torch.allclose(torch.stack(heads), both_heads(0.2)[0], rtol=0, atol=1e-12
 # %% alt="Two panels: the kernel of two heads is higher in the middle than that of one and dips below zero at its sides; the bias of one head falls with slope 2 on logarithmic axes, that of two with slope 4"
 hs = [0.1, 0.14, 0.2, 0.28, 0.4]
 estimates = [both_heads(h)[0] for h in hs]
-bias = torch.stack([torch.cat([e[0], (W_o * e).sum(0)]) for e in estimates])[..., 0] - here.sin()
+answers = [torch.cat([e[0], (W_o * e).sum(0)]).flatten() for e in estimates]
+bias = torch.stack(answers) - here.sin()  # (widths, one head or two)
 slopes = (bias[-1] / bias[0]).log() / math.log(hs[-1] / hs[0])
 assert (slopes - torch.tensor([2.0, 4.0])).abs().max() < 0.1
 weights = both_heads(1.0)[1]
 kernels = {"one head": weights[0, 0], "two heads": (W_o * weights).sum(0)[0]}
 assert kernels["one head"].min() >= 0 > kernels["two heads"].min()
 fig, axes = figure(columns=2)
-for i, (name, color) in enumerate(zip(kernels, (COLORS["CYCLE"][0], COLORS["CYCLE"][2]))):
-    axes[0].plot(x[:, 0] - 1, kernels[name] / kernels["one head"].max(), color=color, label=name)
-    axes[1].loglog(hs, bias[:, i].abs(), "o-", color=color, label=f"{name}: slope {slopes[i]:.2f}")
+for i, (name, color) in enumerate(zip(kernels, COLORS["CYCLE"][:3:2])):
+    kernel = kernels[name] / kernels["one head"].max()
+    axes[0].plot(x[:, 0] - 1, kernel, color=color, label=name)
+    label = f"{name}: slope {slopes[i]:.2f}"
+    axes[1].loglog(hs, bias[:, i].abs(), "o-", color=color, label=label)
 axes[0].axhline(0, color=COLORS["LINE"], linewidth=1)
-axes[0].set(xlim=(-3, 3), xlabel="distance / h", ylabel="weight", title="It goes below zero")
-axes[1].set(xlabel="bandwidth h", ylabel="size of the bias", title="Two heads: slope 4, not 2")
+axes[0].set(xlim=(-3, 3), xlabel="distance / h", ylabel="weight")
+axes[0].set_title("It goes below zero")
+axes[1].set(xlabel="bandwidth h", ylabel="size of the bias")
+axes[1].set_title("Two heads: slope 4, not 2")
 axes[1].set_xticks([0.1, 0.2, 0.4], ["0.1", "0.2", "0.4"], minor=False)
 axes[1].minorticks_off()
 for ax in axes:
@@ -377,16 +391,18 @@ def repeats(batch_size, generator, period=None):
 
 
 class Layers(nn.Module):
-    """Attention layers of one head, each added to its input; no MLP. `key_of` says what the keys are."""
+    """Layers of one head, each added to its input; no MLP. `key_of` makes the keys."""
 
     def __init__(self, n_layer=2, C=32, d_head=16, key_of=lambda q, k: k):
         super().__init__()
         self.key_of = key_of
-        self.tokens, self.positions = (nn.Parameter(0.3 * torch.randn(n, C)) for n in (V, T))
+        self.tokens = nn.Parameter(0.3 * torch.randn(V, C))
+        self.positions = nn.Parameter(0.3 * torch.randn(T, C))
+        linear, layers = partial(nn.Linear, bias=False), range(n_layer)
         self.norms = nn.ModuleList(nn.LayerNorm(C) for _ in range(n_layer + 1))
-        self.qkv = nn.ModuleList(nn.Linear(C, 3 * d_head, bias=False) for _ in range(n_layer))
-        self.W_o = nn.ModuleList(nn.Linear(d_head, C, bias=False) for _ in range(n_layer))
-        self.out = nn.Linear(C, V, bias=False)
+        self.qkv = nn.ModuleList(linear(C, 3 * d_head) for _ in layers)
+        self.W_o = nn.ModuleList(linear(d_head, C) for _ in layers)
+        self.out = linear(C, V)
 
     def forward(self, ids, mix=attention):
         x = self.tokens[ids] + self.positions  # (B, T, C)
@@ -419,7 +435,7 @@ def accuracy(model, period=None):
 
 
 def smear(q, k):
-    return (k + F.pad(k, (0, 0, 1, 0))[..., :-1, :]) / 2  # each key and the one before it
+    return (k + F.pad(k, (0, 0, 1, 0))[..., :-1, :]) / 2  # a key and the one before it
 
 
 # %% [markdown]
@@ -434,7 +450,9 @@ shapes = {
     "one layer, smeared keys": {"n_layer": 1, "key_of": smear},
     "one layer that saw period 8": {"n_layer": 1, "period": 8},
 }
-models = {name: [train_layers(seed, **shapes[name]) for seed in range(3)] for name in shapes}
+models = {}
+for name, shape in shapes.items():
+    models[name] = [train_layers(seed, **shape) for seed in range(3)]
 scores = {name: [accuracy(model) for model in models[name]] for name in models}
 cheats = models["one layer that saw period 8"]
 scores["the same, asked at period 8"] = [accuracy(model, period=8) for model in cheats]
@@ -446,19 +464,22 @@ scores["the same, asked at period 8"] = [accuracy(model, period=8) for model in 
 # %% alt="Accuracy of six rows of models, three dots each: two layers, smeared keys and the fixed period tested at its own period are near one, one layer, one wide layer and the fixed period tested at other periods are below three tenths"
 def dots(scores, title):
     fig, ax = figure(height=1.2 + 0.35 * len(scores))
+    color = COLORS["CYCLE"][0]
     for row, accuracies in enumerate(scores.values()):
-        ax.plot(accuracies, [row] * len(accuracies), "o", color=COLORS["CYCLE"][0], alpha=0.6)
+        ax.plot(accuracies, [row] * len(accuracies), "o", color=color, alpha=0.6)
         span = f"{min(accuracies):.2f} to {max(accuracies):.2f}"
         ax.annotate(span, (1.06, row), va="center_baseline", size=10)
     ax.set_yticks(range(len(scores)), scores, color=COLORS["INK"])
-    ax.set(xlim=(0, 1.35), ylim=(len(scores) - 0.5, -0.5), xticks=(0, 0.5, 1), xlabel="accuracy")
+    ax.set(xlim=(0, 1.35), xticks=(0, 0.5, 1), xlabel="accuracy")
+    ax.set_ylim(len(scores) - 0.5, -0.5)
     ax.grid(axis="x")
     fig.suptitle(title, x=0.012, ha="left")
     return fig
 
 
+successes = "two layers", "one layer, smeared keys", "the same, asked at period 8"
 for name, accuracies in scores.items():
-    succeeds = name in ("two layers", "one layer, smeared keys", "the same, asked at period 8")
+    succeeds = name in successes
     assert min(accuracies) > 0.9 if succeeds else max(accuracies) < 0.35
 dots(scores, "What one layer lacks is not width")
 
@@ -492,7 +513,8 @@ letters = ["ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[i] for i in ids[0, :12]]
 fig, axes = figure(columns=2, height=3.1)
 titles = "Layer 1 looks one back,", "layer 2 behind the copy"
 for ax, weights, title in zip(axes, weights_of(models["two layers"][0], ids), titles):
-    attention_map(weights[0, :12, :12], letters, ax=ax, title=title, mask=causal_mask(12))
+    weights = weights[0, :12, :12]
+    attention_map(weights, letters, ax=ax, title=title, mask=causal_mask(12))
 fig
 
 # %% [markdown]
@@ -500,11 +522,11 @@ fig
 
 # %%
 ids, targets, known = repeats(1000, torch.Generator().manual_seed(101))
-is_the_answer = ids[:, None, :] == targets[:, :, None]  # (B, T, T): what query t should say next
+is_the_answer = ids[:, None, :] == targets[:, :, None]  # (B, T, T): what t should say
 for model in models["two layers"]:
     first, second = weights_of(model, ids)
-    back = torch.stack([first.diagonal(-n, -2, -1).mean() for n in range(8)])  # n places back
-    assert back.argmax() == 1 and back[1] > 2 * back[0]
+    back = [first.diagonal(-n, -2, -1).mean() for n in range(8)]  # n places back
+    assert max(back) == back[1] and back[1] > 2 * back[0]
     assert (second * is_the_answer).sum(-1)[known].mean() > 0.9
 "each of the three: in layer 1 one place back leads, in layer 2 the answer has over 0.9"
 
@@ -536,7 +558,7 @@ for model in models["two layers"]:
 # In machine learning a *kernel* is usually a Mercer kernel: symmetric, and positive semidefinite, so that it is an inner product in some space.
 # In smoothing a *kernel* is whatever gives weights: it should be non-negative (and two heads together, as we saw, are not even that), and the rest is done by dividing by the sum.
 # These are two different things that share a name.
-# The kernel with the smallest mean squared error of all non-negative ones {cite}`wand1995` is not Mercer's, and we have it in `tinyllm.smoothing`.
+# The kernel with the smallest mean squared error of all non-negative ones, for densities and in the limit of much data {cite}`wand1995`, is not Mercer's, and we have it in `tinyllm.smoothing`.
 
 # %%
 from tinyllm.smoothing import LOG_KERNELS
@@ -545,7 +567,8 @@ x = torch.linspace(0, 3, 31, dtype=torch.float64)
 for name in ("gaussian", "epanechnikov", "uniform"):
     gram = LOG_KERNELS[name]((x[:, None] - x).abs()).exp()  # K(|x_i - x_j|)
     smallest = torch.linalg.eigvalsh(gram).min().item()
-    print(f"{name:12} smallest weight {gram.min():.3f}, eigenvalue {round(smallest, 3) + 0:.3f}")
+    smallest = round(smallest, 3) + 0.0  # and no -0.000
+    print(f"{name:12} smallest weight {gram.min():.3f}, eigenvalue {smallest:.3f}")
 
 # %% [markdown]
 # Which of the two is attention's?
@@ -562,7 +585,7 @@ for name in ("gaussian", "epanechnikov", "uniform"):
 
 # %%
 def signature(W_q, W_k):
-    """How many eigenvalues of the score's symmetric part are positive, and how many negative."""
+    """How many eigenvalues of the score's symmetric part are positive and negative."""
     S = (W_q @ W_k.T).double()
     eigenvalues = torch.linalg.eigvalsh((S + S.T) / 2)
     tiny = 1e-6 * eigenvalues.abs().max()
@@ -572,10 +595,12 @@ def signature(W_q, W_k):
 for d_head in (4, 8, 16, 32):
     generators = (torch.Generator().manual_seed(seed) for seed in range(3))
     pairs = [torch.randn(2, 64, d_head, generator=generator) for generator in generators]
-    print(f"random, d_model 64, d_head {d_head:2}:", *(signature(W_q, W_k) for W_q, W_k in pairs))
+    signatures = (signature(W_q, W_k) for W_q, W_k in pairs)
+    print(f"random, d_model 64, d_head {d_head:2}:", *signatures)
 for model in models["two layers"]:
-    W_q_W_k = (qkv.weight.T.chunk(3, dim=-1)[:2] for qkv in model.qkv)
-    print("trained, d_model 32, d_head 16:", *(signature(W_q, W_k) for W_q, W_k in W_q_W_k))
+    pairs = (qkv.weight.T.chunk(3, dim=-1)[:2] for qkv in model.qkv)
+    signatures = (signature(W_q, W_k) for W_q, W_k in pairs)
+    print("trained, d_model 32, d_head 16:", *signatures)
 
 # %% [markdown]
 # The last three lines are the copying models, both layers.
@@ -596,7 +621,8 @@ for seed in range(3):
         kernel = torch.exp(x @ W_q @ (x @ key).T / math.sqrt(4))
         smallest = torch.linalg.eigvalsh((kernel + kernel.T) / 2).min()
         asymmetry = (kernel - kernel.T).abs().max()
-        print(f"{name:9}: asymmetry {asymmetry:6.3f}, smallest eigenvalue {smallest:7.3f}")
+        numbers = f"asymmetry {asymmetry:6.3f}, smallest eigenvalue {smallest:7.3f}"
+        print(f"{name:9}: {numbers}")
 
 # %% [markdown]
 # So attention is not a Mercer kernel {cite}`wright2021`, and as a smoother it need not be one.
@@ -615,12 +641,16 @@ for seed in range(3):
 
 # %% alt="Accuracy of two-layer models with three seeds: free scores near one, symmetric indefinite scores near three quarters, positive semidefinite scores below two tenths"
 flip = torch.cat([torch.ones(8), -torch.ones(8)])
-keys = {"symmetric, indefinite": lambda q, k: q * flip, "positive semidefinite": lambda q, k: q}
+keys = {
+    "symmetric, indefinite": lambda q, k: q * flip,
+    "positive semidefinite": lambda q, k: q,
+}
 kinds = {"free": scores["two layers"]}
 for name, key_of in keys.items():
     kinds[name] = [accuracy(train_layers(seed, key_of=key_of)) for seed in range(3)]
-assert max(kinds["positive semidefinite"]) < 0.35 < 0.5 < min(kinds["symmetric, indefinite"])
-assert max(kinds["symmetric, indefinite"]) < 0.95 < min(kinds["free"])
+free, indefinite, semidefinite = kinds.values()
+assert max(semidefinite) < 0.35 < 0.5 < min(indefinite)
+assert max(indefinite) < 0.95 < min(free)
 dots(kinds, "In 200 steps a Mercer kernel does not learn to copy")
 
 # %% [markdown]
@@ -655,11 +685,11 @@ for residual in (False, True):
         runs = torch.tensor([after_layers(residual, causal, seed) for seed in range(3)])
         low, high = runs.min(0).values, runs.max(0).values
         cells = (f"{n}: {low[n - 1]:.5f}–{high[n - 1]:.5f}" for n in (1, 2, 8))
-        kind = ("with" if residual else "no") + " residual, " + ("causal" if causal else "full")
-        print(f"{kind:21}", *cells, sep="  ")
+        added, seen = "with" if residual else "no", "causal" if causal else "full"
+        print(f"{f'{added} residual, {seen}':21}", *cells, sep="  ")
 
 # %% [markdown]
-# With full attention and no residual, two layers are enough to make thirty-two different tokens agree to four digits, and the collapse is known to be doubly exponential in depth {cite}`dong2021`.
+# With full attention and no residual, two layers are enough to make thirty-two different tokens agree to four digits, and where nothing but attention is stacked, the collapse is known to be doubly exponential in depth {cite}`dong2021`.
 # The causal mask slows it, since the first token has nobody to agree with but itself.
 # With the residual it does not happen.
 # The lookup view gives no warning: a dictionary hands its values on unchanged, however often one asks.
@@ -689,11 +719,11 @@ for residual in (False, True):
 #
 # | phenomenon | as a lookup | as a smoother | explained by neither |
 # |---|---|---|---|
-# | [a key that is not there still answers](04_attention_as_lookup.ipynb) | surprising: a `dict` raises `KeyError` | a local mean exists everywhere | |
-# | [temperature](04_attention_as_lookup.ipynb) is [bandwidth](05_attention_as_smoothing.ipynb) | how exact a match must be | how far "local" reaches | which one training settles on |
-# | [two equal keys are averaged](04_attention_as_lookup.ipynb) | surprising: a `dict` overwrites | what a mean does | how a model knows the later one: positions |
-# | [long keys are heard by everyone](04_attention_as_lookup.ipynb) | strange: not a better match | an observation with [more weight](05_attention_as_smoothing.ipynb) | why some tokens get such keys |
-# | [the first tokens see one side only](05_attention_as_smoothing.ipynb) | what is not there cannot be found | bias at a boundary | |
+# | [a key that is not there still answers](#four-steps) | surprising: a `dict` raises `KeyError` | a local mean exists everywhere | |
+# | [temperature](#temperature-to-zero) is [bandwidth](#bandwidth-is-temperature) | how exact a match must be | how far "local" reaches | which one training settles on |
+# | [two equal keys are averaged](#stored-twice) | surprising: a `dict` overwrites | what a mean does | how a model knows the later one: positions |
+# | [long keys are heard by everyone](#not-a-similarity) | strange: not a better match | an observation with [more weight](#forget-the-lengths) | why some tokens get such keys |
+# | [the first tokens see one side only](#at-the-edge) | what is not there cannot be found | bias at a boundary | |
 # | [one head stops at ½](#one-head-is-dumb) | one question, one answer | one mean has rank $M$ | |
 # | [several heads cost no parameters](#many-heads) | several questions at once | several kernels, added with signs | how many a model needs |
 # | [bias of order $h^4$](#two-kernels) | nothing to say | a kernel of higher order | whether any model uses it |

@@ -180,6 +180,12 @@ def test_a_vocabulary_holds_all_bytes_and_the_special_tokens(vocab_size):
         train_bpe("abc", vocab_size, ["<|end|>"])
 
 
+@pytest.mark.parametrize("vocab_size", [300.5, "300", None])
+def test_a_vocabulary_has_a_whole_number_of_tokens(vocab_size):
+    with pytest.raises(ValueError, match="whole number"):
+        train_bpe("abc", vocab_size)
+
+
 def test_a_text_that_runs_out_of_pairs_says_how_many_merges_it_gave():
     with pytest.warns(UserWarning, match="gave 3 merges, not 744"):
         vocab, merges = train_bpe("abc abc", 1001, ["<|end|>"])

@@ -39,17 +39,18 @@ def check_shapes(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | N
 
 
 def softmax(scores: Tensor) -> Tensor:
-    r"""Turn the scores of each row, the last dimension, into positive weights that sum to 1.
+    r"""Turn each row of scores, the last dimension, into positive weights that sum to 1.
 
         softmax(s)_j = exp(s_j) / Σ_i exp(s_i)
 
-    A score of -inf gets the weight 0. In a row of nothing else all weights are 0: there is no one to share.
+    A score of -inf gets the weight 0. In a row of nothing else all weights are 0: there
+    is no one to share.
     """
-    # Subtracting the same number from every score changes nothing, except that exp can no longer overflow.
-    # (In a row of -inf alone any finite number will do for the largest: -inf minus it stays -inf.)
+    # Subtracting the same number from every score changes nothing, except that exp can
+    # no longer overflow. (In a row of -inf alone any finite number will do as largest.)
     largest = scores.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
     exps = torch.exp(scores - largest)
-    # The largest score adds exp(0) to its row, so only a row of -inf alone can sum to less than 1.
+    # The largest score adds exp(0), so only a row of -inf alone can sum to less than 1.
     return exps / exps.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
@@ -61,13 +62,14 @@ def attention(
     scale: float | None = None,
     return_weights: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    r"""Compare each query with every key, and answer with the weighted mean of the values.
+    r"""Compare each query with every key, and answer with a weighted mean of the values.
 
-        Attention(Q, K, V) = softmax(Q Kᵀ / √d) V                                   (Vaswani et al. 2017)
+        Attention(Q, K, V) = softmax(Q Kᵀ / √d) V                (Vaswani et al. 2017)
 
-    q is (..., T_q, d), k is (..., T_k, d), v is (..., T_k, d_v); the leading dimensions broadcast.
-    mask is boolean and broadcasts to (..., T_q, T_k): True means that this query may attend to this key.
-    A query that may attend to nothing gets zeros. scale replaces 1/√d.
+    q is (..., T_q, d), k is (..., T_k, d), v is (..., T_k, d_v); the leading dimensions
+    broadcast. mask is boolean and broadcasts to (..., T_q, T_k): True means that this
+    query may attend to this key. A query that may attend to nothing gets zeros.
+    scale replaces 1/√d.
     Returns (..., T_q, d_v), and with `return_weights` also the weights (..., T_q, T_k).
 
     >>> keys, values = torch.eye(2), torch.tensor([[1.0], [3.0]])
@@ -86,7 +88,9 @@ def attention(
 
 
 def causal_mask(T: int, device: torch.device | None = None) -> Tensor:
-    """Let each position attend to itself and to what came before it: boolean (T, T), True means attend.
+    """Let each position attend to itself and to what came before it: boolean (T, T).
+
+    True means attend.
 
     >>> causal_mask(3).int()
     tensor([[1, 0, 0],
@@ -97,30 +101,37 @@ def causal_mask(T: int, device: torch.device | None = None) -> Tensor:
 
 
 class MultiHeadAttention(nn.Module):
-    r"""Self-attention with several heads, each in its own d_head = d_model / n_head channels.
+    r"""Self-attention with several heads, each of d_head = d_model / n_head channels.
 
         head_i = Attention(X W_Qⁱ, X W_Kⁱ, X W_Vⁱ)
-        MultiHead(X) = Concat(head_1, ..., head_n) W_O                      (Vaswani et al. 2017)
+        MultiHead(X) = Concat(head_1, ..., head_n) W_O             (Vaswani et al. 2017)
 
-    All heads run in one tensor program: `qkv` holds W_Q, W_K and W_V of every head, `out` is W_O.
-    Takes (..., T, C) and returns (..., T, C), with `return_weights` also the weights (..., n_head, T, T).
+    All heads run in one tensor program: `qkv` holds W_Q, W_K and W_V of every head,
+    `out` is W_O. Takes (..., T, C) and returns (..., T, C), with `return_weights` also
+    the weights (..., n_head, T, T).
     """
 
-    def __init__(self, d_model: int, n_head: int, causal: bool = True, bias: bool = False) -> None:
+    def __init__(
+        self, d_model: int, n_head: int, causal: bool = True, bias: bool = False
+    ) -> None:
         super().__init__()
         if n_head < 1 or d_model % n_head:
-            raise ValueError(f"expected d_model to be a multiple of n_head, got {d_model} and {n_head}")
+            raise ValueError(f"n_head must divide d_model, got {d_model} and {n_head}")
         self.n_head = n_head
         self.causal = causal
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=bias)
         self.out = nn.Linear(d_model, d_model, bias=bias)
 
-    def forward(self, x: Tensor, return_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, return_weights: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         if x.ndim < 2 or x.shape[-1] != self.qkv.in_features:
-            raise ValueError(f"expected x of shape (..., T, {self.qkv.in_features}), got {tuple(x.shape)}")
-        qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))  # (..., T, 3, n_head, d_head)
+            expected = f"(..., T, {self.qkv.in_features})"
+            raise ValueError(f"expected x of shape {expected}, got {tuple(x.shape)}")
+        # (..., T, C) -> (..., T, 3 C) -> (..., T, 3, n_head, d_head)
+        qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))
         q, k, v = qkv.transpose(-4, -2).unbind(-3)  # each (..., n_head, T, d_head)
         mask = causal_mask(x.shape[-2], x.device) if self.causal else None
-        heads, weights = attention(q, k, v, mask, return_weights=True)  # (..., n_head, T, d_head)
+        heads, weights = attention(q, k, v, mask, return_weights=True)  # heads: like q
         output = self.out(heads.transpose(-3, -2).flatten(-2))  # (..., T, C)
         return (output, weights) if return_weights else output

@@ -5,7 +5,10 @@ from torch import Tensor
 
 
 def batch(
-    ids: Tensor, batch_size: int, block_size: int, generator: torch.Generator | None = None
+    ids: Tensor,
+    batch_size: int,
+    block_size: int,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cut `batch_size` blocks at random places from a text.
 

@@ -1,4 +1,4 @@
-"""How wrong a prediction is: cross-entropy in nats, and the units that it is quoted in."""
+"""How wrong a prediction is: cross-entropy in nats, and the units it is quoted in."""
 
 import math
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from tinyllm.attention import check_shapes, softmax
 
-# log K(u) of the distance u = |x - x_j| / h, up to a constant, which the weights' normalization cancels.
-# A kernel that reaches no further than u = 1 is -inf beyond it: to a lookup, those keys are masked.
+# log K(u) of the distance u = |x - x_j| / h, up to a constant, which the weights'
+# normalization cancels. A kernel that reaches no further than u = 1 is -inf beyond it:
+# to a lookup, those keys are masked.
 LOG_KERNELS = {
     "gaussian": lambda u: -(u**2) / 2,  # K = exp(-u²/2)
     "exponential": lambda u: -u,  # K = exp(-u)
@@ -19,80 +20,96 @@ LOG_KERNELS = {
 
 
 def nadaraya_watson(
-    query: Tensor, keys: Tensor, values: Tensor, bandwidth: float | Tensor, kernel: str = "gaussian",
-    key_weights: Tensor | None = None, leave_one_out: bool = False, mask: Tensor | None = None,
-    return_weights: bool = False,
+    query: Tensor, keys: Tensor, values: Tensor, bandwidth: float | Tensor,
+    kernel: str = "gaussian", key_weights: Tensor | None = None,
+    leave_one_out: bool = False, mask: Tensor | None = None, return_weights: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
-    r"""Estimate y at each query: the mean of the values, weighted by a kernel of the distance to their keys.
+    r"""Estimate y at each query: a mean of the values, weighted by a kernel of distance.
 
-        ŷ(x) = Σ_j w_j K(|x - x_j| / h) y_j  /  Σ_j w_j K(|x - x_j| / h)         (Nadaraya 1964, Watson 1964)
+        ŷ(x) = Σ_j w_j K(|x - x_j| / h) y_j  /  Σ_j w_j K(|x - x_j| / h)
 
-    query is (..., T_q, d), keys is (..., T_k, d), values is (..., T_k, d_v); leading dimensions broadcast.
-    bandwidth h > 0 is in the units of the keys: a number, or a tensor that broadcasts to (..., T_q, T_k).
-    key_weights w_j >= 0 is (..., T_k), all 1 if not given. leave_one_out hides key i from query i.
-    mask is boolean and broadcasts to (..., T_q, T_k): True means that this query may use this key.
-    Returns (..., T_q, d_v), and with `return_weights` also the weights (..., T_q, T_k), which sum to 1.
-    Where no key is in reach the estimate would be 0/0: it is nan, and the weights are 0.
+    The source: Nadaraya 1964, Watson 1964.
+
+    query is (..., T_q, d), keys is (..., T_k, d), values is (..., T_k, d_v); leading
+    dimensions broadcast.
+    bandwidth h > 0 is in the units of the keys: a number, or a tensor that broadcasts to
+    (..., T_q, T_k). key_weights w_j >= 0 is (..., T_k), all 1 if not given.
+    leave_one_out hides key i from query i. mask is boolean and broadcasts to
+    (..., T_q, T_k): True means that this query may use this key.
+    Returns (..., T_q, d_v), and with `return_weights` also the weights (..., T_q, T_k),
+    which sum to 1. Where no key is in reach the estimate would be 0/0: it is nan, and
+    the weights are 0. (There attention says 0, "add nothing"; here that is a made-up y.)
 
     >>> x, y = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0], [4.0]])
-    >>> nadaraya_watson(torch.tensor([[0.5], [9.0]]), x, y, bandwidth=1.0, kernel="uniform")
+    >>> at = torch.tensor([[0.5], [9.0]])
+    >>> nadaraya_watson(at, x, y, bandwidth=1.0, kernel="uniform")
     tensor([[0.5000],
             [   nan]])
     """
     check_shapes(query, keys, values, mask)
     if kernel not in LOG_KERNELS:
-        raise ValueError(f"unknown kernel {kernel!r}, expected one of {', '.join(LOG_KERNELS)}")
+        raise ValueError(f"unknown kernel {kernel!r}, expected {', '.join(LOG_KERNELS)}")
     if not torch.all(torch.as_tensor(bandwidth, dtype=keys.dtype) > 0):
         raise ValueError(f"expected a bandwidth > 0, got {bandwidth}")
-    # The usual shortcut |x|² - 2 x·x_j + |x_j|² loses half the digits of a small distance.
-    distance = torch.cdist(query, keys, compute_mode="donot_use_mm_for_euclid_dist")  # (..., T_q, T_k)
-    scores = LOG_KERNELS[kernel](distance / bandwidth)
+    # The usual |x|² - 2 x·x_j + |x_j|² loses half the digits of a small distance.
+    distance = torch.cdist(query, keys, compute_mode="donot_use_mm_for_euclid_dist")
+    scores = LOG_KERNELS[kernel](distance / bandwidth)  # (..., T_q, T_k)
+    T_q, T_k = query.shape[-2], keys.shape[-2]
     if key_weights is not None:
-        if key_weights.shape[-1:] != keys.shape[-2:-1] or not torch.all(key_weights >= 0):
-            raise ValueError(f"expected {keys.shape[-2]} key weights >= 0, got {tuple(key_weights.shape)}")
+        if key_weights.shape[-1:] != (T_k,) or not torch.all(key_weights >= 0):
+            raise ValueError(f"not {T_k} key weights >= 0: {tuple(key_weights.shape)}")
         scores = scores + key_weights.log().unsqueeze(-2)
     if leave_one_out:
-        if query.shape[-2] != keys.shape[-2]:
-            raise ValueError(f"expected query i to be key i, got {query.shape[-2]} and {keys.shape[-2]}")
-        diagonal = torch.eye(keys.shape[-2], dtype=torch.bool, device=keys.device)
+        if T_q != T_k:
+            raise ValueError(f"expected query i to be key i, got {T_q} and {T_k}")
+        diagonal = torch.eye(T_k, dtype=torch.bool, device=keys.device)
         scores = torch.where(diagonal, -torch.inf, scores)
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)
     weights = softmax(scores)
-    # Attention says 0 to a query without keys, "add nothing". A smoother that says 0 would have made up a y.
     in_reach = weights.sum(dim=-1, keepdim=True) > 0
     estimate = torch.where(in_reach, weights @ values, torch.nan)  # (..., T_q, d_v)
     return (estimate, weights) if return_weights else estimate
 
 
 def local_linear(
-    query: Tensor, keys: Tensor, values: Tensor, bandwidth: float | Tensor, kernel: str = "gaussian"
+    query: Tensor, keys: Tensor, values: Tensor, bandwidth: float | Tensor,
+    kernel: str = "gaussian",
 ) -> Tensor:
-    r"""Estimate y at each query by a line (a plane) fitted to the keys around it, weighted by a kernel.
+    r"""Estimate y at each query by a line (a plane) fitted to the keys around it.
 
-        ŷ(x) = a,   where (a, b) minimizes  Σ_j K(|x - x_j| / h) (y_j - a - b·(x_j - x))²
+        ŷ(x) = a,  where (a, b) minimizes Σ_j K(|x - x_j| / h) (y_j - a - b·(x_j - x))²
 
-    That is Nadaraya-Watson's mean of the values, moved along the fitted slope from the mean of the keys to x.
-    The two differ wherever more keys lie on one side of x than on the other, as they do beside a boundary.
-    Shapes, units and errors are those of `nadaraya_watson`. Where too few keys are in reach, the slope is 0.
+    That is Nadaraya-Watson's mean of the values, moved along the fitted slope from the
+    mean of the keys to x. The two differ wherever more keys lie on one side of x than on
+    the other, as they do beside a boundary. Shapes, units and errors are those of
+    `nadaraya_watson`. Where too few keys are in reach, the slope is 0.
     """
-    value_mean, weights = nadaraya_watson(query, keys, values, bandwidth, kernel, return_weights=True)
+    value_mean, weights = nadaraya_watson(
+        query, keys, values, bandwidth, kernel, return_weights=True
+    )
     key_mean = weights @ keys  # (..., T_q, d)
     centered = keys.unsqueeze(-3) - key_mean.unsqueeze(-2)  # (..., T_q, T_k, d)
     weighted = (weights.unsqueeze(-1) * centered).transpose(-2, -1)  # (..., T_q, d, T_k)
     spread = weighted @ centered  # (..., T_q, d, d)
-    slope = torch.linalg.pinv(spread, hermitian=True) @ weighted @ values.unsqueeze(-3)  # (..., T_q, d, d_v)
-    return value_mean + ((query - key_mean).unsqueeze(-2) @ slope).squeeze(-2)  # (..., T_q, d_v)
+    inverse = torch.linalg.pinv(spread, hermitian=True)
+    slope = inverse @ weighted @ values.unsqueeze(-3)  # (..., T_q, d, d_v)
+    moved = (query - key_mean).unsqueeze(-2) @ slope  # (..., T_q, 1, d_v)
+    return value_mean + moved.squeeze(-2)  # (..., T_q, d_v)
 
 
-def loocv(keys: Tensor, values: Tensor, bandwidths: Iterable[float], kernel: str = "gaussian") -> Tensor:
-    """Mean squared error of predicting each value from the others with Nadaraya-Watson, for each bandwidth.
+def loocv(
+    keys: Tensor, values: Tensor, bandwidths: Iterable[float], kernel: str = "gaussian"
+) -> Tensor:
+    """Mean squared error of predicting each value from the others, for each bandwidth.
 
-    keys is (..., T_k, d), values is (..., T_k, d_v). Returns (n,), the error for each of the n bandwidths, in
-    squared units of the values; it is inf where some key has no other one in reach.
+    The predictions are those of `nadaraya_watson`; keys is (..., T_k, d), values is
+    (..., T_k, d_v). Returns (n,), the error for each of the n bandwidths, in squared
+    units of the values; it is inf where some key has no other one in reach.
     """
-    errors = torch.stack([
-        (nadaraya_watson(keys, keys, values, h, kernel, leave_one_out=True) - values).square().mean()
+    estimates = [
+        nadaraya_watson(keys, keys, values, h, kernel, leave_one_out=True)
         for h in bandwidths
-    ])
+    ]
+    errors = torch.stack([(estimate - values).square().mean() for estimate in estimates])
     return torch.where(errors.isnan(), torch.inf, errors)

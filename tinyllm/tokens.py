@@ -129,9 +129,10 @@ class Pairs:
         return next(i for i in self.places[pair] if self.ids[i] == a and self.ids[i + self.sizes[a]] == b)
 
     def merge(self, pair: Pair) -> set[Pair]:
-        """Replace `pair` by the next id everywhere, and return the pairs that come to be.
+        """Replace `pair` by the next id everywhere; return the pairs that come to be.
 
-        Only the places of the pair are visited, and only counts of pairs that touch it change.
+        Only the places of the pair are visited, and only counts of pairs that touch it
+        change.
         """
         (a, b), new, born = pair, len(self.sizes), set()
         ids, weights, sizes = self.ids, self.weights, self.sizes
@@ -173,6 +174,8 @@ def train_bpe(
     A text that runs out of pairs ends the training early, with a warning.
     """
     check_special_tokens(special_tokens)
+    if not isinstance(vocab_size, int):
+        raise ValueError(f"vocab_size must be a whole number, not {vocab_size!r}")
     n_special = len(special_tokens)
     n_merges = vocab_size - 256 - n_special
     if n_merges < 0:
@@ -270,10 +273,11 @@ def merge(ids: Sequence[int], pair: Pair, new: int) -> list[int]:
 
 
 def encode_piece(ids: list[int], merges: dict[Pair, int]) -> list[int]:
-    """Merge `ids` as the trainer would: the pair that was learned first goes first, until none is left.
+    """Merge `ids` as the trainer would, the pair learned first before all others.
 
-    `merges` gives each pair the id that it becomes; what was learned later has a larger id.
-    Takes time with the square of the length: for a long piece, encode stretches of it and `join` them.
+    `merges` gives each pair the id that it becomes; pairs learned later have larger ids.
+    Takes time with the square of the length: for a long piece, encode stretches of it
+    and `join` them.
     """
     while len(ids) > 1:
         pair = min(zip(ids, ids[1:]), key=lambda pair: merges.get(pair, NEVER))

@@ -12,7 +12,8 @@ def similarity(queries: Tensor, keys: Tensor, by: str = "dot") -> Tensor:
         cosine     q·k / (|q| |k|), in [-1, 1]; 0 where one of them is the zero vector
         distance   -|q - k|, the Euclidean distance with its sign turned
 
-    queries is (..., T_q, d), keys is (..., T_k, d); leading dimensions broadcast. Returns (..., T_q, T_k).
+    queries is (..., T_q, d), keys is (..., T_k, d); leading dimensions broadcast.
+    Returns (..., T_q, T_k).
 
     >>> here, far = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 1.0], [3.0, 2.0]])
     >>> [int(similarity(here, far, by).argmax()) for by in ("dot", "cosine", "distance")]
@@ -20,7 +21,8 @@ def similarity(queries: Tensor, keys: Tensor, by: str = "dot") -> Tensor:
     """
     if min(queries.ndim, keys.ndim) < 2 or queries.shape[-1] != keys.shape[-1]:
         shapes = f"queries {tuple(queries.shape)}, keys {tuple(keys.shape)}"
-        raise ValueError(f"queries and keys need a last dimension in common and one before it, got {shapes}")
+        expected = "expected two dimensions or more each, the last one in common"
+        raise ValueError(f"{expected}, got {shapes}")
     if by == "dot":
         return queries @ keys.transpose(-2, -1)
     if by == "cosine":
@@ -31,13 +33,15 @@ def similarity(queries: Tensor, keys: Tensor, by: str = "dot") -> Tensor:
 
 
 def sinusoidal_positions(T: int, C: int) -> Tensor:
-    r"""Give each position 0, ..., T-1 a fixed vector: the hands of C/2 clocks, each slower than the last.
+    r"""Give each position 0, ..., T-1 a fixed vector: the hands of C/2 clocks.
 
-        PE(t, 2i) = sin(t / 10000^(2i/C)),   PE(t, 2i+1) = cos(t / 10000^(2i/C))       (Vaswani et al. 2017)
+    Each clock is slower than the last (Vaswani et al. 2017):
+
+        PE(t, 2i) = sin(t / 10000^(2i/C)),   PE(t, 2i+1) = cos(t / 10000^(2i/C))
 
     Returns (T, C). C has to be even.
     """
     if T < 1 or C < 2 or C % 2:
-        raise ValueError(f"expected T >= 1 positions and an even C >= 2 of channels, got T {T} and C {C}")
+        raise ValueError(f"expected T >= 1 and an even C >= 2, got T {T} and C {C}")
     angles = torch.arange(T)[:, None] / 10000 ** (torch.arange(0, C, 2) / C)  # (T, C/2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)  # (T, C)

@@ -33,7 +33,7 @@ def weight_of_the_best(inputs, answer):
         "only one of the other keys is in your sum; there are n - 1": 1 / (1 + math.exp(-gap / temperature)),
         "the best key is counted among the others, too": 1 / (1 + n * math.exp(-gap / temperature)),
         "scores are divided by the temperature, not multiplied": 1 / (1 + (n - 1) * math.exp(-gap * temperature)),
-        "this is the weight of a key that lags behind by the gap": 1 / (1 + (n - 1) * math.exp(gap / temperature)),
+        "this is the weight of a key that lags behind by the gap": 1 / (1 + (n - 1) * math.exp(min(gap / temperature, 700.0))),
     })
 
 
