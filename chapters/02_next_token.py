@@ -37,7 +37,7 @@ print(story[gap : gap + 60])
 # Reading: 35 minutes. Running: under a minute.
 # :::
 
-# %% alt="Map of the whole machine with the part that turns probabilities of the next token into a loss marked as this chapter's"
+# %% tags=["remove-input"] alt="Map of the whole machine with the part that turns probabilities of the next token into a loss marked as this chapter's"
 from course.figures import machine_map
 
 machine_map(here="prediction")

@@ -45,7 +45,7 @@ fig
 # Reading: 40 minutes. Running: under a minute.
 # :::
 
-# %% alt="Map of the whole machine with the weighted average of the values marked as this chapter's"
+# %% tags=["remove-input"] alt="Map of the whole machine with the weighted average of the values marked as this chapter's"
 from course.figures import machine_map
 
 machine_map(here="smoothing")

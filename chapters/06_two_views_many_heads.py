@@ -29,7 +29,7 @@ attention(anna_and_ben, names, coins), attention(anna_and_ben, names, swapped)
 # Reading: 40 minutes. Running: about a minute.
 # :::
 
-# %% alt="Map of the whole machine with the attention layer and the weights of its several heads marked as this chapter's"
+# %% tags=["remove-input"] alt="Map of the whole machine with the attention layer and the weights of its several heads marked as this chapter's"
 from course.figures import machine_map
 
 machine_map(here="heads")

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercises: Tokens
 #
-# Five questions on chapter 01, from one line to ten.
+# Six questions on chapter 01, from one line to ten. Hints are free.
 # Write your answer into the function, run its cell, then run the check below it.
 # A check tells you what is wrong, not what is right; `check.hint("q1")` opens one hint at a time.
 
@@ -20,7 +20,7 @@ check = sheet("01_tokens")
 
 # %% tags=["answer"]
 def character_starts(data: bytes) -> list[int]:
-    """The positions in `data` at which a UTF-8 character begins; `data` may be cut anywhere."""
+    """The positions in `data`, cut anywhere, at which a UTF-8 character begins."""
     return [i for i, byte in enumerate(data) if byte >> 6 != 0b10]
 
 
@@ -40,8 +40,9 @@ check("q1")
 def first_four_merges() -> list[tuple[bytes, bytes]]:
     """The first four merges, such as [(b"x", b"y"), (b"xy", b"z"), ...]."""
     # Space and s stand together three times, everything else at most twice.
-    # That takes the s out of s-e and s-h: left with two are h-e, ␣s-e, e-l, l-l and l-s, and l-s is the greatest.
-    # Now shells is ␣s h e l ls: l-l is gone, and l-ls is the greatest of the rest; then h-e, since h comes after e.
+    # That takes the s out of s-e and s-h: left with two are h-e, ␣s-e, e-l, l-l and l-s,
+    # and l-s is the greatest. Now shells is ␣s h e l ls: l-l is gone, and l-ls is the
+    # greatest of the rest; then h-e, since h comes after e.
     return [(b" ", b"s"), (b"l", b"s"), (b"l", b"ls"), (b"h", b"e")]
 
 
@@ -62,7 +63,8 @@ def shown(chunks: list[bytes]) -> list[str]:
     texts, pending = [], b""
     for chunk in chunks:
         pending += chunk
-        # errors="ignore" drops nothing but the unfinished character at the end: all before it is valid.
+        # errors="ignore" drops nothing but the unfinished character at the end: all
+        # before it is valid.
         text = pending.decode("utf-8", errors="ignore")
         pending = pending[len(text.encode("utf-8")) :]
         texts.append(text)
@@ -86,7 +88,7 @@ import re
 
 
 def split_special(text: str, special_tokens: list[str]) -> list[str]:
-    """The pieces of `text` in order, each special token one of its own; no piece is empty."""
+    """The pieces of `text` in order, none empty, each special token one of its own."""
     pattern = "(" + "|".join(special_tokens) + ")"
     return [piece for piece in re.split(pattern, text) if piece]
 
@@ -96,12 +98,12 @@ import re
 
 
 def split_special(text: str, special_tokens: list[str]) -> list[str]:
-    """The pieces of `text` in order, each special token one of its own; no piece is empty."""
+    """The pieces of `text` in order, none empty, each special token one of its own."""
     if not special_tokens:
-        return (
-            [text] if text else []
-        )  # the empty pattern would cut between all characters
-    # Alternatives are tried in the order in which they stand, and | means something to a regular expression.
+        # The empty pattern would cut between all characters.
+        return [text] if text else []
+    # Alternatives are tried in the order in which they stand, and | means something to a
+    # regular expression.
     longest_first = sorted(special_tokens, key=len, reverse=True)
     pattern = "(" + "|".join(re.escape(token) for token in longest_first) + ")"
     return [piece for piece in re.split(pattern, text) if piece]
@@ -117,12 +119,12 @@ check("q4")
 # WordPiece, the tokenizer of BERT, takes the longest token that fits, then the longest that fits behind it, and so on.
 # Write that, on bytes.
 # `vocab` holds every single byte, so something always fits.
-# Afterwards try it on a vocabulary of chapter 01: how many words does it cut differently?
+# Afterwards, for yourself and not graded, try it on a vocabulary of chapter 01: how many words does it cut differently?
 
 
 # %% tags=["answer"]
 def longest_match(word: bytes, vocab: list[bytes]) -> list[bytes]:
-    """The tokens of `word`, each the longest one in `vocab` that fits where the last one ended."""
+    """The tokens of `word`, each the longest in `vocab` that fits at its place."""
     known = set(vocab)  # to find a token in a list takes as long as the list
     longest = max(map(len, known))
     tokens, start = [], 0
@@ -154,7 +156,10 @@ from tinyllm.tokens import Tokenizer, train_bpe
 
 
 def bits_per_byte(text: str, vocab_sizes: list[int]) -> list[float]:
-    """For each size, the bits per byte of `text` as ids of log2(size) bits, trained on `text` itself."""
+    """For each size, the bits per byte of `text` as ids of log2(size) bits.
+
+    Each vocabulary is trained on `text` itself.
+    """
     results = []
     for size in vocab_sizes:
         ids = Tokenizer(*train_bpe(text, size)).encode(text)

@@ -47,7 +47,7 @@ check("q1")
 # %% tags=["answer"]
 def predict_perplexities() -> tuple[float, float]:
     """The perplexities of (the unigram, the bigram) on the sticky source."""
-    # No letter is preferred in the long run, so without memory all four are equally likely.
+    # No letter is preferred in the long run: without memory all four are equally likely.
     # With memory: 0.9 stays, and each of three others has 0.1 / 3.
     loss = -0.9 * math.log(0.9) - 0.1 * math.log(0.1 / 3)
     return 4.0, math.exp(loss)
@@ -84,7 +84,7 @@ def blocks(ids: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
     `y` holds the token that follows each token of `x` in the text. There are as many
     blocks as the text can fill with questions and answers; the rest is left out.
     """
-    n_blocks = (len(ids) - 1) // block_size  # the last token is an answer, never a question
+    n_blocks = (len(ids) - 1) // block_size  # the last token is never a question
     used = n_blocks * block_size
     x = ids[:used].view(n_blocks, block_size)
     # `roll` gave each block its own first token as the last answer.
@@ -101,12 +101,12 @@ check("q3")
 # Gradient descent needs the slope of the loss in each logit.
 # Start from $\ln \sum_w e^{z_w} - z_y$, differentiate it by each $z_w$ on paper, and write down what you get, for all positions at once.
 # It is one line, and it explains the whole of the training in chapter 02: when is it zero?
-# No `backward` here; use it afterwards to see that you are right.
+# Do it without `backward` (the check cannot see how you did it); use it afterwards to see that you are right.
 
 # %% tags=["answer"]
 def slope(logits: Tensor, targets: Tensor) -> Tensor:
     """The gradient of `cross_entropy(logits, targets)` in the logits (..., V)."""
-    # The first term gives the softmax, the second -1 at the target, and the loss is a mean.
+    # The first term gives the softmax, the second -1 at the target; the loss is a mean.
     # Summed over the places where one context stands it is zero when the softmax equals
     # the shares: that is why the learned bigram arrived at the counts.
     probabilities = logits.softmax(dim=-1)
@@ -121,12 +121,12 @@ check("q4")
 # {{q5}}
 #
 # Build the back-off bigram of the chapter as a table: row $h$ holds the probabilities of all tokens after $h$.
-# The discount is taken at both levels, from the pairs and from the single tokens; below the unigram is the shrug.
+# The discount is taken at both levels, from the pairs and from the counts of all single tokens of `ids`, the first included; below the unigram is the shrug.
 # After a token that nothing followed, the table says what the unigram says.
 
 # %% tags=["answer"]
 def bigram(ids: np.ndarray, vocab_size: int, discount: float) -> np.ndarray:
-    """Probabilities (V, V) of each next token (column) after each token (row) of `ids`."""
+    """Probabilities (V, V) of each next token (column) after each token (row)."""
     singles = np.bincount(ids, minlength=vocab_size)
     collected = discount * (singles > 0).sum()
     unigram = (np.maximum(singles - discount, 0) + collected / vocab_size) / len(ids)
@@ -135,7 +135,8 @@ def bigram(ids: np.ndarray, vocab_size: int, discount: float) -> np.ndarray:
     np.add.at(pairs, (ids[:-1], ids[1:]), 1)
     total = pairs.sum(axis=1, keepdims=True)
     collected = discount * (pairs > 0).sum(axis=1, keepdims=True)
-    table = (np.maximum(pairs - discount, 0) + collected * unigram) / np.maximum(total, 1)
+    kept = np.maximum(pairs - discount, 0)
+    table = (kept + collected * unigram) / np.maximum(total, 1)
     return np.where(total > 0, table, unigram)
 
 
@@ -156,7 +157,8 @@ from tinyllm.counting import NGram
 def choose_order(ids: np.ndarray, orders: list[int], vocab_size: int) -> int:
     """The order that predicts new text of the same source best."""
     learn, new = np.split(ids, [len(ids) * 9 // 10])
-    return min(orders, key=lambda order: -NGram(learn, order, vocab_size).log_prob(new).mean())
+    models = {order: NGram(learn, order, vocab_size) for order in orders}
+    return max(orders, key=lambda order: models[order].log_prob(new).mean())
 
 
 # %%

@@ -2,7 +2,7 @@
 # # Exercises: Vectors
 #
 # Six questions on chapter 03: one to derive, one to guess, two to repair, one to construct, one to measure with.
-# `check.hint("q1")` opens a hint.
+# Write your answer into the function, run its cell, then run the check below it; `check.hint("q1")` opens a hint, and hints are free.
 
 # %%
 import math

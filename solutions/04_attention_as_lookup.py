@@ -2,7 +2,7 @@
 # # Exercises: Attention I: a lookup
 #
 # Six questions on chapter 04: one to derive, one to guess, one to repair, one to extend, one to measure, one to think about for a while.
-# `check.hint("q1")` opens a hint.
+# Write your answer into the function, run its cell, then run the check below it; `check.hint("q1")` opens a hint, and hints are free.
 
 # %%
 import math
@@ -23,8 +23,9 @@ check = sheet("04_attention_as_lookup")
 
 # %% tags=["answer"]
 def weight_of_the_best(gap: float, n: int, temperature: float) -> float:
-    """The softmax weight of one score that leads n - 1 equal ones by `gap`, at `temperature`."""
-    # Divide numerator and denominator by e^(s/T): 1 for the best, e^(-gap/T) for each of the others.
+    """The softmax weight of one score that leads n - 1 equal ones by `gap`."""
+    # Divide numerator and denominator by e^(s/T): 1 for the best, e^(-gap/T) for each of
+    # the others.
     return 1 / (1 + (n - 1) * math.exp(-gap / temperature))
 
 
@@ -42,9 +43,12 @@ check("q1")
 
 # %% tags=["answer"]
 def guessed_share() -> float:
-    """Your guess: the share of 2,000 random keys in 4 dimensions that win their own lookup by dot product."""
-    # In few dimensions directions are crowded, so a longer key in nearly the same direction is always at hand:
-    # only the keys on the outside of the cloud are safe.
+    """Your guess: the share of random keys that win their own lookup by dot product.
+
+    There are 2,000 keys in 4 dimensions.
+    """
+    # In few dimensions directions are crowded, so a longer key in nearly the same
+    # direction is always at hand: only the keys on the outside of the cloud are safe.
     return 0.05
 
 
@@ -63,7 +67,10 @@ check("q2")
 def masked_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """softmax(q kᵀ / √d) v for q (T_q, d), k (T_k, d), v (T_k, d_v), where mask (T_q, T_k) is True to attend."""
+    """softmax(q kᵀ / √d) v for q (T_q, d), k (T_k, d), v (T_k, d_v).
+
+    mask (T_q, T_k) is True where a query may attend.
+    """
     scores = q @ k.T / q.shape[-1]
     weights = torch.softmax(scores, dim=0)
     weights = weights.masked_fill(mask, 0.0)
@@ -74,11 +81,13 @@ def masked_attention(
 def masked_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """softmax(q kᵀ / √d) v for q (T_q, d), k (T_k, d), v (T_k, d_v), where mask (T_q, T_k) is True to attend."""
+    """softmax(q kᵀ / √d) v for q (T_q, d), k (T_k, d), v (T_k, d_v).
+
+    mask (T_q, T_k) is True where a query may attend.
+    """
     scores = q @ k.T / math.sqrt(q.shape[-1])
-    scores = scores.masked_fill(
-        ~mask, -torch.inf
-    )  # before the softmax, so that the rest still sums to 1
+    # Before the softmax, so that the rest still sums to 1.
+    scores = scores.masked_fill(~mask, -torch.inf)
     weights = torch.softmax(scores, dim=-1)  # over the keys
     return weights @ v
 
@@ -99,7 +108,10 @@ check("q3")
 def recall_latest(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, slope: float
 ) -> torch.Tensor:
-    """Attention with scores `scale` * q·k_j + `slope` * j for q (T_q, d), k (T_k, d), v (T_k, d_v)."""
+    """Attention with scores `scale` * q·k_j + `slope` * j.
+
+    q is (T_q, d), k (T_k, d), v (T_k, d_v).
+    """
     scores = scale * q @ k.T + slope * torch.arange(len(k))  # (T_q, T_k) + (T_k,)
     return torch.softmax(scores, dim=-1) @ v
 
@@ -118,7 +130,7 @@ check("q4")
 
 # %% tags=["answer"]
 def keys_in_use(weights: torch.Tensor) -> torch.Tensor:
-    """The effective number of keys (..., T_q) behind each row of attention weights (..., T_q, T_k)."""
+    """The effective number of keys (..., T_q) of each row of weights (..., T_q, T_k)."""
     surprise = torch.where(weights > 0, -weights.clamp(min=1e-30).log(), 0.0)
     return (weights * surprise).sum(-1).exp()
 
@@ -141,7 +153,10 @@ check("q5")
 def one_pass(
     q: torch.Tensor, keys: list[torch.Tensor], values: list[torch.Tensor]
 ) -> torch.Tensor:
-    """Attention of one query q (d,) over `keys` (d,) and `values` (d_v,), read once; scores are q·k / √d."""
+    """Attention of one query q (d,) over `keys` (d,) and `values` (d_v,), read once.
+
+    Scores are q·k / √d.
+    """
     largest, total, answer = -math.inf, 0.0, torch.zeros_like(values[0])
     for key, value in zip(keys, values):
         score = (q @ key / math.sqrt(len(q))).item()

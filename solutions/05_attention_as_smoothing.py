@@ -2,7 +2,7 @@
 # # Exercises: Attention II: a smoother
 #
 # Six questions on chapter 05: one to derive, one to guess, one to repair, one to build, one to reconstruct, one to train and measure.
-# `check.hint("q1")` opens a hint.
+# Write your answer into the function, run its cell, then run the check below it; `check.hint("q1")` opens a hint, and hints are free.
 
 # %%
 import math
@@ -23,8 +23,11 @@ check = sheet("05_attention_as_smoothing")
 
 # %% tags=["answer"]
 def behind(r: float) -> float:
-    """How far the moving average with weights r^a of the value a steps ago lags behind a series of slope 1."""
-    # It lags by the mean age, Σ a r^a / Σ r^a. The sums are r / (1 - r)² and 1 / (1 - r).
+    """How far a moving average lags behind a series of slope 1.
+
+    The value of a steps ago has the weight r^a.
+    """
+    # It lags by the mean age, Σ a r^a / Σ r^a. The sums are r / (1-r)² and 1 / (1-r).
     return r / (1 - r)
 
 
@@ -42,8 +45,8 @@ check("q1")
 
 # %% tags=["answer"]
 def guessed_factor() -> float:
-    """Your guess: the factor by which the best bandwidth grows when the noise doubles."""
-    # h⁴ against σ²/(n h): where they balance, h⁵ is proportional to σ², so h grows by 4^(1/5).
+    """Your guess: by which factor the best bandwidth grows when the noise doubles."""
+    # h⁴ against σ²/(n h): where they balance, h⁵ grows like σ², so h grows by 4^(1/5).
     return 4 ** (1 / 5)
 
 
@@ -58,8 +61,13 @@ check("q2")
 # A query that has no key in reach has no weights: give it a row of zeros.
 
 # %% tags=["answer"]
-def epanechnikov_weights(query: torch.Tensor, keys: torch.Tensor, h: float) -> torch.Tensor:
-    """The weights (T_q, T_k) of an Epanechnikov smoother of bandwidth h, for query (T_q, d) and keys (T_k, d)."""
+def epanechnikov_weights(
+    query: torch.Tensor, keys: torch.Tensor, h: float
+) -> torch.Tensor:
+    """The weights (T_q, T_k) of an Epanechnikov smoother of bandwidth h.
+
+    query is (T_q, d), keys is (T_k, d).
+    """
     u = torch.cdist(query, keys) / h
     kernel = (1 - u**2).clamp(min=0)  # the factor ¾ cancels
     total = kernel.sum(-1, keepdim=True)
@@ -82,8 +90,12 @@ check("q3")
 def attention_from_distances(
     distances: torch.Tensor, key_lengths: torch.Tensor, v: torch.Tensor, d: int
 ) -> torch.Tensor:
-    """Softmax attention (T_q, d_v), from distances (T_q, T_k), key_lengths (T_k,), v (T_k, d_v) and d channels."""
-    # q·k = (|q|² + |k|² - |q - k|²) / 2, and the softmax does not see what all keys of a query share.
+    """Softmax attention (T_q, d_v) over d channels.
+
+    distances is (T_q, T_k), key_lengths (T_k,), v (T_k, d_v).
+    """
+    # q·k = (|q|² + |k|² - |q - k|²) / 2, and the softmax does not see what all keys of a
+    # query share.
     scores = (key_lengths**2 - distances**2) / (2 * math.sqrt(d))
     return torch.softmax(scores, dim=-1) @ v
 
@@ -100,7 +112,10 @@ check("q4")
 
 # %% tags=["stub"]
 def leave_one_out_error(x: torch.Tensor, y: torch.Tensor, h: float) -> float:
-    """Mean squared error of predicting each y (T, 1) from the others, at places x (T, d), with bandwidth h."""
+    """Mean squared error of predicting each y (T, 1) from the others, with bandwidth h.
+
+    The places x are (T, d).
+    """
     scores = -torch.cdist(x, x) ** 2 / (2 * h)
     scores.fill_diagonal_(0.0)
     weights = torch.exp(scores)
@@ -110,10 +125,14 @@ def leave_one_out_error(x: torch.Tensor, y: torch.Tensor, h: float) -> float:
 
 # %% tags=["answer"]
 def leave_one_out_error(x: torch.Tensor, y: torch.Tensor, h: float) -> float:
-    """Mean squared error of predicting each y (T, 1) from the others, at places x (T, d), with bandwidth h."""
+    """Mean squared error of predicting each y (T, 1) from the others, with bandwidth h.
+
+    The places x are (T, d).
+    """
     scores = -torch.cdist(x, x) ** 2 / (2 * h**2)
     scores.fill_diagonal_(-torch.inf)  # a score of 0 is the highest there is
-    weights = torch.softmax(scores, dim=-1)  # each row by itself; narrow kernels do not underflow
+    # Each row by itself; narrow kernels do not underflow.
+    weights = torch.softmax(scores, dim=-1)
     return (weights @ y - y).square().mean().item()
 
 
@@ -131,13 +150,14 @@ check("q5")
 
 # %% tags=["answer"]
 def learn_widths(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """A bandwidth for each channel (d,), learned from the places x (T, d) and the measurements y (T, 1)."""
+    """A bandwidth for each channel (d,), from places x (T, d) and values y (T, 1)."""
+    itself = torch.eye(len(x), dtype=torch.bool)
     log_h = torch.zeros(x.shape[1], requires_grad=True)
     optimizer = torch.optim.Adam([log_h], lr=0.1)
     for _ in range(100):
         scaled = x / log_h.exp()
         squared = (scaled[:, None] - scaled[None]).square().sum(-1)  # (T, T)
-        scores = (-squared / 2).masked_fill(torch.eye(len(x), dtype=torch.bool), -torch.inf)
+        scores = (-squared / 2).masked_fill(itself, -torch.inf)
         loss = (torch.softmax(scores, dim=-1) @ y - y).square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -2,7 +2,7 @@
 # # Exercises: Two views, many heads
 #
 # Six questions on chapter 06: two to derive, one to guess, one to repair, one to measure, and one that goes further than the chapter did.
-# `check.hint("q1")` opens a hint.
+# Write your answer into the function, run its cell, then run the check below it; `check.hint("q1")` opens a hint, and hints are free.
 
 # %%
 import math
@@ -25,7 +25,8 @@ check = sheet("06_two_views_many_heads")
 # %% tags=["answer"]
 def least_error(lookups: int, n_head: int, d_model: int, channels: int) -> float:
     """The lower bound on the mean squared error per number of the answer."""
-    # A head lets through the rank of one mean, at most `channels`, and no more than its own d_head channels.
+    # A head lets through the rank of one mean, at most `channels`, and no more than its
+    # own d_head channels.
     rank = n_head * min(channels, d_model // n_head)
     wanted = lookups * channels  # singular values, all 1
     return max(0.0, 1 - rank / wanted)
@@ -43,11 +44,12 @@ check("q1")
 
 # %% tags=["answer"]
 def cost(T: int, d_model: int, n_head: int, bias: bool) -> tuple[int, int]:
-    """The numbers of parameters and of multiplications of a multi-head attention layer."""
+    """The numbers of parameters and multiplications of a multi-head attention layer."""
     parameters = 4 * d_model * d_model + 4 * d_model * bias
     d_head = d_model // n_head
-    multiplications = 4 * T * d_model * d_model + n_head * 2 * T * T * d_head  # n_head cancels
-    return parameters, multiplications
+    linear_maps = 4 * T * d_model * d_model
+    scores_and_means = n_head * 2 * T * T * d_head  # n_head cancels
+    return parameters, linear_maps + scores_and_means
 
 
 # %%
@@ -63,8 +65,8 @@ check("q2")
 # %% tags=["answer"]
 def guessed_negative() -> int:
     """Your guess: the number of negative eigenvalues at d_model = 64, d_head = 48."""
-    # Two ranges of 48 dimensions in 64 must overlap, so there is no room for 48 of each. There are 64 in all,
-    # and since W_K might as well be -W_K, neither sign is preferred.
+    # Two ranges of 48 dimensions in 64 must overlap, so there is no room for 48 of each.
+    # There are 64 in all; W_K might as well be -W_K, so neither sign is preferred.
     return 32
 
 
@@ -79,23 +81,35 @@ check("q3")
 # The check begins with a single head, which hides most of them; keep going.
 
 # %% tags=["stub"]
-def many_heads(x: torch.Tensor, W_qkv: torch.Tensor, W_o: torch.Tensor, n_head: int) -> torch.Tensor:
-    """Causal multi-head attention of x (T, C). W_qkv (C, 3C) holds W_Q, W_K, W_V side by side; W_o is (C, C)."""
+def many_heads(
+    x: torch.Tensor, W_qkv: torch.Tensor, W_o: torch.Tensor, n_head: int
+) -> torch.Tensor:
+    """Causal multi-head attention of x (T, C).
+
+    W_qkv (C, 3C) holds W_Q, W_K, W_V side by side; W_o is (C, C).
+    """
     T, C = x.shape
     q, k, v = (x @ W_qkv).chunk(3, dim=-1)  # each (T, C)
-    q, k, v = (z.reshape(n_head, T, C // n_head) for z in (q, k, v))  # (n_head, T, d_head)
-    weights = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(C), dim=-1)  # (n_head, T, T)
+    q, k, v = (z.reshape(n_head, T, C // n_head) for z in (q, k, v))
+    scores = q @ k.transpose(-2, -1) / math.sqrt(C)  # (n_head, T, T)
+    weights = torch.softmax(scores, dim=-1)
     weights = weights * torch.ones(T, T).triu()
     heads = weights @ v  # (n_head, T, d_head)
     return heads.mean(0).repeat(1, n_head) @ W_o  # (T, C)
 
 
 # %% tags=["answer"]
-def many_heads(x: torch.Tensor, W_qkv: torch.Tensor, W_o: torch.Tensor, n_head: int) -> torch.Tensor:
-    """Causal multi-head attention of x (T, C). W_qkv (C, 3C) holds W_Q, W_K, W_V side by side; W_o is (C, C)."""
+def many_heads(
+    x: torch.Tensor, W_qkv: torch.Tensor, W_o: torch.Tensor, n_head: int
+) -> torch.Tensor:
+    """Causal multi-head attention of x (T, C).
+
+    W_qkv (C, 3C) holds W_Q, W_K, W_V side by side; W_o is (C, C).
+    """
     T, C = x.shape
     q, k, v = (x @ W_qkv).chunk(3, dim=-1)  # each (T, C)
-    q, k, v = (z.reshape(T, n_head, C // n_head).transpose(0, 1) for z in (q, k, v))  # (n_head, T, d_head)
+    split = (z.reshape(T, n_head, C // n_head) for z in (q, k, v))
+    q, k, v = (z.transpose(0, 1) for z in split)  # (n_head, T, d_head)
     scores = q @ k.transpose(-2, -1) / math.sqrt(C // n_head)  # (n_head, T, T)
     allowed = torch.ones(T, T, dtype=torch.bool).tril()
     weights = torch.softmax(scores.masked_fill(~allowed, -torch.inf), dim=-1)
@@ -116,10 +130,11 @@ check("q4")
 
 # %% tags=["answer"]
 def induction_score(weights: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """The induction score (n_head,) of causal weights (n_head, T, T) on a text ids (T,)."""
+    """The induction score (n_head,) of causal weights (n_head, T, T) on ids (T,)."""
     T = len(ids)
     after_a_copy = torch.zeros(T, T, dtype=torch.bool)
-    after_a_copy[:, 1:] = ids[:, None] == ids[None, :-1]  # key j stands after a token like query t
+    # Key j stands after a token like query t.
+    after_a_copy[:, 1:] = ids[:, None] == ids[None, :-1]
     after_a_copy = after_a_copy.tril()  # j <= t, so the copy at j - 1 is earlier than t
     there = (weights * after_a_copy).sum(-1)  # (n_head, T)
     return there[:, after_a_copy.any(-1)].mean(-1)
@@ -138,9 +153,10 @@ check("q5")
 
 # %% tags=["answer"]
 def output_weights(bandwidths: list[float]) -> torch.Tensor:
-    """One output weight (n_head,) in float64 for each of the bandwidths, which are all different."""
+    """One output weight (n_head,), float64, for each bandwidth; all of these differ."""
     h2 = torch.tensor(bandwidths, dtype=torch.float64) ** 2
-    # Row p says what the weights do to the term h^(2p): keep the constant, remove the others.
+    # Row p says what the weights do to the term h^(2p): keep the constant, remove the
+    # others.
     powers = torch.stack([h2**p for p in range(len(h2))])
     right = torch.zeros(len(h2), dtype=torch.float64)
     right[0] = 1

@@ -155,6 +155,7 @@ def test_what_is_said_holds_no_address_and_no_folder(kernel):
     assert "file'" in shown and "/tmp" not in shown
     shown = kernel.check("q1", "def softmax(s): raise ValueError(f'{object()} \\x1b[2J')")
     assert "object at 0x..." in shown and "\x1b" not in shown
+    assert "can't decode byte 0xe9 in" in kernel.check("q1", "def softmax(s): b'\\xe9'.decode()")
 
 
 def test_the_same_answer_is_told_the_same_twice(kernel):
@@ -173,6 +174,28 @@ def test_a_judge_that_stumbles_fails_the_part_and_not_the_notebook(kernel):
     part = Part("never", 1, lambda inputs, answer: answer.no_such_attribute)
     shown = kernel.check("q3", RIGHT["q3"], parts=(part,))
     assert "your function returned a number, which could not be judged (AttributeError)" in shown
+
+
+def test_a_part_that_needs_another_earns_nothing_alone(kernel):
+    def judge(inputs, answer):
+        if answer < 0.5:
+            raise Wrong("too small")
+
+    parts = (Part("as before", 1, lambda inputs, answer: None, needs_another=True), Part("more", 2, judge))
+    shown = kernel.check("q3", "def predict_weight(): return 0.1", parts=parts)
+    assert "0 of 3 points" in shown and "✗ as before (0/1)\n      it does, and counts once another" in shown
+    assert "3 of 3 points" in kernel.check("q3", "def predict_weight(): return 0.6", parts=parts)
+
+
+def test_the_inputs_are_shown_as_long_as_they_fit_a_line_or_two(kernel):
+    def shown(value):
+        part = Part("never", 1, lambda inputs, answer: equal(answer, 0), lambda seed: [(value,)])
+        return kernel.check("q1", "def softmax(s): return 1", parts=(part,))
+
+    assert f"called with: {bytes(range(40))!r}\n" in shown(bytes(range(40)))
+    assert "called with: a torch tensor of shape (3, 3)\n" in shown(torch.eye(3))
+    (long,) = [line for line in shown(list(range(1000))).splitlines() if "called" in line]
+    assert "[0, 1, 2" in long and "998, 999] (a list of 1000 items)" in long and len(long) < 260
 
 
 def test_a_judge_cannot_be_fooled_by_changed_inputs(kernel):
@@ -398,6 +421,51 @@ def test_equal_says_at_which_item_the_first_difference_stands():
     assert says(equal, {1: 2}, {1: "a"}, item="entry").endswith("entry 1 should be a str; yours is an int")
 
 
+def test_equal_names_the_kind_that_an_item_should_hold():
+    right = [(b"a", b"b"), (b"c", b"d")]
+    wrong = [("a", "b"), ("c", "d")]
+    assert (
+        says(equal, wrong, right, "the merges", "merge")
+        == "the merges: merge 0 holds a str of length 1; it should hold bytes"
+    )
+    assert says(equal, {1: [["a"]]}, {1: [[b"a"]]}, item="entry").endswith("entry 1 holds a str of length 1; "
+                                                                        "it should hold bytes")
+    assert says(equal, [(b"a", b"c")], right[:1]).endswith("item 0 is wrong, yours is (b'a', b'c')")
+
+
+def test_an_empty_answer_is_not_right_so_far():
+    assert says(equal, [], [1], "the merges", "merge") == "the merges: yours has 0 merges, which is too few"
+    assert says(equal, [1], [1, 2]).endswith("too few; they are right so far")
+
+
+@pytest.mark.parametrize(
+    "what, verb",
+    [
+        ("the number of parameters", "is"),
+        ("the weights of the first query", "are"),
+        ("bits per byte", "are"),
+        ("the output for two texts", "is"),
+        ("the loss", "is"),
+        ("the scores", "are"),
+    ],
+)
+def test_the_verb_follows_the_noun(what, verb):
+    assert says(close, 2.0, 1.0, what) == f"{what} {verb} too large (yours: 2)"
+
+
+def test_a_number_may_come_as_a_tensor_without_axes():
+    is_a(torch.tensor(0.5), float)
+    is_a(torch.tensor(3), (int, str))
+    equal(torch.tensor(3), 3)
+    equal([torch.tensor(3)], [3])
+    close(torch.tensor(0.5), 0.5)
+    for tensor, kind in [(torch.tensor(True), int), (torch.ones(1), float), (torch.tensor(3), str)]:
+        with pytest.raises(Wrong):
+            is_a(tensor, kind)
+    for number in (29.5, torch.tensor(29.5)):
+        assert says(is_a, number, int) == "the answer should be an int; yours is 29.5"
+
+
 def test_equal_tells_types_apart():
     for answer, expected in [(True, 1), ([1], (1,)), ("a", b"a"), ([1.0], [1]), ({1: [2]}, {1: (2,)})]:
         with pytest.raises(Wrong):
@@ -439,7 +507,6 @@ PLAIN = [
     {1, 2},
     np.arange(6.0).reshape(2, 3),
     np.zeros((0, 3), np.int8),
-    np.array(5),
     np.array([True]),
     10**30,
     np.asfortranarray(np.eye(2, 3)),
@@ -460,6 +527,10 @@ def test_a_plain_value_survives_the_way_through_json(value):
         assert back.dtype == value.dtype and back.shape == value.shape and (back == value).all()
     else:
         assert back == value
+
+
+def test_an_array_without_axes_travels_as_the_number_in_it():
+    assert encode(np.array(5)) == 5 and encode([np.array(1.5)]) == {"list": [1.5]}
 
 
 def test_what_is_not_plain_is_refused_by_name():

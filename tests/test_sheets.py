@@ -49,15 +49,15 @@ def test_the_solutions_earn_every_point(processes, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", SHEETS)
-def test_a_sheet_as_it_is_handed_out_solves_no_question_and_says_so(processes, name):
+def test_a_sheet_as_it_is_handed_out_earns_nothing_and_says_so(processes, name):
     graded = Graded(ROOT / "exercises" / f"{name}.ipynb")
     grade(graded, processes)
     cells = json.loads((ROOT / "exercises" / f"{name}.ipynb").read_text())["cells"]
     answers = ["".join(cell["source"]) for cell in cells if "answer" in cell["metadata"].get("tags", [])]
     assert not graded.error and not graded.notes
+    assert {result.question.id: result.points for result in graded.results if result.points} == {}
     for result in graded.results:
-        assert not result.passed
-        # A sheet may hand out an answer with a planted bug, which earns what is right in it.
+        # A sheet may hand out an answer with a planted bug, which is an attempt.
         (given,) = [source for source in answers if f"def {result.question.function}(" in source]
         assert ("not attempted yet" in str(result)) == ("raise NotImplementedError" in given), str(result)
 

@@ -76,6 +76,7 @@ that is (question id, a fragment that the message must hold, the wrong answer's 
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,12 +98,16 @@ def _no_inputs(seed: int) -> Iterable[tuple]:
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a question checks: a sentence, its points, a judge, and the inputs it is tried on."""
+    """One thing that a question checks: a sentence, its points, a judge, and the inputs it is tried on.
+
+    With `needs_another` it earns its points only beside another part: what a planted bug leaves right.
+    """
 
     checks: str
     points: int
     judge: Judge
     cases: Cases = _no_inputs
+    needs_another: bool = False
 
 
 @dataclass(frozen=True)
@@ -279,28 +284,49 @@ def equal(
         if len(answer) < len(expected):
             raise Wrong(f"{what}: yours has {count(len(answer), item)}, which is too few")
         key = next(key for key in expected if not _same(answer[key], expected[key]))
-        is_a(answer[key], type(expected[key]), f"{what}: {item} {_short(key)}")
+        _kinds(answer[key], expected[key], f"{what}: {item} {_short(key)}")
         raise Wrong(f"{what}: {item} {_short(key)} is wrong, yours holds {_short(answer[key])}")
     if not isinstance(expected, (str, bytes, list, tuple)):
         raise Wrong(f"{_is(what)} not {_short(answer)}")
     for index, (mine, right) in enumerate(zip(answer, expected)):
         if not _same(mine, right):
-            is_a(mine, type(right), f"{what}: {item} {index}")
+            _kinds(mine, right, f"{what}: {item} {index}")
             mine = answer[index : index + 1] if isinstance(answer, bytes) else mine
             raise Wrong(f"{what}: {item} {index} is wrong, yours is {_short(mine)}")
-    amount = "few; they are right so far" if len(answer) < len(expected) else "many"
-    raise Wrong(f"{what}: yours has {count(len(answer), item)}, which is too {amount}")
+    amount = "few" if len(answer) < len(expected) else "many"
+    so_far = "; they are right so far" if amount == "few" and answer else ""
+    raise Wrong(f"{what}: yours has {count(len(answer), item)}, which is too {amount}{so_far}")
+
+
+def _kinds(answer: Any, expected: Any, what: str) -> None:
+    """Raises `Wrong` where the types differ, also those of the items of a list or tuple."""
+    is_a(answer, type(expected), what)
+    if isinstance(expected, (list, tuple)):
+        for mine, right in zip(answer, expected):
+            if not _fits(mine, (type(right),)):
+                raise Wrong(f"{what} holds {kind_of(mine)}; it should hold {_KINDS[type(right)]}")
+            _kinds(mine, right, what)
 
 
 def is_a(answer: Any, kind: type | tuple[type, ...], what: str = "the answer") -> None:
-    """Raises `Wrong` unless the answer is of that type. True is no number, and an int will do for a float."""
+    """Raises `Wrong` unless the answer is of that type.
+
+    True is no number, an int will do for a float, and a tensor without axes for the number in it.
+    """
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    allowed = (*kinds, int) if float in kinds else kinds
-    if not isinstance(answer, allowed) or (isinstance(answer, bool) and bool not in kinds):
+    if not _fits(answer, kinds):
+        mine = _number(answer)
+        yours = repr(mine) if isinstance(mine, float) and int in kinds else kind_of(answer)
         raise Wrong(
-            f"{_should(what)} be {' or '.join(_KINDS.get(k, k.__name__) for k in kinds)}; "
-            f"yours is {kind_of(answer)}"
+            f"{_should(what)} be {' or '.join(_KINDS.get(k, k.__name__) for k in kinds)}; yours is {yours}"
         )
+
+
+def _fits(answer: Any, kinds: tuple[type, ...]) -> bool:
+    if int in kinds or float in kinds:
+        answer = _number(answer)
+    allowed = (*kinds, int) if float in kinds else kinds
+    return isinstance(answer, allowed) and (bool in kinds or not isinstance(answer, bool))
 
 
 _KINDS = {
@@ -348,6 +374,10 @@ def _numbers(value: Any) -> np.ndarray:
     return array
 
 
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+
+
 def _near(answer: Any, expected: Any, rtol: float, atol: float) -> bool:
     try:
         got, like = _numbers(answer), _numbers(expected)
@@ -357,6 +387,8 @@ def _near(answer: Any, expected: Any, rtol: float, atol: float) -> bool:
 
 
 def _same(answer: Any, expected: Any) -> bool:
+    if isinstance(expected, (int, float)):
+        answer = _number(answer)
     if type(answer) is not type(expected):
         return False
     if isinstance(expected, (list, tuple)):
@@ -373,10 +405,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]} ... ({kind_of(value)})"
 
 
-# `what` is the subject of a sentence, "the weights" or "the weight": the verb follows it.
+# `what` is the subject of a sentence, "the weights of the head": the verb follows its noun.
 def _should(what: str) -> str:
     return f"{what} should"
 
 
 def _is(what: str) -> str:
-    return f"{what} {'are' if what.split()[-1].endswith('s') and not what.endswith('ss') else 'is'}"
+    noun = re.split(" (?:of|per|for) ", what)[0]
+    return f"{what} {'are' if noun.endswith('s') and not noun.endswith('ss') else 'is'}"

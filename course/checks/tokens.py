@@ -235,7 +235,7 @@ SHEET = Sheet("01_tokens", "Tokens", questions=(
                     "How would you find out how many bytes of what you hold are whole characters? Question q1 helps.",
                     "The module `codecs` has a decoder that remembers.")),
     Question("q4", "Three bugs in one line", function="split_special", minutes=15, difficulty=2,
-             parts=(Part("it still works where it worked before", 1, pieces, ordinary_specials),
+             parts=(Part("it still works where it worked before", 1, pieces, ordinary_specials, needs_another=True),
                     Part("signs that mean something to a regular expression", 1, pieces, signs),
                     Part("of two special tokens that fit, the longest", 1, pieces, overlapping),
                     Part("no special tokens at all", 1, pieces, no_specials)),

@@ -5,6 +5,7 @@ here, by the judges that the notebook uses, on more seeds.
 """
 
 import argparse
+import contextlib
 import difflib
 import sys
 from dataclasses import dataclass, field
@@ -31,7 +32,10 @@ EXIT_CODES = """exit codes:
 
 @dataclass
 class Graded:
-    """One notebook: its results so far or, where it could not be graded, the `error`."""
+    """One notebook: its results so far or, where it could not be graded, the `error`.
+
+    An ungraded one has the sheet that its file is named after, if any.
+    """
 
     path: Path
     sheet: Sheet | None = None
@@ -52,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row for each notebook")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that is known")
-    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json")
+    parser.add_argument(
+        "--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json, for one student"
+    )
     parser.add_argument(
         "--seconds", type=_positive, help="time for each question (default: what the sheet says)"
     )
@@ -81,6 +87,12 @@ def run(args: argparse.Namespace) -> int:
             print(f"{output} is a folder, or in a folder that is not there", file=sys.stderr)
             return 2
     files = [file for path in args.paths for file in notebooks(path)]
+    if args.gradescope and len(files) > 1 and not of_one_learner(files):
+        print(
+            "--gradescope is for one student: give one file, or one folder with a file for each sheet",
+            file=sys.stderr,
+        )
+        return 2
     console, graded, interrupted = Console(highlight=False, markup=False, soft_wrap=True), [], False
     hidden = {file.resolve().parent for file in files} | {
         path.resolve() for path in args.paths if path.is_dir()
@@ -119,6 +131,15 @@ def notebooks(path: Path) -> list[Path]:
     return found or [path]
 
 
+def of_one_learner(files: list[Path]) -> bool:
+    """Whether the files lie in one folder and are of different sheets."""
+    names = []
+    for file in files:
+        with contextlib.suppress(Unreadable):
+            names.append(sheet_of(read(file), file).name)
+    return len({file.resolve().parent for file in files}) == 1 and len(set(names)) == len(names)
+
+
 def grade(graded: Graded, runner: Runner, seconds: float | None = None) -> None:
     """Fills in the results; what is wrong in a notebook costs no more than the questions that it concerns."""
     if graded.path.is_dir():
@@ -129,6 +150,7 @@ def grade(graded: Graded, runner: Runner, seconds: float | None = None) -> None:
         graded.sheet = sheet_of(notebook, graded.path)
     except Unreadable as error:
         graded.error = str(error)
+        graded.sheet = next((sheet for sheet in sheets() if sheet.name in graded.path.stem), None)
         return
     graded.notes += notebook.notes
     for question in graded.sheet.questions:
@@ -159,6 +181,8 @@ def answer(
     name, notes = question.function, []
     where = notebook.cells_with(name)
     if not where:
+        if broken := notebook.broken_with(name):
+            return Result(question, says=broken), notes
         others = [other for statement in notebook.statements for other in statement.defines]
         near = difflib.get_close_matches(name, others, n=1)
         hint = f"; there is `{near[0]}`: was it renamed?" if near else ""
@@ -173,4 +197,11 @@ def answer(
     outcomes, trouble = runner.run(notebook.needed(name), name, calls, seconds)
     if trouble:
         notes.append(f"{question.id}: {trouble}")
-    return assess(question, tried, lambda part, case: outcomes[part][case]), notes
+
+    def outcome(part: int, case: int) -> dict:
+        came = outcomes[part][case]
+        if trouble and "error" in came:  # a cell that went wrong before is the likely cause
+            came = came | {"where": "\n".join(filter(None, (came.get("where"), f"before that, {trouble}")))}
+        return came
+
+    return assess(question, tried, outcome), notes

@@ -3,6 +3,7 @@
 import ast
 import dis
 import json
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,12 +33,26 @@ class Statement:
 
 @dataclass(frozen=True)
 class Notebook:
-    """`sources` are the code cells, by their number in the notebook; `notes` say which could not be read."""
+    """`sources` are the code cells, by their number in the notebook.
+
+    `broken` are those that could not be read, with the reason.
+    """
 
     sheet: str | None
     sources: dict[int, str]
     statements: list[Statement]
-    notes: list[str]
+    broken: dict[int, tuple[str, str]]
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"cell {number} {why}" for number, (_, why) in self.broken.items()]
+
+    def broken_with(self, name: str) -> str | None:
+        """What is wrong with the last broken cell whose text defines that function, if there is one."""
+        for number, (source, why) in reversed(self.broken.items()):
+            if re.search(rf"^\s*(async\s+)?def\s+{name}\b", source, re.MULTILINE):
+                return f"its cell ({number}) {why}"
+        return None
 
     def cells_with(self, name: str) -> list[int]:
         """The numbers of the cells that define that name, once for each time."""
@@ -88,18 +103,18 @@ def read(path: Path) -> Notebook:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise Unreadable("JSON, but not a notebook") from None
-    sources, statements, notes = {}, [], []
+    sources, statements, broken = {}, [], {}
     for number, source in codes.items():
         try:
             sources[number], found = _statements(number, source)
         except SyntaxError as error:
-            line = f", line {error.lineno}" if error.lineno else ""
-            notes.append(f"cell {number}{line} is not Python and was left out: {error.msg}")
+            line = f" (line {error.lineno})" if error.lineno else ""
+            broken[number] = source, f"is not Python: {error.msg}{line}"
         except (ValueError, RecursionError, MemoryError) as error:
-            notes.append(f"cell {number} was left out: {str(error) or type(error).__name__}")
+            broken[number] = source, f"was left out: {str(error) or type(error).__name__}"
         else:
             statements += found
-    return Notebook(_declared_sheet(content), sources, statements, notes)
+    return Notebook(_declared_sheet(content), sources, statements, broken)
 
 
 def _declared_sheet(content: dict) -> str | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROTECTIONS = {
     "network": "no network",
-    "files": "no sight of solutions, checks, other submissions and the home folder",
+    "files": "no sight of this book's solutions and checks, of other submissions and of the home folder",
     "processes": "no sight of other processes",
     "rights": "no rights of an administrator",
     "memory": "bounded memory",
@@ -60,28 +60,28 @@ def details(one: "Graded") -> str:
 def _table(graded: "list[Graded]") -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("notebook", overflow="fold")
-    table.add_column("sheet", no_wrap=True)
+    # A file that has its sheet's name need not be told twice.
+    names = ["" if not one.sheet or one.sheet.name == one.path.stem else one.sheet.name for one in graded]
+    if any(names):
+        table.add_column("sheet", no_wrap=True)
     for heading in ("solved", "points", "of"):
         table.add_column(heading, justify="right")
-    for one in graded:
-        name = Text(str(one.path))
-        if one.sheet:
-            solved = sum(result.passed for result in one.results)
-            table.add_row(
-                name,
-                one.sheet.name,
-                f"{solved}/{len(one.sheet.questions)}",
-                str(one.points),
-                str(one.sheet.points),
-            )
-        else:
-            table.add_row(name, "not graded")
+    for one, name in zip(graded, names):
+        solved = "not graded"
+        if one.sheet and not one.error:
+            solved = f"{sum(result.passed for result in one.results)}/{len(one.sheet.questions)}"
+        table.add_row(
+            Text(str(one.path)),
+            *([name] if any(names) else []),
+            solved,
+            str(one.points),
+            str(one.sheet.points) if one.sheet else "",
+        )
     if all(one.sheet for one in graded) and len({one.sheet.name for one in graded}) == len(graded):
         table.add_section()  # one learner's sheets have a sum, one sheet of several learners has none
         table.add_row(
             "all",
-            "",
-            "",
+            *[""] * (len(table.columns) - 3),
             str(sum(one.points for one in graded)),
             str(sum(one.sheet.points for one in graded)),
         )
@@ -145,7 +145,7 @@ def as_csv(graded: "list[Graded]", runner: "Runner") -> str:
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "sheet", "points", "of", *ids, "error"])
+    writer.writerow(["file", "sheet", "points", "of", *ids, "error", "notes"])
     for one in graded:
         points = {result.question.id: result.points for result in one.results}
         name = str(one.path)
@@ -158,6 +158,7 @@ def as_csv(graded: "list[Graded]", runner: "Runner") -> str:
                 one.sheet.points if one.sheet else "",
                 *(points.get(id, "") for id in ids),
                 one.error or "",
+                "; ".join(one.notes),
             ]
         )
     return text.getvalue()

@@ -81,7 +81,12 @@ class Runner:
         trouble = next(lines, {}).get("trouble")
         died = {"died": _why(end, seconds)}
         outcomes = [_outcomes(lines, len(part), died) for part in calls]
-        return outcomes, trouble if isinstance(trouble, str) else None
+        if "memory" in self.protected:
+            for came in (came for part in outcomes for came in part):
+                error = came.get("error", "")
+                if "MemoryError" in error.partition(":")[0] or "can't allocate memory" in error:
+                    came["error"] = f"{error} (more than the {self.memory / 1e9:g} GB allowed)"
+        return outcomes, trouble[:300] if isinstance(trouble, str) else None
 
     def _fork(self, job: dict) -> tuple[str, str | int]:
         assert self.server

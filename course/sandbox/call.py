@@ -66,7 +66,8 @@ def _raised(error: BaseException, function: Callable) -> dict:
     if isinstance(error, NotImplementedError) and frames and frames[-1][0].f_code is function.__code__:
         return {"stub": True}
     lines = str(error).strip().splitlines()
-    says = re.sub(r"0x[0-9a-fA-F]+", "0x...", re.sub(r"(/[^\s/'\"]+)+/", "", lines[0] if lines else ""))
+    says = re.sub(r"(/[^\s/'\"]+)+/", "", lines[0] if lines else "")
+    says = re.sub(r"at 0x[0-9a-fA-F]{6,}", "at 0x...", says)  # bytes such as 0xe9 are worth reading
     outcome = {"error": f"{type(error).__name__}{': ' if says else ''}{says[:200]}"}
     if frames:
         frame, line = frames[-1]

@@ -134,6 +134,8 @@ def run(job: dict, out: int, isolated: bool) -> None:
 
 
 def attempt(function: object, inputs: list) -> dict:
+    if function is None:
+        return {"error": "nothing has this name after its cell was run"}
     if not callable(function):
         return {"error": "what has this name is no function"}
     try:

@@ -35,8 +35,8 @@ def _encode(value: Any, left: list[int]) -> Any:
     left[0] -= 8 + (len(value) if isinstance(value, (str, bytes)) else getattr(value, "nbytes", 0))
     if left[0] < 0:
         raise NotPlain(f"more than {LIMIT // 1_000_000} MB")
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        value = value.item()  # an array without axes is a number, to numpy's own functions too
     if value is None or isinstance(value, (bool, float, str)):
         return value
     if isinstance(value, int):
