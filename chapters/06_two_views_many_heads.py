@@ -390,6 +390,11 @@ def repeats(batch_size, generator, period=None):
     return ids[:, :-1], ids[:, 1:], t[:, 1:] > periods  # (B, T) each
 
 
+# %% [markdown]
+# The model is chapter 04's head, stacked: nothing but attention, each layer added to what it has read.
+
+
+# %%
 class Layers(nn.Module):
     """Layers of one head, each added to its input; no MLP. `key_of` makes the keys."""
 
