@@ -9,7 +9,7 @@ PY := $(BIN)/python
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
 
-.PHONY: book test lab grade build bench lock clean
+.PHONY: book test lab grade build model bench lock clean
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
@@ -39,6 +39,12 @@ grade: $(READY)
 # Notebooks from their sources; runs only what changed.
 build: $(READY)
 	$(PY) -m course build
+
+# Taleteller, the model that comes with the book. Stopped, it goes on where it was.
+model: export OMP_NUM_THREADS := 2
+model: $(READY)
+	$(PY) -m course taleteller train
+	$(PY) -m course taleteller judge > bench/taleteller.out && mv bench/taleteller.out bench/taleteller.md
 
 # Each benchmark prints a Markdown table, which is recorded beside it.
 bench: $(READY)

@@ -204,6 +204,17 @@ fig
 # For keys of one length, a `dict` is attention at temperature 0.
 # Attention is a `dict` that can be trained.
 #
+# Try it with words.
+# Let the spelling give a word its place: a channel for each pair of neighboring letters, where the beginning and the end count as letters, too.
+# Stretch all places to length 1; then the score $q \cdot k$ is a cosine, 1 for the same word and 0 for words without a common pair.
+# In the rendered book you can type into the picture and move its slider, which lies on its own answers.
+#
+# :::{live} lookup
+# ![The dict answers the query lemons with a KeyError. Attention at temperature 1 answers with brown, from the weights 0.240 on cherry, 0.520 on lemon and 0.240 on plum. The temperature's slider lies on a strip of colors that goes from the yellow of lemon at the cold end to the brown of the mean at the hot end.](../pages/live/lookup.png)
+#
+# Cold, attention answers like the `dict`, or with the best match where the `dict` has none; hot, it answers with the mean of all values.
+# :::
+#
 # (not-a-similarity)=
 # ## A dot product is not a similarity
 #
@@ -559,6 +570,7 @@ for seed in range(3):
 # %% [markdown]
 # **It averages.**
 # Two equal keys have equal scores at every temperature, so no temperature will decide between them.
+# (In the rendered book, ask the [dictionary above](temperature-to-zero) for `lemon`, and store `lemon` once more.)
 # A dictionary *overwrites* because it has a clock: what came later wins.
 # Attention has no clock unless somebody puts the time into the keys, which is one more thing that positions are for.
 #

@@ -321,6 +321,18 @@ for d in (4, 16, 64, 256):
 # Whether a model wants the counts is another matter.
 # They let a key say "listen to me" to all queries at once, and training may have a use for that.
 #
+# In the rendered book you can move what this picture shows: the three keys and the query of the example that you did by hand.
+# The area of a disc is the weight of its key, the left half by softmax and the right half by the kernel, whose bandwidth draws the circles around $q$.
+# Its keys are stretched to one length at first; their own lengths are a tick away.
+#
+# :::{live} smoother
+# :picture: norms=own
+#
+# ![Three keys with their own lengths and a query in a plane. The halves of their discs differ: the longest key has the weight 0.468 by softmax and 0.348 by the kernel. Beside it all weights in numbers and as bars, and their difference: 0.120 of the weight.](../pages/live/smoother.png)
+#
+# With keys of one length the two halves are one disc wherever you put keys and query, and however wide the kernel; with their own lengths they part, and once the kernel counts the keys they are one again.
+# :::
+#
 # (bandwidth-is-temperature)=
 # ## How wide?
 #

@@ -6,7 +6,9 @@ import sys
 
 COMMANDS = {
     "build": "turn the sources of chapters and exercise sheets into executed notebooks",
+    "data": "print one of the book's texts: tales, manuals or shakespeare",
     "grade": "grade completed exercise sheets",
+    "taleteller": "train the model that comes with the book, or judge what it tells",
 }
 
 

@@ -1,12 +1,19 @@
-"""What the rendered book needs beyond jupyter-book: boxes, links, and buttons that wait for a repository."""
+"""What the rendered book needs beyond jupyter-book: boxes, live widgets, links, buttons of a repository."""
 
+import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
+from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.writers.html5 import HTML5Translator
 
+from course.export import give_model
+
+LIVE = Path("pages/live")  # the widgets' scripts; in the rendered book they are in _static/live
 BOXES = {"two-views": "Two views", "why-it-works": "Why it works", "why-it-might": "Why it might"}
 
 
@@ -21,6 +28,75 @@ class Box(Directive):
         box += nodes.title("", BOXES[self.name])
         self.state.nested_parse(self.content, self.content_offset, box)
         return [box]
+
+
+class live(nodes.General, nodes.Element):
+    """The place of a widget: its picture and sentence, which the widget's script brings to life."""
+
+
+class AnyOption(dict):
+    """The options of a directive whose names are not the directive's business; all are strings."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Callable[[str | None], str]:
+        return directives.unchanged
+
+
+class Live(Directive):
+    """`:::{live} name` around a picture with its alt text and a sentence; the options are the widget's.
+
+    The widget is the function that `pages/live/name.js` registers by `Live.widget("name", ...)`. Of the
+    options, `:id:` is the place's name in the page's address (the widget's own name, if not given).
+    """
+
+    has_content = True
+    required_arguments = 1
+    option_spec = AnyOption()
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        folder = Path(self.state.document.settings.env.srcdir) / LIVE
+        known = sorted(
+            path.stem for path in folder.glob("*.js")
+            if f'Live.widget("{path.stem}"' in path.read_text(encoding="utf8")
+        )
+        if name not in known:
+            raise self.error(f"no live widget {name!r}; there is {', '.join(known) or 'none'}")
+        identifier = self.options.pop("id", name)
+        taken = self.state.document.ids
+        if identifier in taken:
+            raise self.error(f"the id {identifier!r} is taken in this page; give another one as :id:")
+        place = live("", ids=[identifier], widget=name, options=self.options)
+        taken[identifier] = place
+        self.state.nested_parse(self.content, self.content_offset, place)
+        parts = [part.children[0] if len(part.children) == 1 else part for part in place.children]
+        if len(parts) != 2 or not isinstance(parts[0], nodes.image) or not parts[0].get("alt"):
+            raise self.error("a live widget needs a picture with an alternative text, and then a sentence")
+        for part, role in zip(place.children, ("live-picture", "live-sentence")):
+            part["classes"].append(role)
+        return [place]
+
+
+def visit_live(self: HTML5Translator, node: live) -> None:
+    data = {"data-widget": node["widget"], "data-options": json.dumps(node["options"])}
+    self.body.append(self.starttag(node, "div", CLASS="live", **data))
+
+
+def depart_live(self: HTML5Translator, node: live) -> None:
+    self.body.append("</div>\n")
+
+
+def bring_to_life(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Give a page with widgets their scripts, and no other page any."""
+    widgets = sorted({place["widget"] for place in doctree.findall(live)}) if doctree else []
+    if widgets:
+        app.add_css_file("live/live.css")
+    for name in ["live", *widgets] if widgets else []:
+        app.add_js_file(f"live/{name}.js", loading_method="defer")
 
 
 def set_buttons(app: Sphinx, config: Config) -> None:
@@ -41,6 +117,10 @@ def link_pages(app: Sphinx, page: str, template: str, context: dict, doctree: no
 def setup(app: Sphinx) -> dict[str, bool]:
     for name in BOXES:
         app.add_directive(name, Box)
+    app.add_directive("live", Live)
+    app.add_node(live, html=(visit_live, depart_live))
     app.connect("config-inited", set_buttons)
     app.connect("html-page-context", link_pages)
+    app.connect("html-page-context", bring_to_life)
+    app.connect("build-finished", give_model)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

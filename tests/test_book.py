@@ -1,11 +1,6 @@
 """The rendered book: it builds without a warning, is complete, and is whole on a disk without a network."""
 
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,19 +9,9 @@ import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
 
+from browser import PIXEL, ROOT, reading, render, rgb, typeset, violations
 from course.style import COLORS
-
-ROOT = Path(__file__).parents[1]
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-
-# What axe finds in any page of the theme (a title outside of the landmarks), in docutils' markup of a
-# bibliography and in pandas' markup of a table.
-STOCK_VIOLATIONS = {
-    "region", "aria-allowed-role", "aria-deprecated-role", "aria-required-children", "empty-table-header",
-}
 
 # Everything that a chapter may hold and that could break a page.
 SAMPLE = r"""
@@ -67,15 +52,6 @@ chapters:
   sections:
   - file: exercises/sample
 """
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-
-
-def render(source: Path, out: Path) -> Path:
-    """Build the book in `source` from nothing; returns the folder of its pages."""
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", out]
-    done = subprocess.run([*command, "-W", "-n", "--keep-going", "-q"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out / "_build/html"
 
 
 @pytest.fixture(scope="session")
@@ -116,37 +92,6 @@ def pages(book, sample) -> list[Path]:
     """Every page but index.html, which only leads on to the first one, and the sample."""
     found = [page for page in sorted(book.rglob("*.html")) if "_static" not in page.parts]
     return [*(page for page in found if page.name != "index.html"), sample / "exercises/sample.html"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        path = own if Path(own).exists() else next(filter(None, map(shutil.which, BROWSERS)), None)
-        if path is None:
-            missing = "no Chromium here: install it, or run `.venv/bin/playwright install chromium`"
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@contextmanager
-def reading(browser: Browser, **settings) -> Iterator[Page]:
-    """A page that fails, when it has been read, on anything in its console and on a request beyond the disk."""
-    context = browser.new_context(**settings)
-    page = context.new_page()
-    complaints = []
-    page.on("console", lambda said: complaints.append((page.url, said.text)) if said.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append((page.url, str(error))))
-    page.on("request", lambda sent: complaints.append((page.url, sent.url)) if sent.url[:4] == "http" else None)
-    yield page
-    context.close()
-    assert complaints == []
-
-
-def typeset(page: Page) -> None:
-    page.evaluate("window.MathJax?.startup.promise")
 
 
 class Elements(HTMLParser):
@@ -219,7 +164,6 @@ def test_buttons_to_the_repository_wait_for_its_address(book, sample):
 
 
 def test_every_page_is_whole_without_a_network_in_light_and_dark_and_on_a_phone(browser, pages):
-    axe = Axe()
     faults = []
     with reading(browser, reduced_motion="reduce") as page:
         for path in pages:
@@ -230,24 +174,14 @@ def test_every_page_is_whole_without_a_network_in_light_and_dark_and_on_a_phone(
             formulas, drawn = page.locator(".math").count(), page.locator(".math mjx-container > svg").count()
             if drawn < formulas or page.locator("[data-mjx-error]").count():
                 faults.append((path.name, f"{drawn} of {formulas} formulas, or one in error"))
-            faults += violations(axe, page)
+            faults += violations(page)
             page.emulate_media(color_scheme="dark")
             page.locator("html[data-theme=dark]").wait_for()
-            faults += violations(axe, page, runOnly=["color-contrast"])
+            faults += violations(page, runOnly=["color-contrast"])
             page.set_viewport_size({"width": 375, "height": 800})
             if (width := page.evaluate("document.documentElement.scrollWidth")) > 375:
                 faults.append((path.name, f"{width} pixels wide on a phone of 375"))
     assert faults == []
-
-
-def violations(axe, page: Page, **options) -> list[tuple]:
-    """What axe finds in the page beyond what it finds in any."""
-    # Preloading would fetch the style sheets, which a browser forbids for file:.
-    found = axe.run(page, options={"resultTypes": ["violations"], "preload": False, **options}).response
-    return [
-        (page.url, violation["id"], violation["nodes"][0]["html"])
-        for violation in found["violations"] if violation["id"] not in STOCK_VIOLATIONS
-    ]
 
 
 def test_the_one_search_field_finds_a_word(browser, book):
@@ -275,7 +209,3 @@ def test_two_views_stand_side_by_side_in_their_colors_and_stack_on_a_phone(brows
         page.set_viewport_size({"width": 375, "height": 800})
         lookup, smoother = (views.nth(i).bounding_box() for i in range(2))
         assert lookup["x"] == smoother["x"] and lookup["y"] < smoother["y"]
-
-
-def rgb(color: str) -> str:
-    return f"rgb{tuple(bytes.fromhex(color.removeprefix('#')))}"

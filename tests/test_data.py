@@ -1,6 +1,7 @@
 """The corpora that are read from the disk or fetched, `manuals` and `shakespeare`, and their cache."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import course.data.cache as cache
+from course.__main__ import main
 from course.data import manuals as read_manuals
 from course.data import shakespeare as read_shakespeare
+from course.data import tales
 
 # `course.data.manuals` is the function; the modules of those names are reached here.
 MANUALS = sys.modules["course.data.manuals"]
@@ -228,3 +231,61 @@ def test_shakespeare_is_the_text_that_everyone_quotes():
         pytest.skip(str(error))
     assert (len(text), len(set(text))) == (1_115_394, 65)
     assert text.startswith("First Citizen:\nBefore we proceed any further, hear me speak.")
+
+
+# ---------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_prints_a_text_and_nothing_else(play, tmp_path, monkeypatch, capfdbinary):
+    assert main(["data", "tales", "--size", "3000", "--seed", "7"]) == 0
+    assert capfdbinary.readouterr() == (tales(3000, seed=7).encode(), b"")
+    (tmp_path / SHAKESPEARE.NAME).write_bytes(play)
+    monkeypatch.setenv("TINYLLM_DATA", str(tmp_path))
+    assert main(["data", "shakespeare"]) == 0
+    assert capfdbinary.readouterr() == (play, b"")
+    monkeypatch.setattr("course.data.manuals", lambda: "§ 1\r\n")
+    assert main(["data", "manuals"]) == 0
+    assert capfdbinary.readouterr() == ("§ 1\r\n".encode(), b""), "a system's own letters and line ends"
+
+
+@pytest.mark.parametrize("size", ["0", "-5"])
+def test_the_command_refuses_a_size_that_is_none(capsys, size):
+    assert main(["data", "tales", "--size", size]) == 1
+    assert capsys.readouterr() == ("", f"error: size must be at least 1 character, got {size}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["novels"], ["manuals", "--size", "5"], ["tales", "--size", "x"]])
+def test_the_command_knows_what_it_can_print(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["data", *arguments])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and not out and "usage: " in err
+
+
+def test_the_command_says_why_there_is_no_download(play, monkeypatch, capsys):
+    def unreachable(*_):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(cache, "fetch", unreachable)
+    assert main(["data", "shakespeare"]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err.startswith("error: Tiny Shakespeare cannot be had: no network")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break in another way there")
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "-m", "course", "data", "tales", "--size", "100"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child.stdout.close()
+    assert child.communicate()[1] == b"" and child.returncode == 1
+
+
+def test_a_text_can_be_piped_into_training(tmp_path):
+    sizes = {"vocab_size": 270, "block_size": 8, "n_layer": 1, "n_head": 1, "d_model": 8}
+    config = {"model": sizes, "training": {"n_steps": 2, "batch_size": 2}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    python = f'"{sys.executable}" -m'
+    train = f"{python} tinyllm.train --data - --config config.json --out out"
+    command = f"{python} course data tales --size 2000 | {train}"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == "" and json.loads(done.stdout)["step"] == 2

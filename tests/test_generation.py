@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllm.generation import Cache, extend, generate, next_token, stream
+from tinyllm.generation import Cache, extend, generate, next_token, penalize, stream
 from tinyllm.model import GPT, Config
 from tinyllm.tokens import Tokenizer
 
@@ -52,6 +52,7 @@ options = st.fixed_dictionaries(
         "top_k": st.integers(1, 20),
         "top_p": st.floats(0.1, 1.0),
         "min_p": st.floats(0.01, 1.0),
+        "repetition_penalty": st.floats(0.5, 2.0),
         "slide": st.just(True),
         "stop": st.sets(st.integers(0, 16), max_size=2),
     },
@@ -217,6 +218,38 @@ def test_several_cuts_keep_what_all_of_them_keep():
     torch.testing.assert_close(next_token(logits, top_k=1, min_p=0.1), torch.tensor([1.0, 0, 0, 0]))
 
 
+@given(logits_of, st.lists(st.integers(0, 11), min_size=1, max_size=8), st.floats(1, 5))
+def test_a_penalty_makes_less_likely_what_the_text_has(logits, ids, penalty):
+    ids = [i % len(logits) for i in ids]
+    by_hand = logits.clone()
+    for i in set(ids):  # once, however often the text has it
+        by_hand[i] = logits[i] / penalty if logits[i] > 0 else logits[i] * penalty
+    penalized = penalize(logits, torch.tensor(ids), penalty)
+    torch.testing.assert_close(penalized, by_hand)
+    before, after = (next_token(z.double())[list(set(ids))].sum() for z in (logits, penalized))
+    assert after <= before + 1e-12
+    rows = penalize(logits.expand(2, 3, -1), torch.tensor(ids).expand(2, 3, -1), penalty)
+    assert torch.equal(rows, penalized.expand(2, 3, -1))
+
+
+def test_generating_penalizes_the_prompt_and_what_came_after_it():
+    prompts = [[3, 1, 4], [5]]
+    texts = generate(MODEL, prompts, 12, temperature=0, repetition_penalty=1.5)
+    for prompt, text in zip(prompts, texts):
+        for t in range(len(prompt), len(text)):
+            logits = MODEL(text[:t])[-1]
+            for i in set(text[:t].tolist()):
+                logits[i] = logits[i] / 1.5 if logits[i] > 0 else logits[i] * 1.5
+            assert text[t] == logits.argmax()
+    assert not torch.equal(texts[0], generate(MODEL, prompts[0], 12, temperature=0))
+
+
+@pytest.mark.parametrize("penalty", [0, -1.5, math.nan, math.inf])
+def test_a_penalty_that_is_none_is_refused(penalty):
+    with pytest.raises(ValueError, match=f"a penalty must be a number above 0, not {penalty}"):
+        generate(MODEL, [3], 2, repetition_penalty=penalty)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -270,6 +303,7 @@ def test_a_stream_ends_before_the_first_stop_text(text, stop):
 def test_a_stream_is_the_text_that_generate_writes():
     config = Config(vocab_size=256, block_size=32, n_layer=1, n_head=1, d_model=8)
     model, prompt = random_gpt(config), "what is"
-    ids = generate(model, BYTES.encode(prompt), 40, temperature=0.7, slide=True, generator=seeded())
-    parts = stream(model, BYTES, prompt, 40, temperature=0.7, slide=True, generator=seeded())
+    options = dict(temperature=0.7, repetition_penalty=1.2, slide=True)
+    ids = generate(model, BYTES.encode(prompt), 40, generator=seeded(), **options)
+    parts = stream(model, BYTES, prompt, 40, generator=seeded(), **options)
     assert prompt + "".join(parts) == BYTES.decode(ids.tolist())

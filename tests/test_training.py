@@ -4,18 +4,22 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from tqdm import tqdm
 
 import tinyllm.model
+import tinyllm.training
 from tinyllm.loss import cross_entropy
 from tinyllm.model import GPT, Config, from_dict, load
 from tinyllm.tokens import Tokenizer
@@ -255,6 +259,22 @@ def test_the_same_seed_gives_the_same_weights():
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_how_far_the_loss_is_above_the_floor(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(tinyllm.training, "tqdm", partial(tqdm, mininterval=0))
+    list(train(new_model(), IDS, RECIPE, floor=0.5))
+    shown = sys.stderr.getvalue()
+    steps = re.findall(r"(\d+)/12, \S+ left, loss (\S+) \(floor \+(\S+)\), [\d,]+ tokens/s", shown)
+    assert steps[-1][0] == "12"
+    for _, loss, above in steps:
+        assert float(loss) - float(above) == pytest.approx(0.5, abs=0.0011)
+
+
 def test_training_is_quiet_outside_a_terminal(capfd):
     list(train(new_model(), IDS, RECIPE, floor=0.5))
     assert capfd.readouterr() == ("", "")
@@ -425,6 +445,17 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(tmp_path):
         ({"optimizer": "sgd"}, "'sgd'"),
         ({"warmup": 0.5, "decay": 0.6}, "do not fit into 12"),
         ({"shape": "round"}, "'round'"),
+        ({"lr": 0}, "lr must be a number above 0, not 0"),
+        ({"lr": "0.03"}, "lr must be a number above 0, not '0.03'"),
+        ({"lr": math.nan}, "lr must be a number above 0, not nan"),
+        ({"max_norm": -1.0}, "max_norm must be a number above 0, not -1.0"),
+        ({"max_norm": math.inf}, "max_norm must be a number above 0, not inf"),
+        ({"warmup": 20}, "warmup must be a number from 0 to 1, not 20"),
+        ({"warmup": True}, "warmup must be a number from 0 to 1, not True"),
+        ({"decay": None}, "decay must be a number from 0 to 1, not None"),
+        ({"bf16": "yes"}, "bf16 must be true or false, not 'yes'"),
+        ({"seed": -1}, "seed must be a whole number from 0 on, not -1"),
+        ({"keep": 2.0}, "keep must be a whole number above 0, not 2.0"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(change, message):
@@ -441,8 +472,12 @@ CONFIG = {
 TEXT = "the cat sat on the mat and the dog sat on the cat. " * 40
 
 
+def changed(half, **changes):
+    return CONFIG | {half: CONFIG[half] | changes}
+
+
 def command(tmp_path, *more, text=TEXT, config=CONFIG):
-    (tmp_path / "data.txt").write_text(text)
+    (tmp_path / "data.txt").write_bytes(text.encode("latin-1"))
     (tmp_path / "config.json").write_text(json.dumps(config))
     files = "--data", str(tmp_path / "data.txt"), "--config", str(tmp_path / "config.json")
     return main([*files, "--out", str(tmp_path / "out"), *more])
@@ -461,26 +496,75 @@ def test_the_command_trains_a_model_that_can_be_loaded(tmp_path, capsys):
 
 def test_the_command_reads_standard_input(tmp_path, monkeypatch):
     assert command(tmp_path) == 0
-    monkeypatch.setattr(sys, "stdin", io.StringIO(TEXT))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode()), "latin-1"))
     out = tmp_path / "other"
     assert main(["--data", "-", "--config", str(tmp_path / "config.json"), "--out", str(out)]) == 0
     assert torch.equal(weights(load(out)), weights(load(tmp_path / "out")))
 
 
+@pytest.mark.filterwarnings("ignore:the text gave")
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (dict(text=""), "there is no text to train on"),
-        (dict(text="ab"), "N > 8, not (1,)"),
-        (dict(text=TEXT[:60]), "evaluation needs at least 17 tokens, not"),
+        (dict(text=""), "there is no text to train on in"),
+        (dict(text=" \n"), "there is no text to train on in"),
+        (dict(text="ab"), "too little text for blocks of 8 tokens: there are 1 to train on and 1 for"),
+        (dict(text=TEXT[:60]), "for validation, and needed are 9 and 17"),
+        (dict(text="caf\xe9" * 99), "data.txt is not text in UTF-8: 'utf-8' codec can't decode byte 0xe9"),
         (dict(config={"model": {}}), 'needs the keys "model" and "training", and has [\'model\']'),
-        (dict(config=CONFIG | {"training": {"steps": 3}}), "unknown keys ['steps']"),
+        (dict(config=[1, 2]), 'needs the keys "model" and "training", and has [1, 2]'),
+        (dict(config=CONFIG | {"training": 3}), '"training" must hold names and values, not 3'),
+        (dict(config=CONFIG | {"training": {"steps": 3}}), "Recipe: unknown keys ['steps']"),
+        (dict(config=CONFIG | {"training": {}}), "missing keys ['n_steps', 'batch_size']"),
+        (dict(config=changed("model", n_heads=2)), "Config: unknown keys ['n_heads']"),
+        (dict(config=changed("model", vocab_size=100)), "vocab_size must be at least 256 + 0 special"),
+        (dict(config=changed("model", tie_weights="no")), "tie_weights must be true or false, not 'no'"),
+        (dict(config=changed("training", lr="fast")), "lr must be a number above 0, not 'fast'"),
     ],
 )
 def test_the_command_says_what_is_wrong(tmp_path, capsys, given, message):
     assert command(tmp_path, **given) == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_the_command_says_what_is_wrong_with_its_files(tmp_path, capsys):
+    def error(*arguments, **given):
+        assert command(tmp_path, *arguments, **given) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        return error
+
+    out = tmp_path / "out"
+    out.write_text("a file")
+    assert "out" in error()
+    out.unlink()
+    assert f"there is no checkpoint in {out} to go on from" in error("--resume")
+    assert command(tmp_path) == 0
+    assert f"{out} holds a run: resume it, or take another folder" in error()
+    wider = changed("model", d_model=16)
+    assert "does not fit this model: model.blocks.0" in error("--resume", config=wider)
+    assert f"{out} was begun with lr 0.03, not 0.1" in error("--resume", config=changed("training", lr=0.1))
+    assert f"{out} was begun with text '" in error("--resume", text=TEXT.replace("cat", "cow"))
+    newest = checkpoints(out)[-1]
+    newest.write_bytes(newest.read_bytes()[:-9])
+    assert f"{newest} is damaged or no checkpoint" in error("--resume")
+    newest.unlink()
+    assert command(tmp_path, "--resume") == 0, "the checkpoint before it is as good as it was"
+    (tmp_path / "config.json").write_text("{")
+    files = "--data", str(tmp_path / "no.txt"), "--config", str(tmp_path / "config.json"), "--out", str(out)
+    assert main(files) == 1 and "config.json is not JSON: Expecting" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    assert main(files) == 1 and "no.txt" in capsys.readouterr().err
+
+
+def test_the_floor_is_given_in_nats_per_character_and_shown_per_token(tmp_path, monkeypatch):
+    floors = []
+    monkeypatch.setattr("tinyllm.training.show", lambda *arguments: floors.append(arguments[-1]))
+    assert command(tmp_path, "--floor", "0.5") == 0
+    tokenizer = Tokenizer.load(tmp_path / "out" / "tokenizer.json")
+    learned = TEXT[: len(TEXT) * 9 // 10]
+    assert floors == [pytest.approx(0.5 * len(learned) / len(tokenizer.encode(learned)))] * 6
 
 
 def test_the_command_says_where_an_interrupted_run_is_to_be_found(tmp_path, capsys, monkeypatch):

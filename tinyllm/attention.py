@@ -47,8 +47,10 @@ def softmax(scores: Tensor) -> Tensor:
     is no one to share.
     """
     # Subtracting the same number from every score changes nothing, except that exp can
-    # no longer overflow. (In a row of -inf alone any finite number will do as largest.)
-    largest = scores.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+    # no longer overflow: so no gradient has to pass through that number. (In a row of
+    # -inf alone any finite one will do.)
+    smallest = torch.finfo(scores.dtype).min
+    largest = scores.detach().amax(dim=-1, keepdim=True).clamp(min=smallest)
     exps = torch.exp(scores - largest)
     # The largest score adds exp(0), so only a row of -inf alone can sum to less than 1.
     return exps / exps.sum(dim=-1, keepdim=True).clamp(min=1)

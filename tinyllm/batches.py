@@ -9,13 +9,14 @@ def batch(
     batch_size: int,
     block_size: int,
     generator: torch.Generator | None = None,
+    starts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cut `batch_size` blocks at random places from a text.
 
     `ids` is (N,); returns `x` and `y`, both (B, T) = (batch_size, block_size),
     where `y[b, t]` is the id that follows `x[b, t]` in the text. Every place is
-    equally likely, and blocks may overlap. Raises `ValueError` when the text is
-    not longer than a block.
+    equally likely, or every one of `starts` (n,), and blocks may overlap. Raises
+    `ValueError` when the text is not longer than a block.
 
     >>> batch(torch.arange(9), batch_size=1, block_size=8)
     (tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), tensor([[1, 2, 3, 4, 5, 6, 7, 8]]))
@@ -26,6 +27,8 @@ def batch(
     if ids.ndim != 1 or len(ids) <= block_size:
         shape = tuple(ids.shape)
         raise ValueError(f"ids must be one text (N,), N > {block_size}, not {shape}")
-    starts = torch.randint(len(ids) - block_size, (batch_size, 1), generator=generator)
+    n = len(ids) - block_size if starts is None else len(starts)
+    drawn = torch.randint(n, (batch_size, 1), generator=generator)
+    starts = drawn if starts is None else starts[drawn]
     places = (starts + torch.arange(block_size)).to(ids.device)  # (B, T)
     return ids[places], ids[places + 1]

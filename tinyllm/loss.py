@@ -23,8 +23,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     if targets.is_floating_point() or targets.min() < 0 or targets.max() >= vocab_size:
         raise ValueError(f"targets must be whole numbers from 0 to {vocab_size - 1}")
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # The softmax stays the same, and exp cannot overflow.
-    logits = logits - logits.amax(dim=-1, keepdim=True)
+    # The softmax stays the same whatever is subtracted, and exp cannot overflow.
+    logits = logits - logits.detach().amax(dim=-1, keepdim=True)
     log_total = logits.exp().sum(dim=-1).log()  # (...)
     at_target = logits.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)  # (...)
     return (log_total - at_target).mean()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinyllm.attention import MultiHeadAttention
+from tinyllm.tokens import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Config:
         if self.d_model % self.n_head:
             sizes = f"{self.d_model} and {self.n_head}"
             raise ValueError(f"d_model must be a multiple of n_head, not {sizes}")
+        if type(self.tie_weights) is not bool:
+            raise ValueError(f"tie_weights must be true or false, not {self.tie_weights!r}")
 
 
 def from_dict(kind: type, values: Mapping):
@@ -194,23 +197,37 @@ def flops_per_token(config: Config) -> int:
     return config.n_layer * layer + 2 * config.vocab_size * C
 
 
-def save(model: GPT, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+def save(
+    model: GPT,
+    folder: str | Path,
+    dtype: torch.dtype | None = None,
+    notes: Mapping = {},
+) -> None:
     """Write `model.safetensors` and, with the configuration, `model.json`.
 
-    `dtype` such as `torch.float16` makes the file smaller.
+    `dtype` such as `torch.float16` makes the file smaller. `notes` is any JSON that
+    says where the model comes from.
     """
     weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
     data = safetensors.torch.save(weights)
-    about = {"config": asdict(model.config), "sha256": hashlib.sha256(data).hexdigest()}
+    sha256 = hashlib.sha256(data).hexdigest()
+    about = {"config": asdict(model.config), "sha256": sha256, "notes": dict(notes)}
     write(Path(folder, "model.safetensors"), data)
     write(Path(folder, "model.json"), json.dumps(about, indent=1).encode())
 
 
+def find(folder: str | Path) -> Path:
+    """The folder itself, or that of a model which comes with this library: taleteller."""
+    inside = Path(__file__).parent / folder
+    return inside if inside.is_dir() else Path(folder)
+
+
 def load(folder: str | Path) -> GPT:
-    """Read a model that `save` wrote, in float32.
+    """Read a model that `save` wrote, in float32; `load("taleteller")` is the book's.
 
     Raises `ValueError` if the weights are not those that were saved.
     """
+    folder = find(folder)
     try:
         about = json.loads(Path(folder, "model.json").read_text(encoding="utf-8"))
         config, sha256 = from_dict(Config, about["config"]), about["sha256"]
@@ -223,6 +240,11 @@ def load(folder: str | Path) -> GPT:
     model = GPT(config)
     copy(safetensors.torch.load(data), dict(model.named_parameters()), path)
     return model
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Read the tokenizer that was saved beside a model; see `load`."""
+    return Tokenizer.load(find(folder) / "tokenizer.json")
 
 
 @torch.no_grad()

@@ -8,19 +8,26 @@ The configuration is JSON with the keys of `Config` and of `Recipe`:
 
 The folder gets `log.jsonl` and checkpoints, and in the end `tokenizer.json` and the model, which
 `tinyllm.model.load` reads.
+
+Two processes share the work, and learn what one would learn, when they are started by
+
+    torchrun --standalone --nproc_per_node 2 -m tinyllm.train --data ... --config ... --out ...
 """
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import distributed
+from tqdm import tqdm
 
 from tinyllm.model import GPT, Config, from_dict, save
 from tinyllm.tokens import Tokenizer, train_bpe
-from tinyllm.training import Recipe, checkpoints, train
+from tinyllm.training import Recipe, checkpoints, is_first, several, train
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,13 +37,21 @@ def main(argv: list[str] | None = None) -> int:
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", required=True, help="a text file in UTF-8, or - for standard input")
+    parser.add_argument("--data", required=True, help="a text in UTF-8: a file, or - for standard input")
     parser.add_argument("--config", required=True, type=Path, help="a JSON file")
     parser.add_argument("--out", required=True, type=Path, help="the folder of this run")
     parser.add_argument("--resume", action="store_true", help="go on from its newest checkpoint")
+    parser.add_argument(
+        "--floor",
+        type=float,
+        help="the best loss that any model can reach, in nats per character; "
+        "a terminal then shows how far the loss is above it, per token as the loss is",
+    )
     args = parser.parse_args(argv)
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and others
+        distributed.init_process_group("gloo")
     try:
-        run(args.data, args.config, args.out, args.resume)
+        run(args.data, args.config, args.out, args.resume, args.floor)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -47,29 +62,65 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(data: str, config_file: Path, folder: Path, resume: bool) -> None:
+def run(data: str, config_file: Path, folder: Path, resume: bool, floor: float | None) -> None:
     """Train, and print each record as a line of JSON. The last tenth of the text is for validation."""
     config, recipe = read_config(config_file)
-    text = sys.stdin.read() if data == "-" else Path(data).read_text(encoding="utf-8")
+    text = read_text(data)
     cut = len(text) * 9 // 10
-    if not text[:cut]:
-        raise ValueError(f"there is no text to train on in {data}")
     tokenizer = Tokenizer(*train_bpe(text[:cut], config.vocab_size))
     ids, validation = (torch.tensor(tokenizer.encode(part)) for part in (text[:cut], text[cut:]))
+    check_lengths(ids, validation, config.block_size)
     torch.manual_seed(recipe.seed)
     model = GPT(replace(config, vocab_size=len(tokenizer.vocab)))
-    for record in train(model, ids, recipe, validation, folder, resume):
-        print(json.dumps(record), flush=True)
-    tokenizer.save(folder / "tokenizer.json")
-    save(model, folder)
+    if floor is not None:
+        floor *= cut / len(ids)  # nats per token, as the loss is
+    for record in train(model, ids, recipe, validation, folder, resume, floor):
+        if is_first():
+            with tqdm.external_write_mode():  # above the bar, where there is one
+                print(json.dumps(record), flush=True)
+    if is_first():
+        tokenizer.save(folder / "tokenizer.json")
+        save(model, folder)
 
 
 def read_config(path: Path) -> tuple[Config, Recipe]:
     """The two halves of a configuration file. ValueError for what it does not know."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(values, dict) or set(values) != {"model", "training"}:
-        raise ValueError(f'{path} needs the keys "model" and "training", and has {list(values)}')
+        has = list(values) if isinstance(values, dict) else values
+        raise ValueError(f'{path} needs the keys "model" and "training", and has {has}')
+    for name, half in values.items():
+        if not isinstance(half, dict):
+            raise ValueError(f'{path}: "{name}" must hold names and values, not {half!r}')
     return from_dict(Config, values["model"]), from_dict(Recipe, values["training"])
+
+
+def read_text(data: str) -> str:
+    """The text in a file, or for "-" that from standard input."""
+    if data == "-" and several():
+        raise ValueError("several processes cannot share standard input: give --data a file")
+    try:
+        if data == "-":  # it may be set up for other letters than UTF-8: take its bytes
+            text = sys.stdin.buffer.read().decode("utf-8")
+        else:
+            text = Path(data).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{data} is not text in UTF-8: {error}") from None
+    if not text.strip():
+        raise ValueError(f"there is no text to train on in {data}")
+    return text
+
+
+def check_lengths(ids: torch.Tensor, validation: torch.Tensor, block_size: int) -> None:
+    """Raise `ValueError` unless there is a block to learn from, and two to evaluate on."""
+    if len(ids) <= block_size or len(validation) <= 2 * block_size:
+        raise ValueError(
+            f"too little text for blocks of {block_size} tokens: there are {len(ids)} to train on and "
+            f"{len(validation)} for validation, and needed are {block_size + 1} and {2 * block_size + 1}"
+        )
 
 
 if __name__ == "__main__":

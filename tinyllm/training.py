@@ -11,7 +11,8 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from tinyllm.batches import batch
@@ -229,6 +230,8 @@ class Recipe:
     warmup, decay, shape: see `learning_rate`; as parts of n_steps.
     max_norm: how long a gradient may be.
     bf16: multiply in 16 bits where the processor is made for it.
+    short, growth: begin with blocks of `short` tokens that grow to whole ones in this
+        part of n_steps. As long as they are short, a batch has several in place of each.
     every: steps from one record and checkpoint to the next. keep: checkpoints kept.
     seed: of the order of the data.
     """
@@ -243,18 +246,14 @@ class Recipe:
     shape: str = "linear"
     max_norm: float = 1.0
     bf16: bool = False
+    short: int | None = None
+    growth: float = 0.5
     every: int = 100
     keep: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "batch_size", "n_parts", "every", "keep"):
-            size = getattr(self, name)
-            if type(size) is not int or size < 1:
-                raise ValueError(f"{name} must be a whole number above 0, not {size!r}")
-        if self.optimizer not in ("muon", "adamw"):
-            raise ValueError(f'"muon" or "adamw", not {self.optimizer!r}')
-        self.rate(0)  # complains of the rest
+        check_recipe(self)
 
     def rate(self, step: int) -> float:
         """The part of the highest learning rate that is due in this step."""
@@ -262,6 +261,32 @@ class Recipe:
         return learning_rate(
             step, self.n_steps, 1.0, n_warmup, n_decay, shape=self.shape
         )
+
+    def blocks(self, step: int, block_size: int) -> tuple[int, int]:
+        """How many blocks of text this step learns from, and their length."""
+        grown = min(1, step / max(1, self.growth * self.n_steps))
+        short = min(self.short or block_size, block_size)
+        length = round(short * (block_size / short) ** grown)
+        return self.batch_size * (block_size // length), length
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `ValueError` for what cannot be trained by, as a JSON file may hold it."""
+    whole = "a whole number above 0", lambda x: type(x) is int and x > 0
+    above = "a number above 0", lambda x: type(x) in (int, float) and 0 < x < math.inf
+    part = "a number from 0 to 1", lambda x: type(x) in (int, float) and 0 <= x <= 1
+    seed = "a whole number from 0 on", lambda x: type(x) is int and 0 <= x < 2**63
+    rules = dict.fromkeys(["n_steps", "batch_size", "n_parts", "every", "keep"], whole)
+    rules |= dict.fromkeys(["lr", "max_norm"], above)
+    rules |= dict.fromkeys(["warmup", "decay", "growth"], part) | {"seed": seed}
+    rules["optimizer"] = '"muon" or "adamw"', lambda x: x in ("muon", "adamw")
+    rules["short"] = f"{whole[0]} or null", lambda x: x is None or whole[1](x)
+    rules["bf16"] = "true or false", lambda x: type(x) is bool
+    for name, (wanted, fits) in rules.items():
+        value = getattr(recipe, name)
+        if not fits(value):
+            raise ValueError(f"{name} must be {wanted}, not {value!r}")
+    recipe.rate(0)  # complains of a shape that is none, and of too long phases
 
 
 def make_optimizers(model: GPT, recipe: Recipe) -> list[AdamW | Muon]:
@@ -315,6 +340,7 @@ def train(
     folder: str | Path | None = None,
     resume: bool = False,
     floor: float | None = None,
+    starts: Tensor | None = None,
 ) -> Iterator[dict]:
     """Train on a text (N,), and yield a record every `recipe.every` steps.
 
@@ -323,27 +349,73 @@ def train(
     tokens per second. `folder` gets the records, in `log.jsonl`, and checkpoints;
     `resume` goes on from the newest as if nothing had happened. A terminal shows
     progress, and how far the loss is above `floor`, the best that any model can do.
+    Blocks of text begin anywhere, or at one of the places `starts` (n,).
+
+    Processes that `torchrun` started learn together: each computes the gradient of its
+    part of every batch, and all take a step with the mean of these gradients, which is
+    that of the whole batch. Only the first writes into `folder`.
     """
     optimizers = make_optimizers(model, recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
     state = model, optimizers, generator
     about = asdict(recipe) | {"text": sha256(ids)}
+    if starts is not None:
+        about["starts"] = sha256(starts)
     start = begin(folder, resume, about, *state) if folder else 0
+    net, part = share(model, recipe.batch_size)
     losses, began = [], time.perf_counter()
     with progress(start, recipe.n_steps) as bar:
         for step in range(start, recipe.n_steps):
-            x, y = batch(ids, recipe.batch_size, model.config.block_size, generator)
-            losses.append(train_step(model, optimizers, x, y, step, recipe))
+            n, length = recipe.blocks(step, model.config.block_size)
+            x, y = batch(ids, n, length, generator, starts)
+            losses.append(train_step(net, optimizers, x[part], y[part], step, recipe))
             speed = len(losses) * x.numel() / (time.perf_counter() - began)
             show(bar, losses[-1], speed, floor)
             if (step + 1) % recipe.every == 0 or step + 1 == recipe.n_steps:
-                record = {"step": step + 1, "loss": sum(losses) / len(losses)}
+                record = {"step": step + 1, "loss": mean(losses)}
                 record |= score(model, validation) | {"speed": round(speed)}
-                if folder:
+                if folder and is_first():
                     append_record(folder, record)
                     save_checkpoint(folder, step + 1, *state, about, recipe.keep)
                 yield record
                 losses, began = [], time.perf_counter()
+
+
+def share(model: GPT, batch_size: int) -> tuple[nn.Module, slice]:
+    """What this process learns with, and its rows of each batch: alone, all of them.
+
+    Among several processes the model is wrapped: as soon as all have computed their
+    gradients, each gets the mean. Raises `ValueError` unless the parts are equal, since
+    then alone this is the gradient of the whole batch.
+    """
+    if not several():
+        return model, slice(None)
+    n_processes = distributed.get_world_size()
+    if batch_size % n_processes:
+        parts = f"{n_processes} equal parts, one for each process"
+        raise ValueError(f"a batch of {batch_size} cannot be cut into {parts}")
+    rows = slice(distributed.get_rank(), None, n_processes)
+    return DistributedDataParallel(model), rows
+
+
+def several() -> bool:
+    """Does this process learn together with others?"""
+    started = distributed.is_available() and distributed.is_initialized()
+    return started and distributed.get_world_size() > 1
+
+
+def is_first() -> bool:
+    """Is this the process that speaks for all, or the only one?"""
+    return not several() or distributed.get_rank() == 0
+
+
+def mean(losses: list[float]) -> float:
+    """The mean of these losses, and of those of all other processes."""
+    total = torch.tensor(sum(losses) / len(losses), dtype=torch.float64)
+    if several():
+        distributed.all_reduce(total)
+        total /= distributed.get_world_size()
+    return float(total)
 
 
 def score(model: GPT, validation: Tensor | None) -> dict[str, float]:
@@ -356,12 +428,16 @@ def score(model: GPT, validation: Tensor | None) -> dict[str, float]:
 
 def progress(start: int, n_steps: int) -> tqdm:
     """A bar with the time left. It is for terminals, and not for notebooks or files."""
-    return tqdm(initial=start, total=n_steps, unit=" steps", disable=None, leave=False)
+    layout = "{percentage:3.0f}%|{bar}| {n}/{total}, {remaining} left{postfix}"
+    quiet = None if is_first() else True  # None: unless this is a terminal
+    return tqdm(
+        initial=start, total=n_steps, bar_format=layout, disable=quiet, leave=False
+    )
 
 
 def show(bar: tqdm, loss: float, speed: float, floor: float | None) -> None:
     """Go on by a step, and say how it went."""
-    above = "" if floor is None else f", {loss - floor:.3f} above the floor"
+    above = "" if floor is None else f" (floor {loss - floor:+.3f})"
     bar.set_postfix_str(f"loss {loss:.3f}{above}, {speed:,.0f} tokens/s", refresh=False)
     bar.update()
 
@@ -403,7 +479,7 @@ def load_checkpoint(
     of steps done and what was said `about` it. Raises `ValueError` for a damaged file
     or one that does not fit; nothing has changed then.
     """
-    if Path(path).is_dir():
+    if not Path(path).is_file():
         if not checkpoints(path):
             raise ValueError(f"there is no checkpoint in {path} to go on from")
         path = checkpoints(path)[-1]
@@ -463,9 +539,10 @@ def begin(
         raise ValueError(f"{folder} holds a run: resume it, or take another folder")
     else:
         start = 0
-    lines = read_lines(folder)
-    kept = [line for line in lines if json.loads(line)["step"] <= start]
-    write(Path(folder, "log.jsonl"), b"".join(kept))
+    if is_first():
+        lines = read_lines(folder)
+        kept = [line for line in lines if json.loads(line)["step"] <= start]
+        write(Path(folder, "log.jsonl"), b"".join(kept))
     return start
 
 

@@ -1,0 +1,194 @@
+"""`python -m course taleteller`: train the model that comes with the book, and judge what it tells."""
+
+import argparse
+import os
+import platform
+import sys
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional as F
+
+from course.data.tales import SEPARATOR, floor, judge, parse, tales, tell
+from tinyllm.counting import NGram
+from tinyllm.generation import generate
+from tinyllm.model import GPT, Config, load, load_tokenizer, save
+from tinyllm.tokens import Tokenizer, train_bpe
+from tinyllm.training import Recipe, checkpoints, is_first, several, train
+
+FOLDER = Path(__file__).parents[1] / "tinyllm" / "taleteller"
+CONFIG = Config(vocab_size=2048, block_size=384, n_layer=5, n_head=4, d_model=128)
+RECIPE = Recipe(n_steps=4000, batch_size=6, lr=0.01, bf16=True, short=32, every=200)
+SEED, HELD_OUT_SEED = 0, 1  # of the tales to learn from, and of those to be judged by
+SIZE = 30_000_000  # characters to learn from
+PRONOUNS = {"he", "she", "him", "her", "his", "hers", "himself", "herself", "He", "She", "Him", "Her", "His"}
+WINDOW = 12  # words in a row that count as copied if the training text has them, too
+
+
+def story_loss(model: GPT, tokenizer: Tokenizer, stories: list[str]) -> tuple[float, float]:
+    """Mean loss in nats per character of whole stories and its standard error, as `floor` has them.
+
+    Each story is read from its beginning on, and its end counts as part of it.
+    """
+    first = len(tokenizer.encode(SEPARATOR))
+    nats, sizes = [], []
+    for story in stories:
+        ids = torch.tensor(tokenizer.encode(SEPARATOR + story + SEPARATOR))
+        nats.append(float(surprises(model, ids)[first - 1 :].sum()))
+        sizes.append(len(story) + len(SEPARATOR))
+    rate = sum(nats) / sum(sizes)
+    spread = sum((n - rate * size) ** 2 for n, size in zip(nats, sizes)) ** 0.5
+    return rate, spread / sum(sizes)
+
+
+@torch.inference_mode()
+def surprises(model: GPT, ids: Tensor) -> Tensor:
+    """-log p of each id (N,) but the first, given those before it: (N - 1,).
+
+    Where a text is longer than the context, each id sees at least half a context.
+    """
+    T, found = model.config.block_size, []
+    for start in range(0, max(1, len(ids) - 1 - T // 2), T // 2):
+        part = ids[start : start + T + 1]
+        new = slice(0 if start == 0 else T - T // 2, None)
+        found.append(F.cross_entropy(model(part[:-1])[new], part[1:][new], reduction="none"))
+    return torch.cat(found)
+
+
+def train_taleteller(folder: Path, run: Path) -> None:
+    """Train on tales, alone or in several processes. A run that was stopped goes on where it was."""
+    text = tales(SIZE, SEED)
+    tokenizer = Tokenizer(*train_bpe(text[: SIZE // 10], CONFIG.vocab_size))
+    ids = torch.tensor(tokenizer.encode(text))
+    torch.manual_seed(RECIPE.seed)
+    model = GPT(CONFIG)
+    resume, starts = bool(checkpoints(run)), beginnings(ids, tokenizer)
+    for record in train(model, ids, RECIPE, folder=run, resume=resume, starts=starts):
+        if is_first():
+            print(record, flush=True)
+    if is_first():
+        keep(model, tokenizer, folder, trigram_loss(text[: SIZE // 10]))
+
+
+def beginnings(ids: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """Where blocks to learn from begin: with each story, and at a quarter as many other places.
+
+    From the beginning of a story on nothing is said of which the reason cannot be seen.
+    """
+    end = torch.tensor(tokenizer.encode(SEPARATOR))
+    n_places = len(ids) - CONFIG.block_size
+    stories = (ids.unfold(0, len(end), 1) == end).all(-1).nonzero()[:, 0]
+    generator = torch.Generator().manual_seed(SEED)
+    others = torch.randint(n_places, (len(stories) // 4,), generator=generator)
+    return torch.cat([stories[stories < n_places], others])
+
+
+def keep(model: GPT, tokenizer: Tokenizer, folder: Path, trigram: float) -> None:
+    """Save the model in half precision, its tokenizer, and how good it is beside how good it could be."""
+    save(model, folder, torch.float16)
+    tokenizer.save(folder / "tokenizer.json")
+    loss, error = story_loss(load(folder), tokenizer, held_out(1000))
+    best = floor()
+    notes = {
+        "command": "make model",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "tales": {"size": SIZE, "seed": SEED, "held_out_seed": HELD_OUT_SEED},
+        "recipe": asdict(RECIPE),
+        "trigram": round(trigram, 4),
+        "nats_per_character": [round(loss, 4), round(error, 4)],
+        "floor": [round(best.nats_per_character, 4), round(best.standard_error, 4)],
+    }
+    save(model, folder, torch.float16, notes)
+
+
+def trigram_loss(text: str) -> float:
+    """Nats per character of what was held out, for a model that counts bytes by threes."""
+    new = np.frombuffer(SEPARATOR.join(held_out(1000)).encode(), np.uint8)
+    counts = NGram(np.frombuffer(text.encode(), np.uint8), 3, 256)
+    return -float(counts.log_prob(new).mean())
+
+
+def held_out(n: int) -> list[str]:
+    """The first n stories that were not trained on."""
+    return [tale.text for tale in islice(tell(HELD_OUT_SEED), n)]
+
+
+def generated(model: GPT, tokenizer: Tokenizer, n: int, temperature: float = 1.0) -> list[str]:
+    """Stories that the model tells when it is given nothing but the end of another one."""
+    start = tokenizer.encode(SEPARATOR)
+    room = model.config.block_size - len(start)
+    told = generate(
+        model, [start] * n, room, temperature, generator=torch.Generator().manual_seed(SEED)
+    )
+    texts = (tokenizer.decode(ids[len(start) :].tolist()) for ids in told)
+    return [text.split(SEPARATOR)[0] for text in texts]
+
+
+def windows(text: str) -> set[int]:
+    """All runs of WINDOW words, as hashes."""
+    words = text.split()
+    return {hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1)}
+
+
+def verdict(stories: list[str], training: str, known: set[int]) -> dict[str, float]:
+    """Parts of the stories, from 0 to 1, of which something holds."""
+    judged = [judge(story) for story in stories]
+    whole = [judgment.reached == len(story) for judgment, story in zip(judged, stories)]
+    shared = [len((w := windows(story)) & known) / max(1, len(w)) for story in stories]
+    n = len(stories)
+    return {
+        "are stories of the grammar": sum(parse(s).log_prob is not None for s in stories) / n,
+        "are told in its sentences to the end": sum(whole) / n,
+        "(part of the text before a sentence that no story has)":
+            sum(j.reached / len(s) for s, j in zip(stories, judged)) / n,
+        "keep *he* and *she*, as far as they can be read":
+            sum(PRONOUNS.isdisjoint(said for _, said in j.slips) for j in judged) / n,
+        "keep all names, things and places": sum(w and not j.slips for w, j in zip(whole, judged)) / n,
+        f"are copies (over half of all runs of {WINDOW} words)": sum(s > 0.5 for s in shared) / n,
+        "stand in the training text as they are": sum(s in training for s in stories) / n,
+    }
+
+
+def table(columns: dict[str, dict[str, float]]) -> str:
+    """Markdown: a line for each thing that was measured, a column for each kind of story."""
+    lines = [["of all stories, those that", *columns], ["---", *("---:" for _ in columns)]]
+    for name in next(iter(columns.values())):
+        lines.append([name, *(f"{100 * column[name]:.1f} %" for column in columns.values())])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def judge_taleteller(folder: Path, n: int) -> str:
+    """What n stories of the model are like, beside as many that the generator told and no one has read."""
+    model, tokenizer = load(folder), load_tokenizer(folder)
+    training = tales(SIZE, SEED)
+    known = windows(training)
+    told = {f"Taleteller, temperature {t}": generated(model, tokenizer, n, t) for t in (1.0, 0.5)}
+    told["the generator"] = held_out(n)
+    return table({name: verdict(stories, training, known) for name, stories in told.items()})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["train", "judge"], help="train a new one, or judge the one there is")
+    parser.add_argument("--folder", type=Path, default=Path("_build/taleteller"), help="checkpoints of the training")
+    parser.add_argument("--stories", type=int, default=200, help="stories to judge")
+
+
+def run(args: argparse.Namespace) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and another
+        distributed.init_process_group("gloo")
+    try:
+        if args.action == "train":
+            train_taleteller(FOLDER, args.folder)
+        else:
+            print(judge_taleteller(FOLDER, args.stories))
+    except (ValueError, FloatingPointError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        if several():
+            distributed.destroy_process_group()
+    return 0

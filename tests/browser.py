@@ -1,0 +1,78 @@
+"""Pages of the book in a real browser: what the tests that read, type and drag have in common."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 180_000  # milliseconds: a busy machine is slow, but not wrong
+
+# What axe finds in any page of the theme (a title outside of the landmarks), in docutils' markup of a
+# bibliography and in pandas' markup of a table.
+STOCK_VIOLATIONS = {
+    "region", "aria-allowed-role", "aria-deprecated-role", "aria-required-children", "empty-table-header",
+}
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def render(source: Path, out: Path) -> Path:
+    """Build the book in `source` from nothing; returns the folder of its pages."""
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", out]
+    done = subprocess.run([*command, "-W", "-n", "--keep-going", "-q"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out / "_build/html"
+
+
+@contextmanager
+def reading(browser: Browser, **settings) -> Iterator[Page]:
+    """A page that fails, once it has been read, on anything in its console and on a request beyond the disk."""
+    context = browser.new_context(**settings)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    complaints = []
+    page.on("console", lambda said: complaints.append((page.url, said.text)) if said.type != "log" else None)
+    page.on("pageerror", lambda error: complaints.append((page.url, str(error))))
+    page.on("request", lambda sent: complaints.append(sent.url) if sent.url[:4] == "http" else None)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def typeset(page: Page) -> None:
+    page.evaluate("window.MathJax?.startup.promise")
+
+
+def violations(page: Page, **options) -> list[tuple]:
+    """What axe finds in the page beyond what it finds in any."""
+    # Preloading would fetch the style sheets, which a browser forbids for file:.
+    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False, **options}).response
+    return [
+        (page.url, violation["id"], violation["nodes"][0]["html"])
+        for violation in found["violations"] if violation["id"] not in STOCK_VIOLATIONS
+    ]
+
+
+def rgb(color: str) -> str:
+    return f"rgb{tuple(bytes.fromhex(color.removeprefix('#')))}"
+
+
+def open_widget(page: Page, book: Path, name: str, fragment: str = "") -> None:
+    """Open a widget's page of the fixture `live_book` with a state in its address."""
+    page.goto("about:blank")  # or a new fragment would be followed in the page that is open
+    page.goto(f"{(book / 'chapters' / name).as_uri()}.html#{name}?{fragment}")
+    page.locator(".live-mounted").wait_for()
+
+
+def follow(page: Page, fragment: str) -> None:
+    """Go to another fragment in the page that is open, as a link in it would."""
+    page.evaluate(
+        "to => new Promise(done => { addEventListener('hashchange', () => setTimeout(done), { once: true });"
+        " location.hash = to; })",
+        fragment,
+    )

@@ -1,0 +1,42 @@
+"""What tests share: a browser, and a small book that holds every live widget."""
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from browser import PIXEL, ROOT, render
+from course.pictures import chromium
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    try:
+        with chromium() as browser:
+            yield browser
+    except FileNotFoundError as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+
+
+@pytest.fixture(scope="session")
+def live_book(tmp_path_factory) -> Path:
+    """A book with a page `chapters/NAME.html` for each live widget, which has the id NAME there."""
+    source = tmp_path_factory.mktemp("live")
+    for name in ["_config.yml", "references.bib"]:
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "pages", source / "pages")
+    scripts = (source / "pages/live").glob("*.js")
+    widgets = [path.stem for path in scripts if f'Live.widget("{path.stem}"' in path.read_text()]
+    (source / "chapters").mkdir()
+    (source / "chapters/root.md").write_text("# Widgets\n")
+    for name in widgets:
+        (source / f"pages/live/{name}.png").write_bytes(base64.b64decode(PIXEL))
+        place = f":::{{live}} {name}\n\n![A picture of it.](../pages/live/{name}.png)\n\nA sentence.\n:::\n"
+        (source / f"chapters/{name}.md").write_text(f"# The {name}\n\n{place}")
+    listed = "".join(f"- file: chapters/{name}\n" for name in sorted(widgets))
+    (source / "_toc.yml").write_text(f"format: jb-book\nroot: chapters/root\nchapters:\n{listed}")
+    return render(source, tmp_path_factory.mktemp("live-out"))
