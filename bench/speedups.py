@@ -32,7 +32,7 @@ from tinyllm.batches import batch
 from tinyllm.model import GPT, Config
 from tinyllm.training import Recipe, evaluate, has_bf16, make_optimizers, train, train_step
 
-SECONDS = 10
+SECONDS = 20
 SEEDS = 3
 ROUNDS, TIMED = 8, 5  # rounds of timing, and steps in each
 CHAPTER = Path(__file__).resolve().parent.parent / "chapters" / "08_training.py"

@@ -104,7 +104,7 @@ iris = pieces.index(" Iris")
 layer, head = divmod(int(attention[:, :, -1, iris].argmax()), 4)
 weights = attention[layer, head].detach()  # (T, T)
 assert weights[-1, iris] > 0.8
-attention_map(weights, pieces, title="The last token, “that”, looks at Iris", mask=causal)
+attention_map(weights, pieces, title=f"Layer {layer + 1}, head {head + 1}: “that” looks at Iris", mask=causal)
 
 # %% [markdown]
 # Each row is one token's question and sums to 1; look at the last.
@@ -289,10 +289,10 @@ print(f"{flops / 1e6 * 300:.0f} million for a story of 300 tokens")
 # ## Touch it
 #
 # Type a beginning of your own.
-# Choose a layer and a head, and point at a token to see where it looks.
+# Choose the layer and the head of the map above, and point at *that*; then at any other token, and in any other head.
 #
 # :::{live} speak
-# :id: taleteller
+# :prompt: Everybody in Mudford knew Iris, the stubborn hedgehog. People said that
 #
 # ![Taleteller in the page: a story, the attention weights of one head on its tokens, and bars for the most probable next tokens](../pages/live/speak.png)
 #

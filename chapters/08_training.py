@@ -751,6 +751,7 @@ assert train_until(400) < counted[6]
 "past the 6-gram"
 
 # %% [markdown]
+# (Chapter 02 set up the 6-gram as a mark on another text, the plays, which are a megabyte and no more; `bench/time_to_loss.py` runs that race.)
 # And the last stretch, on which the rate goes down to zero.
 
 # %%
@@ -868,11 +869,11 @@ gap = (result["committed"][0] - best) * np.mean([len(story) for story in told["c
 print(f"distance to the dice: {gap:.0f} nats in a story")
 
 # %% [markdown]
-# It keeps most names, and far from all promises.
-# Is that a poor result for a model that has closed over 95 % of the gap?
+# So the debt is paid, and the account is sobering: the model keeps track for some sentences, then somebody has another name.
+# Is that a poor result after more than 95 % of the way?
 # A loss is a mean over characters, and a story is right only if all of its thousand characters are.
 # Some hundredths of a nat on each make tens of nats on the whole, which is room enough for a wrong turn.
-# "95 % of the way" and "hardly ever right to the end" are one model, measured twice.
+# "Nearly at the floor" and "hardly ever right to the end" are one model, measured twice.
 #
 # (sharpening)=
 # ## What has happened inside
@@ -915,13 +916,15 @@ temperature, neighbors = torch.stack(temperature), torch.stack(neighbors)  # (mo
 # Twenty heads, five moments; the heads of the first layer are dashed.
 
 # %% alt="Two panels over training steps on logarithmic axes: in the sixteen heads of layers 2 to 5 the temperature falls to a third and the neighbors from about sixty to about four; the four dashed heads of layer 1 get warmer and stay wide"
-fig, axes = figure(columns=2, height=3.2)
-names = ("temperature of the lookups", "neighbors of the smoothers")
-for ax, values, name, view in zip(axes, (temperature, neighbors), names, ("LOOKUP", "SMOOTHER")):
+fig, (left, right) = figure(columns=2, height=3.4)
+for ax, values, view in ((left, temperature, "LOOKUP"), (right, neighbors, "SMOOTHER")):
     ax.semilogy(list(heads), values[:, :4], "--", color=COLORS[view], linewidth=1)
     ax.semilogy(list(heads), values[:, 4:], color=COLORS[view], alpha=0.5, linewidth=1)
     ax.set(xlabel="step", xticks=[0, 160, 400, 640])
-    ax.set_title(f"The {name}")
+    ax.minorticks_off()
+left.set(ylabel="temperature", yticks=[0.05, 0.1, 0.2], yticklabels=["0.05", "0.1", "0.2"])
+right.set(ylabel="neighbors", yticks=[3, 10, 30, 100], yticklabels=[3, 10, 30, 100])
+fig.suptitle("Layers 2 to 5 sharpen, the first does not", x=0.012, ha="left")
 first, later = slice(0, 4), slice(4, None)
 assert (temperature[-1, later] < temperature[0, later] / 1.5).all()
 assert (neighbors[-1, later] < neighbors[0, later] / 4).all()
@@ -1027,7 +1030,7 @@ Markdown(recorded.replace("# What each change buys", ""))
 # - A learning rate in Adam is a distance, not a factor.
 # - What is not saved is another run, and nothing tells.
 # - A loss without its error, a single seed and a comparison at equal steps are three ways to fool oneself.
-# - Counting ends at eight letters; four minutes of gradients go past it, thirty keep the names.
+# - Four minutes of gradients go past everything that was counted; after thirty the loss is nearly at the floor, and the stories show how much "nearly" hides.
 # - As heads learn, their lookups get colder, which is to say that their kernels get narrower.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/08_training.ipynb): a gradient that turns around, a weight that never comes to rest, four bugs in eight lines, two models on one text, updates too small to count, and three steepest ways down.

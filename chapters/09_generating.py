@@ -834,6 +834,17 @@ pieces
 #
 # :::
 #
+# In the rendered page this runs beside the text: the same model with the same cache, in a few hundred lines of JavaScript.
+# Tell a story at temperature 0 twice, and at 1.2 twice; then cut with top-k and go on from where you are.
+#
+# :::{live} speak
+# :prompt: There was a brave girl
+#
+# ![Taleteller in the page: a text with the tokens that the chosen head looks at shaded, a small map for each of the twenty heads, and bars for the most probable next tokens](../pages/live/speak.png)
+#
+# Each key that you press costs one token of work: what stood there before is in the cache.
+# :::
+#
 # ## What to take along
 #
 # - Temperature divides logits: the exactness of a lookup over the vocabulary, the squared width of a bell.

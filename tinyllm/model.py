@@ -42,8 +42,9 @@ class Config:
         if self.d_model % self.n_head:
             sizes = f"{self.d_model} and {self.n_head}"
             raise ValueError(f"d_model must be a multiple of n_head, not {sizes}")
-        if type(self.tie_weights) is not bool:
-            raise ValueError(f"tie_weights must be true or false, not {self.tie_weights!r}")
+        tied = self.tie_weights
+        if type(tied) is not bool:
+            raise ValueError(f"tie_weights must be true or false, not {tied!r}")
 
 
 def from_dict(kind: type, values: Mapping):

@@ -10,7 +10,7 @@
   const TOP_K = [1, 2, 5, 10, 20, 50, 100, Infinity];
   const PACE = 40;         // ms for a token: a little faster than one can read aloud
   const LONGEST = 500;     // tokens that one press of the button can bring
-  const SIDES = [16, 24, 32, 48, 64, 96, 128, 192, 256];  // tokens that a picture of a head has room for
+  const SIDES = [16, 24, 32, 48, 64, 96, 128, 192, 256, 320];  // tokens that a picture of a head has room for
 
   const { make, svg } = Live;
   const settled = (text) => text.replace(/ +$/, "");  // a space at the end waits: a word's token brings its own
