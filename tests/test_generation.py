@@ -201,7 +201,7 @@ def test_top_p_keeps_as_few_as_are_enough(logits, top_p):
     before, p = logits.double().softmax(-1), next_token(logits.double(), top_p=top_p)
     kept = p > 0
     assert before[kept].sum() >= top_p - 1e-9
-    assert before[kept].sum() - before[kept].min() < top_p
+    assert before[kept].sum() - before[kept].min() < top_p + 1e-12  # sums round
     assert kept.all() or before[kept].min() >= before[~kept].max()
     torch.testing.assert_close(p[kept], before[kept] / before[kept].sum())
 

@@ -104,7 +104,7 @@ def test_a_key_and_the_query_follow_the_mouse(visit):
     assert_true(page, state)
 
 
-def test_with_equal_norms_a_dragged_key_stays_on_the_circle(visit):
+def test_with_equal_norms_a_dragged_key_stays_on_the_circle_and_keeps_its_own_length(visit):
     page = visit()
     key = page.get_by_role("slider", name="key 1")
     box = page.locator(".live-plane").bounding_box()
@@ -114,6 +114,22 @@ def test_with_equal_norms_a_dragged_key_stays_on_the_circle(visit):
     page.mouse.up()
     assert key.get_attribute("aria-valuetext") == "x -1.00, y 1.00"
     assert shown(page)[3] == 0
+    keys, *_ = address(page)
+    assert math.hypot(*keys[0]) == pytest.approx(1, abs=0.001)
+
+
+def test_the_address_of_a_key_that_was_dragged_as_far_as_it_goes_is_sound(visit):
+    page = visit("norms=own&keys=2.4,2.4")
+    box = page.locator(".live-plane").bounding_box()
+    for to in ((0, 0), (0.5, 0.5)):  # shares of the plane: a corner, the origin
+        page.get_by_role("slider", name="key 1").hover()
+        page.mouse.down()
+        page.mouse.move(box["x"] + to[0] * box["width"] + 1, box["y"] + to[1] * box["height"] + 3, steps=4)
+        page.mouse.up()
+        state = address(page)
+        visit(page.url.partition("?")[2])
+        assert page.get_by_text("this is the start instead").count() == 0
+        assert_true(page, state)
 
 
 def test_a_finger_drags_too(browser, live_book):

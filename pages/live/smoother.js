@@ -41,7 +41,7 @@
 
   const places = (text) => text.split(";").map((pair) => pair.split(",").map(Number));
   const isPlace = (a) => a.length === 2 && a.every((x) => Math.abs(x) <= EDGE);
-  const isKey = (a) => isPlace(a) && length(a) >= SHORTEST;
+  const isKey = (a) => isPlace(a) && length(a) >= SHORTEST / 2;  // written with three decimals, it may be less
 
   function fromAddress({ keys, q, h, norms, counts }) {
     const now = { ...START, equal: norms !== "own", counted: counts === "yes" };
@@ -118,7 +118,7 @@
       if (isQuery(j)) { change({ q: to }); return; }
       if (!length(to)) return;  // the origin has no direction
       const norm = now.equal ? length(now.keys[j]) : Math.max(length(to), SHORTEST);
-      change({ keys: now.keys.with(j, stretched(to, norm)) });
+      change({ keys: now.keys.with(j, stretched(to, Math.min(norm, EDGE))) });
     }
 
     function press(event, j) {
