@@ -170,6 +170,17 @@ fig.axes[0].set_ylabel("heads")
 fig
 
 # %% [markdown]
+# In the rendered page a head learns while you watch, in a few seconds: eight names with digits are told, a name told twice counts as told last, and one is asked for.
+# Then take away what it needs.
+# Without positions it cannot know which of two entries is the later one; without a mask it copies the answer during training and knows nothing when there is none; asked for two names it stops at ½, until it gets a second head.
+#
+# :::{live} recall
+#
+# ![A trained head in the page: four names that are asked for, down, eight entries, across, and the weight 1 on the last entry of each name; beside it the error falls to 0 and the right answers rise to all](../pages/live/recall.png)
+#
+# With positions, a mask and a head for each question every seed learns; take one away, and it stops where the theory says.
+# :::
+#
 # (many-heads)=
 # ## All heads in one tensor program
 #
