@@ -97,7 +97,7 @@ torch.manual_seed(0)
 model, _ = nine_lines(0.01)
 for name in ("norm", "head", "token", "blocks.0.attention.qkv"):
     gradient = model.get_parameter(f"{name}.weight").grad
-    print(f"{name:24}{gradient.square().mean().sqrt():.2g}")
+    print(f"{name:24}{gradient.square().mean().sqrt():.1g}")
 
 # %% [markdown]
 # Between the first and the last lies a factor of several thousand.
@@ -219,7 +219,7 @@ assert 100 < nine_lines(3, AdamW)[1] < math.inf
 #
 # *Along:* for how long in between?
 # A cosine spends no time at the top and has to know the last step before it takes the first.
-# Staying up and coming down late, in a straight line, does as well in large models, and lets one decide later when to stop {cite}`hagele2024`.
+# Staying up and coming down late, in a straight line, does about as well in larger models, and lets one decide later when to stop {cite}`hagele2024`.
 
 # %% tags=["quote"]
 from tinyllm.training import learning_rate
@@ -270,7 +270,7 @@ assert norms["noise"] > 3 * norms["a story"]
 
 # %% [markdown]
 # One such batch undoes many good ones.
-# The cure is as old as recurrent networks: if the gradient is longer than some length, shorten it to that {cite}`pascanu2013`.
+# The cure comes from recurrent networks: if the gradient is longer than some length, shorten it to that {cite}`pascanu2013`.
 # Its direction stays, and so do the proportions between the weights.
 
 # %% tags=["quote"]
@@ -465,7 +465,7 @@ for forget in ("the place in the data", "the optimizers' means", "how many steps
 # Back to the run that was `nan` and went on.
 # `train_step` does not: it looks at loss and gradient *before* any weight changes, and stops.
 #
-# Let us make it happen.
+# Make it happen.
 # The gains of a norm are near 1, and a 32-bit 1.0 is `0 01111111 000…`.
 # Flip the second bit, as a failing memory chip would, and the exponent is all ones: infinity, or not a number.
 
@@ -569,7 +569,7 @@ from tinyllm.training import orthogonalize
 
 # %% [markdown]
 # By hand, one number: $p(1) = 3.4445 - 4.775 + 2.0315 = 0.701$ and $p(0.1) = 0.340$.
-# A value of 0.01 takes four rounds to 0.034, 0.118, 0.399 and 1.092: it does not arrive at 1 exactly, and need not.
+# Four rounds take 0.01 to 0.034, 0.118, 0.400 and 1.093: it does not arrive at 1 exactly, and need not.
 
 # %% alt="Singular values of a gradient on a logarithmic axis, largest first: before they fall by a factor of several hundred, after four rounds most lie between 0.5 and 1.3 and the smallest at 0.1"
 s = torch.diag(torch.tensor([0.8, 0.6]))  # its norm is 1
@@ -896,7 +896,7 @@ print(f"distance to the dice: {gap:.0f} nats in a story")
 from tinyllm.smoothing import nadaraya_watson
 
 mask = causal_mask(len(seen))
-v = torch.randn(len(seen), 4000, generator=torch.Generator().manual_seed(0)).double()
+v = torch.randn(len(seen), 1000, generator=torch.Generator().manual_seed(0)).double()
 temperature, neighbors = [], []
 for q, k in heads.values():
     q, k = q.flatten(0, 1).double(), k.flatten(0, 1).double()  # (heads, T, d_head)
@@ -907,7 +907,7 @@ for q, k in heads.values():
     smoother = nadaraya_watson(q / a, k / b, v, T.sqrt(), key_weights=near, mask=mask)
     assert torch.allclose(lookup, smoother, rtol=0, atol=1e-9)
     sharpness = weights.square().sum(-1)  # (heads, T)
-    assert ((lookup.var(-1) / sharpness - 1).abs() < 0.2).all()  # of values of variance 1
+    assert ((lookup.var(-1) / sharpness - 1).abs() < 0.3).all()  # of values of variance 1
     temperature.append(T.flatten())
     neighbors.append(1 / sharpness[:, 64:].mean(-1))
 temperature, neighbors = torch.stack(temperature), torch.stack(neighbors)  # (moments, heads)
@@ -1038,7 +1038,7 @@ fig
 #
 # *Sixteen bits.* More than half again as many steps in the same time, and the rounding does not show.
 #
-# *The schedule.* The caution from above was due: with twice the steps, no way down at all is worse than ours.
+# *The schedule.* The caution from above was due: in this longer run no way down at all is worse than ours.
 # It still beats the cosine.
 #
 # *The shape of the batch.* The same number of characters as many short blocks beats fewer long ones by a wide margin, since twenty seconds are not enough to learn what far-away words are good for.
@@ -1063,8 +1063,9 @@ fig
 #
 # :::{why-it-might}
 #
-# Why Muon's steps are better is not settled: that directions with small singular values matter for learning is a plausible story, told before it was tested {cite}`jordan2024`.
-# That a late descent of the rate works by stopping the jumps, while a high rate makes the progress along the valley, fits our runs and larger ones, and is a picture, not a proof.
+# Why Muon's steps are better is not settled.
+# Its authors suspect that the rare directions, those of small singular values, matter for learning {cite}`jordan2024`; others see a steepest descent in another norm, as the last exercise does {cite}`bernstein2024`.
+# That a high rate makes the progress along a valley and a falling one stops the jumps across it {cite}`wen2024` fits our table, and is a picture, not a proof.
 # What helps a model of a million parameters in seconds need not help a larger one: token-pair embeddings, the largest gain from a change to the model here, were tried in a much larger model, and by the clock the gain was gone {cite}`nanochat`.
 #
 # :::
