@@ -40,16 +40,16 @@ grade: $(READY)
 build: $(READY)
 	$(PY) -m course build
 
-# Taleteller, the model that comes with the book. Stopped, it goes on where it was.
-model: export OMP_NUM_THREADS := 2
+# Taleteller, the model that comes with the book, in two processes. Stopped, it goes on where it was.
+model: export OMP_NUM_THREADS := 1
 model: $(READY)
-	$(PY) -m course taleteller train
+	$(PY) -m torch.distributed.run --standalone --nproc_per_node 2 -m course taleteller train
 	$(PY) -m course taleteller judge > bench/taleteller.out && mv bench/taleteller.out bench/taleteller.md
 
 # Each benchmark prints a Markdown table, which is recorded beside it.
 bench: $(READY)
 	$(PY) -m pip install -q --disable-pip-version-check -r bench/requirements.txt
-	set -e; for name in tokens book speedups generation flops time_to_loss; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
+	set -e; for name in tokens book speedups lookups generation flops time_to_loss; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
 
 # torch is named without the companions of its CUDA build, which a laptop has no use for.
 CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \

@@ -22,7 +22,7 @@ from time_to_loss import LONG, SOON, TRAINING
 STEPS = 30
 SIZES = [
     SOON,
-    LONG,
+    LONG["float32"],
     (Config(2048, 256, n_layer=6, n_head=4, d_model=128), Recipe(n_steps=STEPS, batch_size=16)),
 ]
 

@@ -10,7 +10,9 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: one thread for everybody
 
 import math
+import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -36,12 +38,16 @@ CUT = len(TEXT) * 9 // 10
 IDS = torch.tensor([LETTERS.index(letter) for letter in TEXT])
 TRAINING, VALIDATION = IDS[:CUT], IDS[CUT:]
 
-# Chosen with a seed that is not among those above.
-SOON = Config(V, 64, n_layer=2, n_head=4, d_model=96), Recipe(n_steps=300, batch_size=16, every=10**6)
-LONG = Config(V, 64, n_layer=3, n_head=4, d_model=128), Recipe(n_steps=1500, batch_size=24, every=10**6)
-PAIRS = Config(V, 64, n_layer=2, n_head=4, d_model=96), Recipe(n_steps=150, batch_size=16, every=10**6)
+# Chosen with a seed that is not among those above, and without the text that is scored.
+SOON = Config(V, BLOCK, n_layer=2, n_head=3, d_model=48), Recipe(n_steps=500, batch_size=16, every=10**6)
+GRAMS = Config(V, BLOCK, n_layer=1, n_head=4, d_model=96), Recipe(n_steps=110, batch_size=16, every=10**6)
+LONG = {
+    "float32": (Config(V, BLOCK, 3, 4, 128), Recipe(n_steps=1200, batch_size=24, every=10**6)),
+    "bf16": (Config(V, BLOCK, 4, 4, 128), Recipe(n_steps=1500, batch_size=24, every=10**6)),
+}
 WORDS = Config(1024, 128, n_layer=4, n_head=4, d_model=128), Recipe(n_steps=1500, batch_size=24, every=10**6)
 DROPOUT = 0.1
+BASE = "the classic recipe, float32"
 
 
 # ---------------------------------------------------------------------------------------- the baseline
@@ -52,9 +58,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm_1, self.norm_2 = (nn.LayerNorm(C, bias=False) for _ in range(2))
         self.qkv, self.out = (nn.Linear(C, size, bias=False) for size in (3 * C, C))
-        self.mlp = nn.Sequential(
-            nn.Linear(C, 4 * C, bias=False), nn.GELU(), nn.Linear(4 * C, C, bias=False)
-        )
+        self.mlp = nn.Sequential(nn.Linear(C, 4 * C, bias=False), nn.GELU(), nn.Linear(4 * C, C, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm_1(x)).unflatten(-1, (3, 4, -1))  # (B, T, 3, n_head, d_head)
@@ -106,28 +110,37 @@ def baseline(seed: int, ids: Tensor = TRAINING, n_steps: int = 2000) -> tuple[fl
 # ---------------------------------------------------------------------------------------- ours
 
 
-class Pairs(nn.Embedding):
-    """A vector for each id and one for each pair of neighbors, added up."""
+class Grams(nn.Embedding):
+    """A vector for each id, one for each pair of neighbors, and one for some of the triples, added up.
+
+    Triples share 2^14 vectors: which one a triple gets is decided by a hash.
+    """
+
+    BITS = 14
 
     def __init__(self, V: int, C: int) -> None:
-        super().__init__(V + (V + 1) * V, C)
+        super().__init__(V + (V + 1) * V + 2**self.BITS, C)
         nn.init.normal_(self.weight, std=0.02)
         self.V = V
 
     def forward(self, ids: Tensor) -> Tensor:
-        before = F.pad(ids[..., :-1], (1, 0), value=self.V)  # V: nothing stands before
-        return super().forward(ids) + super().forward(self.V + before * self.V + ids)
+        V, n_pairs = self.V, (self.V + 1) * self.V
+        first, second = (F.pad(ids[..., :-n], (n, 0), value=V)[..., : ids.shape[-1]] for n in (2, 1))
+        pair = second * V + ids  # V: nothing stands before
+        triple = (pair + n_pairs * first) * 2654435761 >> 7 & 2**self.BITS - 1  # Knuth's multiplier
+        rows = torch.stack([ids, V + pair, V + n_pairs + triple], -1)
+        return F.embedding_bag(rows.flatten(0, -2), self.weight, mode="sum").unflatten(0, ids.shape)
 
 
 def ours(
-    seed: int, config: Config, recipe: Recipe, bf16: bool, pairs: bool = False, ids: Tensor = TRAINING
+    seed: int, config: Config, recipe: Recipe, bf16: bool, grams: bool = False, ids: Tensor = TRAINING
 ) -> tuple[float, nn.Module]:
     """Train a GPT of the book's with its trainer; CPU seconds, and the model."""
     start = process_time()
     torch.manual_seed(seed)
     model = GPT(config)
-    if pairs:
-        model.token = Pairs(config.vocab_size, config.d_model)
+    if grams:
+        model.token = Grams(config.vocab_size, config.d_model)
     list(train(model, ids, replace(recipe, seed=seed, bf16=bf16)))
     return process_time() - start, model
 
@@ -185,8 +198,8 @@ def run_baseline(seed: int) -> Result:
     return seconds, *in_blocks_and_own(model, BLOCK)
 
 
-def run_ours(seed: int, config: Config, recipe: Recipe, bf16: bool, pairs: bool = False) -> Result:
-    seconds, model = ours(seed, config, recipe, bf16, pairs)
+def run_ours(seed: int, config: Config, recipe: Recipe, bf16: bool, grams: bool = False) -> Result:
+    seconds, model = ours(seed, config, recipe, bf16, grams)
     return seconds, *in_blocks_and_own(model, config.block_size)
 
 
@@ -208,8 +221,61 @@ def run_counting(seed: int, order: int, discount: float) -> Result:
 
 
 def contestants() -> dict[str, Callable[[int], Result]]:
-    rows = {"the classic recipe, float32": run_baseline}
     modes = {"float32": False} | ({"bf16": True} if has_bf16(torch.device("cpu")) else {})
+    rows = {BASE: run_baseline}
     for mode, bf16 in modes.items():
-        rows[f"ours, to its loss, {mode}"] = partial(run_ours, config=SOON[0], recipe=SOON[1], bf16=bf16)
+        rows[f"a GPT of ours, {mode}"] = partial(run_ours, config=SOON[0], recipe=SOON[1], bf16=bf16)
+        rows[f"pairs and triples have vectors, {mode}"] = partial(
+            run_ours, config=GRAMS[0], recipe=GRAMS[1], bf16=bf16, grams=True
+        )
+    for mode, bf16 in modes.items():
+        config, recipe = LONG[mode]
+        rows[f"a GPT of ours, as long, {mode}"] = partial(run_ours, config=config, recipe=recipe, bf16=bf16)
+    mode = list(modes)[-1]
+    rows[f"with tokens of our own, {mode}"] = partial(
+        run_tokenized, config=WORDS[0], recipe=WORDS[1], bf16=modes[mode]
+    )
+    for order, discount in ((3, 0.75), (5, 0.9), (6, 0.9)):
+        rows[f"counting, order {order}, Kneser-Ney"] = partial(run_counting, order=order, discount=discount)
     return rows
+
+
+def table(results: dict[str, list[Result]]) -> str:
+    """Markdown: seconds and losses of each contestant over the seeds, and its time beside the baseline's."""
+    seconds_of_base = mean(seconds for seconds, *_ in results[BASE])
+    seeds = " | ".join(f"seed {seed}" for seed in SEEDS)
+    lines = [
+        f"| who | CPU s | of the baseline's | {seeds} | mean | in its own blocks |",
+        f"|---|---:|---:|{'---:|' * len(SEEDS)}---:|---:|",
+    ]
+    for name, found in results.items():
+        seconds, in_blocks, own = zip(*found)
+        scored = own if None in in_blocks else in_blocks
+        each = [f"{loss:.3f}" for loss in scored] + [""] * (len(SEEDS) - len(scored))
+        ratio = mean(seconds) / seconds_of_base
+        share = f"1/{1 / ratio:.1f}" if ratio < 0.8 else f"{ratio:.2f}"
+        lines.append(
+            f"| {name} | {mean(seconds):.1f} | {share} | {' | '.join(each)} | "
+            f"**{mean(scored):.3f}** | {mean(own):.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    results = {}
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:  # each starts afresh
+        for name, play in contestants().items():
+            seeds = SEEDS[:1] if name.startswith("counting") else SEEDS  # counting has no chance in it
+            results[name] = list(pool.map(play, seeds))
+            print(name, results[name], file=sys.stderr, flush=True)
+    print(f"# Time to loss\n\n{machine()}, torch {torch.__version__}.")
+    print(f"Tiny Shakespeare, {V} characters; the last tenth is scored and was not used to choose anything.")
+    print("Nats per character; CPU seconds of one thread for training, scoring not counted.")
+    print(f"All are scored in blocks of {BLOCK} that know nothing of each other, as the classic recipe is;")
+    print("the last column is in blocks of the contestant's own context, for counting in one run.")
+    print("Tokens of our own are scored in their own blocks alone: a block of 64 characters cuts tokens.\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

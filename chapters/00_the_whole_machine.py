@@ -19,7 +19,7 @@ print(prompt + "".join(told))
 # %% [markdown]
 # This was written by *Taleteller*, a language model that fits into three megabytes.
 # It has read some thirty thousand little stories, and this one was not among them.
-# It is fluent, and Iris is a *she* as long as anybody speaks of her; that other names come and go as they like is a weakness of so small a model, and [chapter 08](08_training.ipynb) counts it.
+# It is fluent, keeps its names, and Iris is a *she* as long as anybody speaks of her; where it loses its way all the same, [chapter 08](08_training.ipynb) counts.
 # At the end of this book you will have built it, every line, and trained it yourself.
 #
 # This chapter only opens the lid.
@@ -235,7 +235,7 @@ print(prompt + "".join(stream(newborn, tokenizer, "\n\n" + prompt, 12)))
 
 # %% [markdown]
 # Training shows it a piece of a story, looks how little probability it gave to what came, and turns each number by a hair in the direction that would have given more.
-# Four thousand times.
+# Five and a half thousand times.
 # [Chapter 08](08_training.ipynb) does it live, in four minutes.
 #
 # ## Choosing, and once more

@@ -526,10 +526,17 @@ from dataclasses import dataclass
 from tinyllm.model import Config
 
 # %% [markdown]
-# And the model is what the map says: a vector for each id and one for each position, the blocks, a last norm, and a head that compares what has come of each token with every token of the vocabulary.
+# And what its matrices hold before it has read a word.
+# Why these numbers and no others is measured below.
 
 # %% tags=["quote"]
-from tinyllm.model import GPT, initialize
+from tinyllm.model import initialize
+
+# %% [markdown]
+# The model is what the map says: a vector for each id and one for each position, the blocks, a last norm, and a head that compares what has come of each token with every token of the vocabulary.
+
+# %% tags=["quote"]
+from tinyllm.model import GPT
 
 # %% [markdown]
 # (`check_ids` raises an error for ids that the model does not know.)

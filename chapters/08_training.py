@@ -792,7 +792,7 @@ for step, sample in samples.items():
 #
 # How good is it now?
 # `evaluate` scores blocks that begin anywhere; the floor is for somebody who reads each story from its first word.
-# So score whole held-out stories in the same way, and next to it the committed Taleteller, which has read seven times as much, with short blocks first and long ones later.
+# So score whole held-out stories in the same way, and next to it the committed Taleteller, which has read seven times as much, in short blocks first and long ones later, and with a help of which [a section below](#lookups) tells.
 
 # %%
 stories = new_stories(60)
@@ -874,6 +874,48 @@ print(f"distance to the dice: {gap:.0f} nats in a story")
 # A loss is a mean over characters, and a story is right only if all of its thousand characters are.
 # Some hundredths of a nat on each make tens of nats on the whole, which is room enough for a wrong turn.
 # "Nearly at the floor" and "hardly ever right to the end" are one model, measured twice.
+#
+# (lookups)=
+# ## Ten times for what can be looked up
+#
+# How sure is a model of a name that the story has had before?
+
+# %%
+from IPython.display import Markdown
+
+from course.taleteller import said_again
+
+texts = [torch.tensor(tokenizer.encode("\n\n" + story)[:384]) for story in stories]
+again = {"live": said_again(model, tokenizer, texts), "committed": said_again(taleteller, tokenizer, texts)}
+assert again["live"] < 0.1 and again["committed"] > 0.5
+"a name once more: live under 10 %, committed over 50 %"
+
+# %% [markdown]
+# A name that comes again is the purest lookup in these tales: it cannot be guessed, there are a hundred of them, and it can be fetched by anybody who looks.
+# That is why it is learned late.
+# As long as no head looks at names, nothing is gained by a value that spells them; and as long as no value spells them, nothing is gained by looking.
+# The two have to begin by chance and at once, and what the few names in a batch say is lost among words that can be had cheaper.
+#
+# The committed model got help.
+# In the first half of its training, a target counted ten times in the gradient if it could be looked up:
+
+# %% tags=["quote"]
+from tinyllm.training import can_be_looked_up
+
+# %% [markdown]
+# (`add_gradient` took such `counts` all along. The loss that it returns is the plain one.)
+# In the second half everything counted once again, or it would now say names more often than the tales do.
+#
+# Does it have to be both, rare *and* there before?
+# `bench/lookups.py` tries each alone, in a short training on the beginnings of stories; this is what it wrote:
+
+# %%
+recorded = Path("../bench/lookups.md").read_text(encoding="utf-8")
+Markdown(recorded.replace("# What has to count more", ""))
+
+# %% [markdown]
+# Rare words alone are mostly ones that nobody could know, and words that were there before are mostly *the* and *a*.
+# Only what is both asks for a lookup and for nothing else.
 #
 # (sharpening)=
 # ## What has happened inside
@@ -1000,8 +1042,6 @@ assert differs.tolist() == [False, False, True, True, False]
 # `bench/speedups.py` runs them, and this is what it wrote:
 
 # %%
-from IPython.display import Markdown
-
 recorded = Path("../bench/speedups.md").read_text(encoding="utf-8")
 Markdown(recorded.replace("# What each change buys", ""))
 

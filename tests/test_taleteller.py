@@ -81,6 +81,21 @@ def test_taleteller_is_as_good_as_its_manifest_says():
     assert loss > best
 
 
+def test_a_name_counts_as_said_again_where_the_story_has_had_it():
+    model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
+    ids = torch.tensor(tokenizer.encode("\n\nEverybody in Mudford knew Iris, the bear. But Ralph knew Iris"))
+    with torch.inference_mode():
+        expected = model(ids[:-1])[-1].softmax(-1)[ids[-1]]
+    assert taleteller.said_again(model, tokenizer, [ids]) == pytest.approx(float(expected))
+    assert taleteller.said_again(model, tokenizer, [ids, ids[:20]]) == pytest.approx(float(expected))
+
+
+def test_taleteller_looks_names_up():
+    model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
+    stories = (tokenizer.encode("\n\n" + story)[:384] for story in taleteller.held_out(40))
+    assert taleteller.said_again(model, tokenizer, [torch.tensor(story) for story in stories]) > 0.5
+
+
 def test_taleteller_closes_95_percent_of_the_gap_between_a_trigram_and_the_floor():
     notes = json.loads((find("taleteller") / "model.json").read_text())["notes"]
     loss, best = notes["nats_per_character"][0], notes["floor"][0]

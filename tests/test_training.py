@@ -29,6 +29,7 @@ from tinyllm.training import (
     Muon,
     Recipe,
     add_gradient,
+    can_be_looked_up,
     checkpoints,
     clip_grad_norm,
     evaluate,
@@ -202,6 +203,21 @@ def test_a_batch_in_parts_has_the_same_gradient(n_parts):
     torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_parts", [1, 2])
+def test_each_target_counts_in_the_gradient_as_often_as_it_is_told_to(n_parts):
+    x, y = IDS[:32].view(4, 8), IDS[1:33].view(4, 8)
+    counts = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).double() * 10
+    model = new_model().double()
+    nn.init.normal_(model.head.weight)
+    loss = add_gradient(model, x, y, n_parts, counts=counts)
+    ours = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    each = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="none")
+    (each * counts.flatten()).mean().backward()
+    torch.testing.assert_close(ours, [p.grad for p in model.parameters()], rtol=1e-12, atol=1e-12)
+    assert loss == pytest.approx(each.mean().item())
+
+
 def test_sixteen_bits_change_the_gradient_a_little_and_the_weights_stay_in_thirty_two():
     model = new_model(replace(TINY, d_model=32))
     nn.init.normal_(model.head.weight, std=0.1)
@@ -240,6 +256,41 @@ def test_one_batch_can_be_learned_by_heart():
 
 
 # ---------------------------------------------------------------------------------------- the loop
+
+
+BLOCKS = st.lists(st.lists(st.integers(0, 5), min_size=7, max_size=7), min_size=1, max_size=3)
+
+
+@given(BLOCKS, st.sets(st.integers(0, 5)))
+@settings(deadline=None, max_examples=50)
+def test_a_rare_id_that_was_there_before_can_be_looked_up(blocks, rare):
+    x, y = torch.tensor(blocks)[:, :-1], torch.tensor(blocks)[:, 1:]
+    is_rare = torch.tensor([i in rare for i in range(6)])
+    found = can_be_looked_up(x, y, is_rare)
+    for block, row in zip(blocks, found.tolist()):
+        assert row == [block[t] in rare and block[t] in block[:t] for t in range(1, 7)]
+
+
+def test_what_can_be_looked_up_counts_more_at_first_and_then_like_all():
+    recipe = replace(RECIPE, lookups=10, growth=0.5)
+    x, y = torch.tensor([[7, 1, 2, 7]]), torch.tensor([[1, 2, 7, 1]])
+    rare = torch.arange(11) == 7
+    assert recipe.counts(5, x, y, rare).tolist() == [[1, 1, 10, 1]]
+    assert recipe.counts(6, x, y, rare) is None  # half of 12 steps
+    assert RECIPE.counts(0, x, y, rare) is None
+
+
+def test_training_counts_rare_ids_of_its_text_that_come_again():
+    def learned(text, lookups):
+        model = new_model()
+        list(train(model, text, replace(RECIPE, lookups=lookups), starts=torch.tensor([300])))
+        return weights(model)
+
+    often = IDS.repeat(14)  # 4,200 ids, of which none is rarer than one in a thousand
+    assert torch.equal(learned(often, 10.0), learned(often, 1.0))
+    again = often.clone()
+    again[301:305:3] = 2  # there is no other 2
+    assert not torch.equal(learned(again, 10.0), learned(again, 1.0))
 
 
 def test_training_lowers_the_loss_and_says_so():

@@ -156,7 +156,7 @@ def check_ids(ids: Tensor, config: Config) -> None:
         raise ValueError(f"id {wrong} is not in the vocabulary, 0 to {last}")
 
 
-def initialize(model: GPT) -> None:
+def initialize(model: "GPT") -> None:
     """Begin with blocks that change nothing and a head that has no opinion.
 
     What reads the residual stream is normal with variance 1/C: from channels of

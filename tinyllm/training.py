@@ -173,18 +173,26 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def add_gradient(
-    model: nn.Module, x: Tensor, y: Tensor, n_parts: int = 1, bf16: bool = False
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    n_parts: int = 1,
+    bf16: bool = False,
+    counts: Tensor | None = None,
 ) -> float:
     """Add the gradient of the loss at targets y (B, T) to the parameters' `grad`.
 
     `n_parts` cuts the batch: the gradient stays the same, and a part needs less
-    memory. With `bf16` matrices are multiplied in 16 bits, weights stay in 32.
-    Returns the loss in nats per token.
+    memory. With `bf16` matrices are multiplied in 16 bits, weights stay in 32. In the
+    gradient each target counts as often as `counts` (B, T) says, or once.
+    Returns the loss in nats per token, in which each counts once.
     """
     loss = 0.0
-    for x_part, y_part in zip(x.chunk(n_parts), y.chunk(n_parts)):
+    counts = torch.ones(x.shape) if counts is None else counts
+    for x_part, y_part, n in zip(*(t.chunk(n_parts) for t in (x, y, counts))):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             logits = model(x_part)
+        logits.register_hook(lambda g, n=n: g * n.to(g).unsqueeze(-1))
         part = cross_entropy(logits, y_part) * (len(x_part) / len(x))
         part.backward()
         loss += part.item()
@@ -219,6 +227,9 @@ def evaluate(
 # ---------------------------------------------------------------------------------------- the loop
 
 
+RARE = 1 / 1000  # of a text: an id that occurs less often is rare
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained.
@@ -232,6 +243,8 @@ class Recipe:
     bf16: multiply in 16 bits where the processor is made for it.
     short, growth: begin with blocks of `short` tokens that grow to whole ones in this
         part of n_steps. As long as they are short, a batch has several in place of each.
+    lookups: how often what can be looked up counts in this part of n_steps; see
+        `can_be_looked_up`.
     every: steps from one record and checkpoint to the next. keep: checkpoints kept.
     seed: of the order of the data.
     """
@@ -248,6 +261,7 @@ class Recipe:
     bf16: bool = False
     short: int | None = None
     growth: float = 0.5
+    lookups: float = 1.0
     every: int = 100
     keep: int = 2
     seed: int = 0
@@ -269,6 +283,12 @@ class Recipe:
         length = round(short * (block_size / short) ** grown)
         return self.batch_size * (block_size // length), length
 
+    def counts(self, step: int, x: Tensor, y: Tensor, rare: Tensor) -> Tensor | None:
+        """How often each target of a batch counts in this step, unless all count once."""
+        if self.lookups == 1 or step >= self.growth * self.n_steps:
+            return None
+        return 1 + (self.lookups - 1) * can_be_looked_up(x, y, rare)
+
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise `ValueError` for what cannot be trained by, as a JSON file may hold it."""
@@ -277,7 +297,7 @@ def check_recipe(recipe: Recipe) -> None:
     part = "a number from 0 to 1", lambda x: type(x) in (int, float) and 0 <= x <= 1
     seed = "a whole number from 0 on", lambda x: type(x) is int and 0 <= x < 2**63
     rules = dict.fromkeys(["n_steps", "batch_size", "n_parts", "every", "keep"], whole)
-    rules |= dict.fromkeys(["lr", "max_norm"], above)
+    rules |= dict.fromkeys(["lr", "max_norm", "lookups"], above)
     rules |= dict.fromkeys(["warmup", "decay", "growth"], part) | {"seed": seed}
     rules["optimizer"] = '"muon" or "adamw"', lambda x: x in ("muon", "adamw")
     rules["short"] = f"{whole[0]} or null", lambda x: x is None or whole[1](x)
@@ -287,6 +307,20 @@ def check_recipe(recipe: Recipe) -> None:
         if not fits(value):
             raise ValueError(f"{name} must be {wanted}, not {value!r}")
     recipe.rate(0)  # complains of a shape that is none, and of too long phases
+
+
+def can_be_looked_up(x: Tensor, y: Tensor, rare: Tensor) -> Tensor:
+    """Which targets y (B, T) are rare ids that their block x (B, T) has had before.
+
+    `rare` is (V,). A name is rare, and the second time it can be known: by whoever
+    looks it up in the text so far. What is frequent can be guessed without looking.
+
+    >>> x, y = torch.tensor([[7, 1, 2, 7, 1]]), torch.tensor([[1, 2, 7, 1, 7]])
+    >>> can_be_looked_up(x, y, rare=torch.arange(8) == 7)
+    tensor([[False, False,  True, False,  True]])
+    """
+    before = (y.unsqueeze(-1) == x.unsqueeze(-2)).tril()  # (B, T, T): at t, in each s ≤ t
+    return before.any(dim=-1) & rare[y]
 
 
 def make_optimizers(model: GPT, recipe: Recipe) -> list[AdamW | Muon]:
@@ -313,16 +347,23 @@ def make_optimizers(model: GPT, recipe: Recipe) -> list[AdamW | Muon]:
 
 
 def train_step(
-    model: GPT, optimizers: list, x: Tensor, y: Tensor, step: int, recipe: Recipe
+    model: GPT,
+    optimizers: list,
+    x: Tensor,
+    y: Tensor,
+    step: int,
+    recipe: Recipe,
+    counts: Tensor | None = None,
 ) -> float:
     """Learn from one batch, (B, T) each, and return the loss that the model had on it.
 
+    `counts` (B, T) says how often each target counts; see `add_gradient`.
     Raises `FloatingPointError` when the loss or the gradient is not a number any
     more. The weights are then still those of the step before.
     """
     model.zero_grad()
     bf16 = recipe.bf16 and has_bf16(x.device)
-    loss = add_gradient(model, x, y, recipe.n_parts, bf16)
+    loss = add_gradient(model, x, y, recipe.n_parts, bf16, counts)
     norm = clip_grad_norm(model.parameters(), recipe.max_norm)
     if not math.isfinite(loss + norm):
         found = f"loss {loss} and a gradient of length {norm}"
@@ -363,13 +404,15 @@ def train(
         about["starts"] = sha256(starts)
     start = begin(folder, resume, about, *state) if folder else 0
     net, part = share(model, recipe.batch_size)
+    rare = torch.bincount(ids, minlength=model.config.vocab_size) < RARE * len(ids)
     losses, began = [], time.perf_counter()
     with progress(start, recipe.n_steps) as bar:
         for step in range(start, recipe.n_steps):
             n, length = recipe.blocks(step, model.config.block_size)
-            x, y = batch(ids, n, length, generator, starts)
-            losses.append(train_step(net, optimizers, x[part], y[part], step, recipe))
-            speed = len(losses) * x.numel() / (time.perf_counter() - began)
+            x, y = (half[part] for half in batch(ids, n, length, generator, starts))
+            counts = recipe.counts(step, x, y, rare)
+            losses.append(train_step(net, optimizers, x, y, step, recipe, counts))
+            speed = len(losses) * n * length / (time.perf_counter() - began)
             show(bar, losses[-1], speed, floor)
             if (step + 1) % recipe.every == 0 or step + 1 == recipe.n_steps:
                 record = {"step": step + 1, "loss": mean(losses)}

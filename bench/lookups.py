@@ -1,0 +1,90 @@
+"""What has to count more for a small model to learn to look a name up, and by how much it then does.
+
+Prints a Markdown document, which chapter 08 shows. Taleteller's configuration learns from the beginnings of
+tales for a short time, once with every target counting once, and then with some targets counting ten times:
+rare ones, ones that their block has had before, and those that are both.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cache
+from multiprocessing import get_context
+from statistics import mean
+from unittest.mock import patch
+
+import torch
+from course.data import tales
+from course.data.tales import SEPARATOR
+from course.taleteller import CONFIG, beginnings, held_out, said_again
+from machine import machine
+from torch import Tensor
+
+from tinyllm import training
+from tinyllm.model import GPT
+from tinyllm.tokens import Tokenizer, train_bpe
+from tinyllm.training import Recipe, can_be_looked_up, train
+
+SIZE = 5_000_000  # characters to learn from
+SEEDS = 2
+MODEL = replace(CONFIG, block_size=128)
+RECIPE = Recipe(n_steps=800, batch_size=18, lr=0.01, bf16=True, short=64, growth=1.0, every=10**6)
+
+
+def rare(x: Tensor, y: Tensor, rare: Tensor) -> Tensor:
+    return rare[y]
+
+
+def had_before(x: Tensor, y: Tensor, rare: Tensor) -> Tensor:
+    return can_be_looked_up(x, y, torch.ones_like(rare))
+
+
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
+CONTESTANTS: dict[str, tuple[float, Rule]] = {
+    "nothing": (1.0, can_be_looked_up),
+    "what is rare": (10.0, rare),
+    "what the block has had before": (10.0, had_before),
+    "what is both": (10.0, can_be_looked_up),
+}
+
+
+@cache
+def corpus() -> tuple[Tokenizer, Tensor]:
+    text = tales(SIZE)
+    tokenizer = Tokenizer(*train_bpe(text[: SIZE // 2], CONFIG.vocab_size))
+    return tokenizer, torch.tensor(tokenizer.encode(text))
+
+
+def play(name: str, seed: int) -> float:
+    """Train, and return how probable a name is where a held-out story says it once more."""
+    (lookups, rule), (tokenizer, ids) = CONTESTANTS[name], corpus()
+    torch.manual_seed(seed)
+    model = GPT(MODEL)
+    recipe = replace(RECIPE, lookups=lookups, seed=seed)
+    with patch.object(training, "can_be_looked_up", rule):
+        list(train(model, ids, recipe, starts=beginnings(ids, tokenizer)))
+    stories = (tokenizer.encode(SEPARATOR + story)[: MODEL.block_size] for story in held_out(200))
+    return said_again(model, tokenizer, [torch.tensor(story) for story in stories])
+
+
+def main() -> None:
+    runs = [(name, seed) for seed in range(SEEDS) for name in CONTESTANTS]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        found = dict(zip(runs, pool.map(play, *zip(*runs))))
+    print(f"# What has to count more\n\n{machine()}, torch {torch.__version__}.")
+    print(f"{RECIPE.n_steps:,} steps of {RECIPE.batch_size * MODEL.block_size:,} tokens, in blocks that grow")
+    print(f"from {RECIPE.short} tokens to {MODEL.block_size}; {SEEDS} seeds.")
+    print("The probability of a name where a story that was held out says it once more.\n")
+    print(f"| ten times counts | {' | '.join(f'seed {seed}' for seed in range(SEEDS))} | mean |")
+    print(f"|---|{'---:|' * (SEEDS + 1)}")
+    for name in CONTESTANTS:
+        each = [found[name, seed] for seed in range(SEEDS)]
+        print(f"| {name} | {' | '.join(f'{p:.3f}' for p in each)} | {mean(each):.3f} |")
+
+
+if __name__ == "__main__":
+    main()
