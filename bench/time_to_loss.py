@@ -38,14 +38,14 @@ CUT = len(TEXT) * 9 // 10
 IDS = torch.tensor([LETTERS.index(letter) for letter in TEXT])
 TRAINING, VALIDATION = IDS[:CUT], IDS[CUT:]
 
-# Chosen with a seed that is not among those above, and without the text that is scored.
-SOON = Config(V, BLOCK, n_layer=2, n_head=3, d_model=48), Recipe(n_steps=500, batch_size=16, every=10**6)
-GRAMS = Config(V, BLOCK, n_layer=1, n_head=4, d_model=96), Recipe(n_steps=110, batch_size=16, every=10**6)
+# Chosen on the tenth before the last, with training on what comes before it.
+SOON = Config(V, BLOCK, 2, 2, 48), Recipe(n_steps=600, batch_size=16, every=10**6)
+GRAMS = Config(V, BLOCK, 1, 2, 64), Recipe(n_steps=165, batch_size=16, every=10**6)
 LONG = {
-    "float32": (Config(V, BLOCK, 3, 4, 128), Recipe(n_steps=1200, batch_size=24, every=10**6)),
-    "bf16": (Config(V, BLOCK, 4, 4, 128), Recipe(n_steps=1500, batch_size=24, every=10**6)),
+    "float32": (Config(V, BLOCK, 3, 4, 128), Recipe(n_steps=950, batch_size=24, every=10**6)),
+    "bf16": (Config(V, BLOCK, 4, 4, 128), Recipe(n_steps=1100, batch_size=24, every=10**6)),
 }
-WORDS = Config(1024, 128, n_layer=4, n_head=4, d_model=128), Recipe(n_steps=1500, batch_size=24, every=10**6)
+WORDS = Config(1024, 128, n_layer=4, n_head=4, d_model=128), Recipe(n_steps=1400, batch_size=16, every=10**6)
 DROPOUT = 0.1
 BASE = "the classic recipe, float32"
 
@@ -265,7 +265,8 @@ def main() -> None:
     results = {}
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:  # each starts afresh
         for name, play in contestants().items():
-            seeds = SEEDS[:1] if name.startswith("counting") else SEEDS  # counting has no chance in it
+            # There is no chance in counting, and one run of five minutes is enough for a moonshot.
+            seeds = SEEDS[:1] if name.startswith(("counting", "with tokens")) else SEEDS
             results[name] = list(pool.map(play, seeds))
             print(name, results[name], file=sys.stderr, flush=True)
     print(f"# Time to loss\n\n{machine()}, torch {torch.__version__}.")

@@ -792,7 +792,7 @@ for step, sample in samples.items():
 #
 # How good is it now?
 # `evaluate` scores blocks that begin anywhere; the floor is for somebody who reads each story from its first word.
-# So score whole held-out stories in the same way, and next to it the committed Taleteller, which has read seven times as much, in short blocks first and long ones later, and with a help of which [a section below](#lookups) tells.
+# So score whole held-out stories in the same way, and next to it the committed Taleteller, which has read ten times as much, in short blocks first and long ones later, and with a help of which [a section below](#lookups) tells.
 
 # %%
 stories = new_stories(60)
@@ -869,10 +869,10 @@ gap = (result["committed"][0] - best) * np.mean([len(story) for story in told["c
 print(f"distance to the dice: {gap:.0f} nats in a story")
 
 # %% [markdown]
-# So the debt is paid, and the account is sobering: the model keeps track for some sentences, then somebody has another name.
+# So the debt is paid, and this is the account: the model keeps its thread for some hundred characters, and then a Friday is a Saturday, one dish is another, and once in a while Hugo is George.
 # Is that a poor result after more than 95 % of the way?
 # A loss is a mean over characters, and a story is right only if all of its thousand characters are.
-# Some hundredths of a nat on each make tens of nats on the whole, which is room enough for a wrong turn.
+# Two hundredths of a nat on each make some twenty on the whole, which is room enough for a wrong turn or two.
 # "Nearly at the floor" and "hardly ever right to the end" are one model, measured twice.
 #
 # (lookups)=
@@ -990,7 +990,7 @@ assert (committed.flatten() < temperature[0]).all()
 
 # %% [markdown]
 # It is not.
-# That model had a lower rate and began with short blocks, and its first layer learned to look closely like the others; which of the two was the reason, we have not tried.
+# That model had a lower rate, began with short blocks, and was paid tenfold for lookups, and its first layer learned to look closely like the others; which of the three was the reason, we have not tried.
 #
 # (one-change-at-a-time)=
 # ## Speed, one change at a time
