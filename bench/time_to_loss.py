@@ -23,7 +23,7 @@ import torch
 from course.data import shakespeare
 from machine import machine
 from tinyllm.counting import NGram
-from tinyllm.model import GPT, Config, n_parameters
+from tinyllm.model import GPT, Config
 from tinyllm.tokens import Tokenizer, train_bpe
 from tinyllm.training import Recipe, has_bf16, train
 from torch import Tensor, nn

@@ -4,6 +4,8 @@
 # Begin a sentence, and let somebody else finish it:
 
 # %%
+import textwrap
+
 import torch
 
 from tinyllm.generation import stream
@@ -14,7 +16,8 @@ prompt = "Everybody in Mudford knew Iris, the stubborn hedgehog. People said tha
 
 torch.manual_seed(5)
 told = stream(model, tokenizer, "\n\n" + prompt, 300, stop=["\n\n"], temperature=0.8)
-print(prompt + "".join(told))
+for paragraph in (prompt + "".join(told)).splitlines():
+    print(textwrap.fill(paragraph, 80))
 
 # %% [markdown]
 # This was written by *Taleteller*, a language model that fits into three megabytes.

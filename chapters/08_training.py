@@ -916,6 +916,7 @@ Markdown(recorded.replace("# What has to count more", ""))
 # %% [markdown]
 # Rare words alone are mostly ones that nobody could know, and words that were there before are mostly *the* and *a*.
 # Only what is both asks for a lookup and for nothing else.
+# (One seed, of which this chapter will warn; but fifty times as much is more than seeds do.)
 #
 # (sharpening)=
 # ## What has happened inside

@@ -6,6 +6,8 @@
 # Then ask it for another one.
 
 # %%
+import textwrap
+
 from tinyllm.generation import generate
 from tinyllm.model import load, load_tokenizer
 
@@ -13,7 +15,7 @@ model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
 START = tokenizer.encode("\n\n")  # a story begins where another one has ended
 for _ in range(2):
     story = generate(model, START, 60, temperature=0)
-    print(tokenizer.decode(story.tolist()).strip(), "…")
+    print(textwrap.fill(tokenizer.decode(story.tolist()).strip() + " …", 80))
 
 # %% [markdown]
 # It is the same story, and it will be the same tomorrow.
