@@ -897,14 +897,14 @@ assert again["live"] < 0.1 and again["committed"] > 0.5
 # The two have to begin by chance and at once, and what the few names in a batch say is lost among words that can be had cheaper.
 #
 # The committed model got help.
-# In the first half of its training, a target counted ten times in the gradient if it could be looked up:
+# In the first third of its training, a target counted ten times in the gradient if it could be looked up:
 
 # %% tags=["quote"]
 from tinyllm.training import can_be_looked_up
 
 # %% [markdown]
 # (`add_gradient` took such `counts` all along. The loss that it returns is the plain one.)
-# In the second half everything counted once again, or it would now say names more often than the tales do.
+# After that everything counted once again, or it would now say names more often than the tales do.
 #
 # Does it have to be both, rare *and* there before?
 # `bench/lookups.py` tries each alone, in a short training on the beginnings of stories; this is what it wrote:

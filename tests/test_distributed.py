@@ -27,7 +27,7 @@ import os, sys
 from tinyllm import train, training
 
 def train_step(*arguments, step_as_ever=training.train_step):
-    model, optimizers, x, y, step, recipe = arguments
+    model, optimizers, x, y, step, recipe, counts = arguments
     assert len(x) == len(y) == recipe.batch_size / 2, "each learns from one half"
     if step == 8 and os.environ["RANK"] == "1":
         raise RuntimeError("out of luck")
