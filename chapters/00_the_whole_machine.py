@@ -108,7 +108,8 @@ iris = pieces.index(" Iris")
 layer, head = divmod(int(attention[:, :, -1, iris].argmax()), 4)
 weights = attention[layer, head].detach()  # (T, T)
 assert weights[-1].argmax() == iris and weights[-1, iris] > 0.5
-attention_map(weights, pieces, title=f"Layer {layer + 1}, head {head + 1}: “that” looks at Iris", mask=causal)
+title = f"Layer {layer + 1}, head {head + 1}: “that” looks at Iris"
+attention_map(weights, pieces, title=title, mask=causal)
 
 # %% [markdown]
 # Each row is one token's question and sums to 1; look at the last.
@@ -192,9 +193,11 @@ for row, name in enumerate(("Iris", "Ralph")):
     assert p[(he, she)[name == "Iris"]] > 0.9
     ax.barh([row - 0.18, row + 0.18], p[[she, he]], height=0.32, color=COLORS["CYCLE"][4])
     for offset, word, chance in ((-0.18, "she", p[she]), (0.18, "he", p[he])):
-        ax.annotate(f"{word} {chance:.3f}", (chance + 0.01, row + offset), va="center", size=10)
+        place = (chance + 0.01, row + offset)
+        ax.annotate(f"{word} {chance:.3f}", place, va="center", size=10)
 ax.set_yticks(range(2), ["… knew Iris", "… knew Ralph"])
-ax.set(xlabel="probability of the next token", xlim=(0, 1.15), title="One name is changed, and the prediction turns")
+ax.set(xlabel="probability of the next token", xlim=(0, 1.15))
+ax.set_title("One name is changed, and the prediction turns")
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 fig
@@ -224,7 +227,8 @@ losses = {
 best = floor(stories=500).nats_per_character
 closed = (losses["counting three letters"] - loss) / (losses["counting three letters"] - best)
 assert best < loss and closed > 0.95
-ladder(losses, floor=best, title=f"Taleteller closes {int(100 * closed)} % of what counting leaves")
+title = f"Taleteller closes {int(100 * closed)} % of what counting leaves"
+ladder(losses, floor=best, title=title)
 
 # %% [markdown]
 # ## Where the numbers come from

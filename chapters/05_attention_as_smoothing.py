@@ -136,8 +136,14 @@ from tinyllm.attention import check_shapes
 from tinyllm.smoothing import LOG_KERNELS
 
 # %% [markdown]
-# The smoother itself is `distance`, `scores`, `weights`, `weights @ values`.
-# The rest is checks and options, and the options will be used one after the other.
+# First the logarithm of each weight, which is a score as in chapter 04: the distance, and its kernel.
+# The rest is checks and two options, which will be used one after the other.
+
+# %% tags=["quote"]
+from tinyllm.smoothing import kernel_scores
+
+# %% [markdown]
+# Then the smoother itself: scores, weights, a mean of the values.
 
 # %% tags=["quote"]
 from tinyllm.smoothing import nadaraya_watson

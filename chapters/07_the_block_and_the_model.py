@@ -276,7 +276,8 @@ for norm, color in KINDS.items():
     ax.annotate(norm, (24.4, middle[-1]), color=color, va="center")
 assert size["none"][:, -1].min() > 50 and 2 < size["before"][:, -1].min()
 assert size["before"].max() < 5 and (size["after"] - 1).abs().max() < 0.02
-ax.set(xlim=(0, 28.5), xlabel="layer (attention, MLP, attention, …)", ylabel="size of the stream")
+ax.set(xlabel="layer (attention, MLP, attention, …)", ylabel="size of the stream")
+ax.set_xlim(0, 28.5)
 ax.set_title("Without a norm the stream explodes")
 fig
 
@@ -324,7 +325,8 @@ for row, ((norm, silent, lr), runs) in enumerate(trials.items()):
     learns = norm == "before" or (norm, silent, lr) == ("none", True, 0.01)
     assert runs.max() < 2.85 if learns else runs.max() > 2.95
     if runs.max() > edge:
-        ax.annotate("hundreds and more →", (edge - 0.08, row), ha="right", va="center", size=10)
+        far = "hundreds and more →"
+        ax.annotate(far, (edge - 0.08, row), ha="right", va="center", size=10)
 names = [f"{norm}, {'silent, ' * silent}{lr:g}" for norm, silent, lr in trials]
 ax.set_yticks(range(len(names)), names, color=COLORS["INK"])
 ax.axvline(unigram, color=COLORS["FLOOR"], linestyle="--", linewidth=1)

@@ -380,6 +380,8 @@ from tinyllm.training import checkpoints, random_state, training_state
 
 # %% tags=["quote"]
 from tinyllm.model import write
+
+# %% tags=["quote"]
 from tinyllm.training import save_checkpoint
 
 # %% [markdown]
@@ -688,6 +690,10 @@ def heads_of(model, ids):
     return torch.stack(found, dim=1)
 
 
+# %% [markdown]
+# `train` is a generator: it trains for as long as somebody asks for its next record.
+
+# %%
 seen = torch.tensor(tokenizer.encode("\n\n" + new_stories(1)[0]))[: model.config.block_size]
 records, samples, heads = [], {}, {}
 
@@ -724,7 +730,8 @@ def to_bytes(text):
 
 
 best = floor().nats_per_character
-counting = {n: NGram(to_bytes(corpus[:1_000_000]), n, 256, kneser_ney=True) for n in (3, 5, 6, 8)}
+letters = to_bytes(corpus[:1_000_000])
+counting = {n: NGram(letters, n, 256, kneser_ney=True) for n in (3, 5, 6, 8)}
 new_bytes = to_bytes(tales(200_000, seed=1))
 counted = {n: -model_n.log_prob(new_bytes).mean() for n, model_n in counting.items()}
 print(", ".join(f"{n}-gram {nats:.2f}" for n, nats in counted.items()), f"floor {best:.3f}")
@@ -798,7 +805,8 @@ for step, sample in samples.items():
 stories = new_stories(60)
 result = {"live": story_loss(model, tokenizer, stories)}
 result["committed"] = story_loss(taleteller, tokenizer, stories)
-closed = {name: (counted[3] - nats) / (counted[3] - best) for name, (nats, _) in result.items()}
+gap = counted[3] - best
+closed = {name: (counted[3] - nats) / gap for name, (nats, _) in result.items()}
 assert best < result["committed"][0] < result["live"][0] < counted[8]
 assert closed["committed"] > 0.95 and closed["live"] > 0.8
 nats, error = result["committed"]
@@ -859,7 +867,8 @@ import re
 slips = [slip for j in judged["committed"] for slip in j.slips]
 read = [story[: j.reached] for j, story in zip(judged["committed"], told["committed"])]
 names = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+", " ".join(read))
-whole = sum(j.reached == len(story) for j, story in zip(judged["committed"], told["committed"]))
+both = zip(judged["committed"], told["committed"])
+whole = sum(judgement.reached == len(story) for judgement, story in both)
 possible = sum(parse(story).log_prob is not None for story in told["committed"])
 print(f"{sum(map(len, read))} characters read, {len(names)} names in them, {len(slips)} slips")
 for had, said in slips[:4]:
@@ -886,7 +895,8 @@ from IPython.display import Markdown
 from course.taleteller import said_again
 
 texts = [torch.tensor(tokenizer.encode("\n\n" + story)[:384]) for story in stories]
-again = {"live": said_again(model, tokenizer, texts), "committed": said_again(taleteller, tokenizer, texts)}
+both = {"live": model, "committed": taleteller}
+again = {name: said_again(one, tokenizer, texts) for name, one in both.items()}
 assert again["live"] < 0.1 and again["committed"] > 0.5
 "a name once more: live under 10 %, committed over 50 %"
 
@@ -1051,7 +1061,8 @@ Markdown(recorded.replace("# What each change buys", ""))
 
 # %% alt="Twelve changes with three seeds each as dots left and right of the base at zero: token pairs and short blocks are below it, all others above, AdamW in place of Muon farthest"
 lines = [line for line in recorded.splitlines() if line.startswith("| ")][1:]
-rows = {name.strip(): numbers for name, *numbers in (line.strip("|").split("|") for line in lines)}
+cells = [line.strip("|").split("|") for line in lines]
+rows = {name.strip(): numbers for name, *numbers in cells}
 base = float(rows.pop("the base")[-2])
 seeds = {name: np.array(numbers[1:4], float) - base for name, numbers in rows.items()}
 order = sorted(seeds, key=lambda name: seeds[name].mean())

@@ -64,7 +64,7 @@ from torch.nn import functional as F
 from course.data.tales import parse, tell
 from course.figures import COLORS, figure
 from tinyllm.attention import attention
-from tinyllm.generation import check_sampling
+from tinyllm.generation import check_sampling, truncate
 from tinyllm.smoothing import nadaraya_watson
 
 # %% [markdown]
@@ -87,7 +87,7 @@ from tinyllm.smoothing import nadaraya_watson
 from tinyllm.generation import next_token
 
 # %% [markdown]
-# The three options below the temperature are the next section's.
+# The other three options are for a [section below](#what-to-cut).
 # First the two numbers at both ends of the dial, and ours by hand.
 
 # %%
@@ -192,6 +192,7 @@ assert cold.min() < greedy < real.min()
 # Likely texts are not typical texts, just as the likeliest roll of a hundred loaded dice, all of them sixes, is hardly ever rolled.
 # Who wants stories like the real ones must not look for likely ones.
 #
+# (what-to-cut)=
 # ## What to cut
 #
 # Temperature turns all tokens up or down together.
@@ -203,6 +204,12 @@ assert cold.min() < greedy < real.min()
 # | **top-p** | the likeliest that together have at least $p$ | {cite}`holtzman2020` |
 # | **min-p** | all with at least $p$ times the probability of the likeliest | {cite}`nguyen2025` |
 #
+# All three want the tokens ranked.
+
+# %% tags=["quote"]
+from tinyllm.generation import truncate
+
+# %% [markdown]
 # By hand, with ½, ¼, 0.15 and 0.1: `top_k=2`, `top_p=0.7` and `min_p=0.4` all keep the first two, as ⅔ and ⅓, each for a reason of its own.
 
 # %%
@@ -529,6 +536,7 @@ assert more > 6 and less <= 1
 # Keep them.
 
 # %%
+from tinyllm.generation import in_long_rows
 from tinyllm.model import GPT
 
 # %% tags=["quote"]
@@ -688,6 +696,7 @@ fig
 # The clock will not show you that factor.
 # Without a cache a step is one large product, which a processor is good at.
 # With it, every weight is fetched from memory to be used *once*: one multiplication for four bytes read, and for a model as small as ours Python itself takes longer than the arithmetic.
+# (So `in_long_rows` copies a matrix if that makes it faster to fetch, and changes no number.)
 # Texts that are generated together share the fetching, which is why one generates many at once.
 # What the clock does show, with and without cache, for one text and for sixteen, is in `bench/generation.md`.
 #
@@ -820,9 +829,8 @@ from tinyllm.generation import stream
 # Here is what a reader sees arrive, piece by piece.
 
 # %%
-pieces = list(
-    stream(parrot, tokenizer, "Z", len(parrot.ids) - 1, stop=["\n\n"], cache=False, temperature=0)
-)
+options = dict(stop=["\n\n"], cache=False, temperature=0)
+pieces = list(stream(parrot, tokenizer, "Z", len(parrot.ids) - 1, **options))
 assert "Z" + "".join(pieces) == said.split("\n\n")[0] and "\ufffd" not in "".join(pieces)
 pieces
 

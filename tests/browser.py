@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+
+from course.export import quantize
+from tinyllm.model import GPT
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 180_000  # milliseconds: a busy machine is slow, but not wrong
@@ -58,6 +62,22 @@ def violations(page: Page, **options) -> list[tuple]:
     ]
 
 
+def unfit(page: Page) -> list[tuple]:
+    """What keeps somebody from reading an open page: in light, in dark, and on a phone."""
+    page.emulate_media(color_scheme="light")
+    page.locator("html[data-theme=light]").wait_for()
+    found = violations(page)
+    page.emulate_media(color_scheme="dark")
+    page.locator("html[data-theme=dark]").wait_for()
+    found += violations(page, runOnly=["color-contrast"])
+    desktop = page.viewport_size
+    page.set_viewport_size({"width": 375, "height": 800})
+    if (width := page.evaluate("document.documentElement.scrollWidth")) > 375:
+        found.append((page.url, f"{width} pixels wide on a phone of 375"))
+    page.set_viewport_size(desktop)
+    return found
+
+
 def rgb(color: str) -> str:
     return f"rgb{tuple(bytes.fromhex(color.removeprefix('#')))}"
 
@@ -76,3 +96,13 @@ def follow(page: Page, fragment: str) -> None:
         " location.hash = to; })",
         fragment,
     )
+
+
+def quantized(model: GPT) -> GPT:
+    """The model that the page gets, in torch."""
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim == 2:
+                steps, scales = map(torch.from_numpy, quantize(p.numpy()))
+                p.copy_(steps * scales[:, None])
+    return model

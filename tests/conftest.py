@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from browser import PIXEL, ROOT, render
+from course.data import tales
 from course.pictures import chromium
+from tinyllm.tokens import Tokenizer, train_bpe
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,9 @@ def live_book(tmp_path_factory) -> Path:
     listed = "".join(f"- file: chapters/{name}\n" for name in sorted(widgets))
     (source / "_toc.yml").write_text(f"format: jb-book\nroot: chapters/root\nchapters:\n{listed}")
     return render(source, tmp_path_factory.mktemp("live-out"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    """A small one of the stories' own."""
+    return Tokenizer(*train_bpe(tales(20_000), 300))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from browser import PIXEL, ROOT, reading, render, rgb, typeset, violations
+from browser import PIXEL, ROOT, reading, render, rgb, typeset, unfit
 from course.style import COLORS
 
 # Everything that a chapter may hold and that could break a page.
@@ -165,22 +165,14 @@ def test_buttons_to_the_repository_wait_for_its_address(book, sample):
 
 def test_every_page_is_whole_without_a_network_in_light_and_dark_and_on_a_phone(browser, pages):
     faults = []
-    with reading(browser, reduced_motion="reduce") as page:
+    with reading(browser, viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as page:
         for path in pages:
-            page.set_viewport_size({"width": 1280, "height": 800})
-            page.emulate_media(color_scheme="light")
             page.goto(path.as_uri())
             typeset(page)
             formulas, drawn = page.locator(".math").count(), page.locator(".math mjx-container > svg").count()
             if drawn < formulas or page.locator("[data-mjx-error]").count():
                 faults.append((path.name, f"{drawn} of {formulas} formulas, or one in error"))
-            faults += violations(page)
-            page.emulate_media(color_scheme="dark")
-            page.locator("html[data-theme=dark]").wait_for()
-            faults += violations(page, runOnly=["color-contrast"])
-            page.set_viewport_size({"width": 375, "height": 800})
-            if (width := page.evaluate("document.documentElement.scrollWidth")) > 375:
-                faults.append((path.name, f"{width} pixels wide on a phone of 375"))
+            faults += unfit(page)
     assert faults == []
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from playwright.sync_api import Page
 
-from browser import ROOT, reading
+from browser import ROOT, quantized, reading
 from course.data import tales
 from course.data.tales import tell
 from course.export import DIGITS, LARGEST, MODEL, give_model, pack, quantize, script
@@ -22,7 +22,7 @@ from course.taleteller import story_loss
 from tinyllm.generation import next_token, visible_from
 from tinyllm.model import GPT, Config, load, load_tokenizer, save
 from tinyllm.smoothing import nadaraya_watson
-from tinyllm.tokens import Tokenizer, train_bpe
+from tinyllm.tokens import Tokenizer
 
 LIVE = ROOT / "pages/live"
 
@@ -35,21 +35,6 @@ def random_model(seed: int, tie_weights: bool) -> GPT:
         for p in model.parameters():
             p.copy_(torch.randn_like(p) * 0.3 + (p.ndim == 1))
     return model
-
-
-def quantized(model: GPT) -> GPT:
-    """The model that the page gets, in torch."""
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim == 2:
-                steps, scales = map(torch.from_numpy, quantize(p.numpy()))
-                p.copy_(steps * scales[:, None])
-    return model
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer(*train_bpe(tales(20_000), 300))
 
 
 @pytest.fixture(scope="module")

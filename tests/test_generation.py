@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllm.generation import Cache, extend, generate, next_token, penalize, stream
+from tinyllm.generation import Cache, extend, generate, in_long_rows, next_token, penalize, stream
 from tinyllm.model import GPT, Config
 from tinyllm.tokens import Tokenizer
 
@@ -86,6 +86,16 @@ def test_the_cache_is_allocated_once(monkeypatch):
     generate(MODEL, random_ids(3), 60, slide=True)
     assert len(made) == 1
     assert made[0].n_bytes == 2 * TINY.n_layer * 16 * TINY.d_model * 8  # keys and values, float64
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12), (7,)])
+def test_weights_in_long_rows_are_the_same_weights(shape):
+    weight = torch.nn.Parameter(torch.randn(shape))
+    rows = in_long_rows(weight)
+    assert torch.equal(rows, weight) and not rows.requires_grad
+    assert rows.stride(rows.shape.index(max(shape))) == 1  # the longer dimension lies side by side
+    copied = rows.data_ptr() != weight.data_ptr()
+    assert copied == (shape == (12, 5)), "only a tall matrix has to be copied"
 
 
 def test_greedy_decoding_always_takes_the_likeliest_token():

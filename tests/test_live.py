@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from myst_parser.parsers.docutils_ import Parser
 from PIL import Image
 
-from browser import PATIENCE, ROOT, reading, violations
+from browser import PATIENCE, ROOT, reading, unfit
 from course.sphinx_ext import Live, live
 from course.style import ATTENTION, COLORS
 
@@ -217,15 +217,7 @@ def test_every_widget_is_fit_for_all_readers_in_light_and_dark_and_on_a_phone(br
     faults = []
     with reading(browser, viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as page:
         for path in pages:
-            page.emulate_media(color_scheme="light")
             page.goto(path.as_uri())
             page.locator(".live-mounted").wait_for()
-            faults += violations(page)
-            page.emulate_media(color_scheme="dark")
-            page.locator("html[data-theme=dark]").wait_for()
-            faults += violations(page, runOnly=["color-contrast"])
-            page.set_viewport_size({"width": 375, "height": 800})
-            if (width := page.evaluate("document.documentElement.scrollWidth")) > 375:
-                faults.append((path.name, f"{width} pixels wide on a phone of 375"))
-            page.set_viewport_size({"width": 1280, "height": 800})
+            faults += unfit(page)
     assert faults == []

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from browser import PATIENCE, follow, open_widget, reading, violations
+from browser import PATIENCE, follow, open_widget, quantized, reading, violations
 from course.data import tales
-from course.export import quantize, script
+from course.export import script
 from tinyllm.generation import stream, visible_from
 from tinyllm.model import GPT, Config, save
-from tinyllm.tokens import Tokenizer, train_bpe
+from tinyllm.tokens import Tokenizer
 
 BETWEEN = "\n\n"  # stands before every text
 PROMPT = "Once there was a stubborn bear"
@@ -25,11 +25,6 @@ DESK = {"viewport": {"width": 1280, "height": 1000}}
 PHONE = {"viewport": {"width": 375, "height": 800}, "has_touch": True, "is_mobile": True}
 
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer(*train_bpe(tales(20_000), 300))
 
 
 def toy_model(tokenizer: Tokenizer) -> GPT:
@@ -42,11 +37,7 @@ def toy_model(tokenizer: Tokenizer) -> GPT:
             if p.ndim == 2:
                 p.copy_(torch.randn_like(p) * 0.5)
         model.head.weight.mul_(3 * torch.tensor(plain)[:, None])
-        for p in model.parameters():
-            if p.ndim == 2:
-                steps, scales = map(torch.from_numpy, quantize(p.numpy()))
-                p.copy_(steps * scales[:, None])
-    return model
+    return quantized(model)
 
 
 @pytest.fixture(scope="module")

@@ -57,12 +57,8 @@ def softmax(scores: Tensor) -> Tensor:
 
 
 def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None = None,
-    scale: float | None = None,
-    return_weights: bool = False,
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None,
+    scale: float | None = None, return_weights: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""Compare each query with every key, and answer with a weighted mean of the values.
 
@@ -108,19 +104,15 @@ class MultiHeadAttention(nn.Module):
         head_i = Attention(X W_Qⁱ, X W_Kⁱ, X W_Vⁱ)
         MultiHead(X) = Concat(head_1, ..., head_n) W_O             (Vaswani et al. 2017)
 
-    All heads run in one tensor program: `qkv` holds W_Q, W_K and W_V of every head,
-    `out` is W_O. Takes (..., T, C) and returns (..., T, C), with `return_weights` also
-    the weights (..., n_head, T, T).
+    `qkv` holds W_Q, W_K and W_V of all heads, `out` is W_O. Takes (..., T, C), returns
+    (..., T, C), with `return_weights` also the weights (..., n_head, T, T).
     """
 
-    def __init__(
-        self, d_model: int, n_head: int, causal: bool = True, bias: bool = False
-    ) -> None:
+    def __init__(self, d_model: int, n_head: int, causal: bool = True, bias: bool = False):
         super().__init__()
         if n_head < 1 or d_model % n_head:
             raise ValueError(f"n_head must divide d_model, got {d_model} and {n_head}")
-        self.n_head = n_head
-        self.causal = causal
+        self.n_head, self.causal = n_head, causal
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=bias)
         self.out = nn.Linear(d_model, d_model, bias=bias)
 
@@ -130,8 +122,7 @@ class MultiHeadAttention(nn.Module):
         if x.ndim < 2 or x.shape[-1] != self.qkv.in_features:
             expected = f"(..., T, {self.qkv.in_features})"
             raise ValueError(f"expected x of shape {expected}, got {tuple(x.shape)}")
-        # (..., T, C) -> (..., T, 3 C) -> (..., T, 3, n_head, d_head)
-        qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))
+        qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))  # T, 3, n_head, d_head
         q, k, v = qkv.transpose(-4, -2).unbind(-3)  # each (..., n_head, T, d_head)
         mask = causal_mask(x.shape[-2], x.device) if self.causal else None
         heads, weights = attention(q, k, v, mask, return_weights=True)  # heads: like q

@@ -14,19 +14,14 @@ from tinyllm.tokens import Tokenizer
 
 
 def next_token(
-    logits: Tensor,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
+    logits: Tensor, temperature: float = 1.0, top_k: int | None = None,
+    top_p: float | None = None, min_p: float | None = None,
 ) -> Tensor:
     """Probabilities of the next token, (..., V), from logits (..., V).
 
         p = softmax(logits / temperature)         temperature 0: all on the likeliest
 
-    top_k keeps the k likeliest tokens; top_p as few of the likeliest as have at least
-    this probability together; min_p those that have at least this part of the
-    probability of the likeliest. What two of them keep is what both keep.
+    The others say what of p is kept; see `truncate`.
 
     >>> next_token(torch.tensor([0.5, 0.3, 0.2]).log(), top_p=0.6)
     tensor([0.6250, 0.3750, 0.0000])
@@ -36,8 +31,19 @@ def next_token(
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
     # Without the largest logit a division by a small temperature cannot overflow.
     p = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
-    if top_k is None and top_p is None and min_p is None:
-        return p
+    whole = top_k is None and top_p is None and min_p is None
+    return p if whole else truncate(p, top_k, top_p, min_p)
+
+
+def truncate(
+    p: Tensor, top_k: int | None, top_p: float | None, min_p: float | None
+) -> Tensor:
+    """Give some tokens probability 0, and the others what is then missing: (..., V).
+
+    top_k keeps the k likeliest tokens; top_p as few of the likeliest as have at least
+    this probability together; min_p those that have at least this part of the
+    probability of the likeliest. What two of them keep is what both keep.
+    """
     ranked, order = p.sort(dim=-1, descending=True, stable=True)
     keep = torch.ones_like(ranked, dtype=torch.bool)
     if top_k is not None:
@@ -86,7 +92,8 @@ class Cache:
     keys and values are (n_layer, B, n_head, slots, d_head), allocated once; `length`
     slots are in use. Texts of unequal length end in the same slot: the shorter begin
     later, after `padding` (B,) slots that nobody attends to. `weights` are those of each
-    block, at hand: to look them up in its modules would take a sixth of the time.
+    block and `head` the last ones, at hand; for a single text in long rows, since a single
+    token takes longer to fetch them than to be multiplied with them.
     """
 
     def __init__(self, model: GPT, batch_size: int, slots: int) -> None:
@@ -96,12 +103,25 @@ class Cache:
         self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.values = torch.zeros_like(self.keys)
         self.length, self.padding = 0, None
-        self.weights = [tuple(block.parameters()) for block in model.blocks]
+        lay = in_long_rows if batch_size == 1 else Tensor.detach
+        self.weights = [tuple(map(lay, block.parameters())) for block in model.blocks]
+        self.head = lay(model.head.weight)
 
     @property
     def n_bytes(self) -> int:
-        """Memory that the cache takes."""
+        """Memory that the keys and values take."""
         return self.keys.nbytes + self.values.nbytes
+
+
+def in_long_rows(weight: Tensor) -> Tensor:
+    """The same weights, in memory so that its longer dimension is what lies side by side.
+
+    Memory is read in order, and fastest where there are few beginnings. A tall matrix
+    has to be copied for that: for large models this memory buys a quarter of the time.
+    """
+    weight = weight.detach()
+    tall = weight.ndim == 2 and weight.shape[0] > weight.shape[1]
+    return weight.T.contiguous().T if tall else weight
 
 
 @torch.inference_mode()
@@ -131,7 +151,7 @@ def extend(model: GPT, ids: Tensor, cache: Cache) -> Tensor:
         x = x + F.linear(heads, out)
         x = x + F.linear(F.gelu(F.linear(normed(x, norm_2), up)), down)
     cache.length = end
-    return F.linear(normed(x, model.norm.weight), model.head.weight)
+    return F.linear(normed(x, model.norm.weight), cache.head)
 
 
 def hear(qkv: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:

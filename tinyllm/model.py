@@ -106,29 +106,26 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """From ids to the logits of the token that comes next, at every place at once.
+    """From ids (..., T) to logits (..., T, V) of what comes next, at each place.
 
-    Takes ids (..., T), T at most block_size, and returns logits (..., T, V). With
-    `return_attention` also the attention weights (n_layer, ..., n_head, T, T).
-    Raises `ValueError` for ids outside the vocabulary and for more than block_size.
+    With `return_attention` also the weights (n_layer, ..., n_head, T, T).
+    Ids outside the vocabulary, or more than block_size, are a `ValueError`.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.config = config
-        self.token = nn.Embedding(config.vocab_size, config.d_model)
-        self.position = nn.Embedding(config.block_size, config.d_model)
-        blocks = (Block(config.d_model, config.n_head) for _ in range(config.n_layer))
+        self.config, C = config, config.d_model
+        self.token = nn.Embedding(config.vocab_size, C)
+        self.position = nn.Embedding(config.block_size, C)
+        blocks = (Block(C, config.n_head) for _ in range(config.n_layer))
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(config.d_model, bias=False)
-        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.norm = nn.LayerNorm(C, bias=False)
+        self.head = nn.Linear(C, config.vocab_size, bias=False)
         if config.tie_weights:
             self.head.weight = self.token.weight
         initialize(self)
 
-    def forward(
-        self, ids: Tensor, return_attention: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, ids: Tensor, return_attention: bool = False):
         check_ids(ids, self.config)
         x = self.token(ids) + self.position.weight[: ids.shape[-1]]  # (..., T, C)
         attention = []

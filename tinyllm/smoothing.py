@@ -19,34 +19,11 @@ LOG_KERNELS = {
 }
 
 
-def nadaraya_watson(
-    query: Tensor, keys: Tensor, values: Tensor, bandwidth: float | Tensor,
-    kernel: str = "gaussian", key_weights: Tensor | None = None,
-    leave_one_out: bool = False, mask: Tensor | None = None, return_weights: bool = False
-) -> Tensor | tuple[Tensor, Tensor]:
-    r"""Estimate y at each query: a mean of the values, weighted by a kernel of distance.
-
-        ŷ(x) = Σ_j w_j K(|x - x_j| / h) y_j  /  Σ_j w_j K(|x - x_j| / h)
-
-    The source: Nadaraya 1964, Watson 1964.
-
-    query is (..., T_q, d), keys is (..., T_k, d), values is (..., T_k, d_v); leading
-    dimensions broadcast.
-    bandwidth h > 0 is in the units of the keys: a number, or a tensor that broadcasts to
-    (..., T_q, T_k). key_weights w_j >= 0 is (..., T_k), all 1 if not given.
-    leave_one_out hides key i from query i. mask is boolean and broadcasts to
-    (..., T_q, T_k): True means that this query may use this key.
-    Returns (..., T_q, d_v), and with `return_weights` also the weights (..., T_q, T_k),
-    which sum to 1. Where no key is in reach the estimate would be 0/0: it is nan, and
-    the weights are 0. (There attention says 0, "add nothing"; here that is a made-up y.)
-
-    >>> x, y = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0], [4.0]])
-    >>> at = torch.tensor([[0.5], [9.0]])
-    >>> nadaraya_watson(at, x, y, bandwidth=1.0, kernel="uniform")
-    tensor([[0.5000],
-            [   nan]])
-    """
-    check_shapes(query, keys, values, mask)
+def kernel_scores(
+    query: Tensor, keys: Tensor, bandwidth: float | Tensor, kernel: str,
+    key_weights: Tensor | None, leave_one_out: bool,
+) -> Tensor:
+    """log w_j K(|x - x_j| / h) for each query and key, (..., T_q, T_k)."""
     if kernel not in LOG_KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}, expected {', '.join(LOG_KERNELS)}")
     if not torch.all(torch.as_tensor(bandwidth, dtype=keys.dtype) > 0):
@@ -64,6 +41,33 @@ def nadaraya_watson(
             raise ValueError(f"expected query i to be key i, got {T_q} and {T_k}")
         diagonal = torch.eye(T_k, dtype=torch.bool, device=keys.device)
         scores = torch.where(diagonal, -torch.inf, scores)
+    return scores
+
+
+def nadaraya_watson(
+    query: Tensor, keys: Tensor, values: Tensor, bandwidth: float | Tensor,
+    kernel: str = "gaussian", key_weights: Tensor | None = None,
+    leave_one_out: bool = False, mask: Tensor | None = None, return_weights: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    r"""Estimate y at each query: a mean of the values, weighted by a kernel of distance.
+
+        ŷ(x) = Σ_j w_j K(|x - x_j| / h) y_j  /  Σ_j w_j K(|x - x_j| / h)
+
+    (Nadaraya 1964, Watson 1964.) query is (..., T_q, d), keys (..., T_k, d), values
+    (..., T_k, d_v). The bandwidth h > 0 is in units of the keys: a number, or a tensor
+    that broadcasts to (..., T_q, T_k). key_weights w_j >= 0 is (..., T_k), or all 1.
+    leave_one_out hides key i from query i; mask is boolean, (..., T_q, T_k), and True
+    where a query may use a key. Returns (..., T_q, d_v), and with `return_weights` the
+    weights, which sum to 1. Where no key is in reach y would be 0/0: it is nan, and the
+    weights are 0. (There attention says 0, "add nothing"; here that is a made-up y.)
+
+    >>> x, y = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0], [4.0]])
+    >>> nadaraya_watson(torch.tensor([[0.5], [9.0]]), x, y, 1.0, kernel="uniform")
+    tensor([[0.5000],
+            [   nan]])
+    """
+    check_shapes(query, keys, values, mask)
+    scores = kernel_scores(query, keys, bandwidth, kernel, key_weights, leave_one_out)
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)
     weights = softmax(scores)

@@ -28,16 +28,11 @@ class AdamW:
         m ← β₁ m + (1-β₁) g            v ← β₂ v + (1-β₂) g²
         m̂ = m / (1-β₁ᵗ)                v̂ = v / (1-β₂ᵗ)
         θ ← θ - lr λ θ - lr m̂ / (√v̂ + ε)              (Loshchilov and Hutter 2019)
-
-    `rate` scales lr in one step: it is the schedule's.
     """
 
     def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        self, parameters: Iterable[nn.Parameter], lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
         self.parameters = list(parameters)
@@ -48,6 +43,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, rate: float = 1.0) -> None:
+        """Change the weights by their `grad`, with the lr that is due: lr times rate."""
         self.t += 1
         lr, t, (beta_1, beta_2) = self.lr * rate, int(self.t), self.betas
         for p, m, v in zip(self.parameters, self.m, self.v):
@@ -102,6 +98,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, rate: float = 1.0) -> None:
+        """Change the matrices by their `grad`, with lr times rate."""
         for p, B in zip(self.parameters, self.B):
             B.lerp_(p.grad, 1 - self.momentum)
             update = orthogonalize(p.grad.lerp(B, self.momentum))
@@ -114,13 +111,8 @@ class Muon:
 
 
 def learning_rate(
-    step: int,
-    n_steps: int,
-    peak: float = 1.0,
-    n_warmup: int = 0,
-    n_decay: int | None = None,
-    final: float = 0.0,
-    shape: str = "cosine",
+    step: int, n_steps: int, peak: float = 1.0, n_warmup: int = 0,
+    n_decay: int | None = None, final: float = 0.0, shape: str = "cosine",
 ) -> float:
     """How fast to learn in step 0, ..., n_steps - 1: up, along, and down.
 
@@ -326,7 +318,9 @@ def can_be_looked_up(x: Tensor, y: Tensor, rare: Tensor) -> Tensor:
 def make_optimizers(model: GPT, recipe: Recipe) -> list[AdamW | Muon]:
     """Muon for the matrices of the blocks, and AdamW for what is left, or for all.
 
-    With Muon the embeddings learn at 0.02 and the head and the norms at 0.003.
+    With Muon the embeddings learn at 0.02, and the head and the norms at 0.003 where
+    there are 128 channels, at twice that where there are half as many: a logit is a sum
+    over channels, and a step of Adam moves each weight of it about equally far.
     """
     if recipe.optimizer == "adamw":
         matrices = [p for p in model.parameters() if p.ndim == 2]
@@ -339,10 +333,11 @@ def make_optimizers(model: GPT, recipe: Recipe) -> list[AdamW | Muon]:
     embeddings = [model.token.weight, model.position.weight]
     taken = {id(p) for p in matrices + embeddings}
     rest = [p for p in model.parameters() if id(p) not in taken]
+    lr = 0.003 * 128 / model.config.d_model
     return [
         Muon(matrices, recipe.lr),
         AdamW(embeddings, 0.02, betas=(0.9, 0.99), weight_decay=0.0),
-        AdamW(rest, 0.003, betas=(0.9, 0.99), weight_decay=0.0),
+        AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=0.0),
     ]
 
 
