@@ -255,6 +255,15 @@ def test_one_batch_can_be_learned_by_heart():
     assert losses[0] == pytest.approx(math.log(11)) and losses[-1] < 0.1
 
 
+@pytest.mark.parametrize("d_model", [16, 64])
+def test_the_first_step_moves_logits_equally_far_at_any_width(d_model):
+    model, x, y = new_model(replace(TINY, d_model=d_model)), IDS[:8].view(1, 8), IDS[1:9].view(1, 8)
+    before = model.head.weight.clone()
+    train_step(model, make_optimizers(model, RECIPE), x, y, 0, RECIPE)
+    moved = (model.head.weight - before).abs().max().item()  # Adam's first step is as long everywhere
+    assert moved * d_model == pytest.approx(0.003 * 128, rel=0.01)
+
+
 # ---------------------------------------------------------------------------------------- the loop
 
 
