@@ -115,13 +115,14 @@ def unranked(seed):
 ORDERS = {"the tokens are sorted from the least likely on, so that the tail is kept": False}
 CUTS = {"the token that reaches top_p is cut; without it the rest has less than top_p": "short",
         "one token too many is kept: stop at the one that reaches top_p": "long"}
-SUMS = {"what is kept does not sum to 1": False}
+SUMS = {"what is kept does not sum to 1": "none",
+        "each text is divided by the sum over all texts; it has a sum of its own": "all"}
 BACKS = {"the probabilities stand in the order of their rank, not of the vocabulary": "ranked",
          "the ranks are undone in the wrong direction: order says where each came from, so scatter, not gather":
              "gather"}
 
 
-def _nucleus(inputs, descending=True, cut="right", normalized=True, back="scatter"):
+def _nucleus(inputs, descending=True, cut="right", divide_by="own", back="scatter"):
     p, top_p = inputs
     sorted_p, order = p.sort(dim=-1, descending=descending)
     total = sorted_p.cumsum(-1)
@@ -129,8 +130,7 @@ def _nucleus(inputs, descending=True, cut="right", normalized=True, back="scatte
     if cut == "long":  # what stands before the token before
         before = torch.nn.functional.pad((total - sorted_p)[:, :-1], (1, 0))
     kept = sorted_p * (before < top_p)
-    if normalized:
-        kept = kept / kept.sum(-1, keepdim=True)
+    kept = kept / {"own": kept.sum(-1, keepdim=True), "all": kept.sum(), "none": 1}[divide_by]
     if back == "ranked":
         return kept
     return kept.gather(-1, order) if back == "gather" else torch.zeros_like(p).scatter(-1, order, kept)
@@ -138,7 +138,7 @@ def _nucleus(inputs, descending=True, cut="right", normalized=True, back="scatte
 
 def nucleus(inputs, answer):
     kinds = [{"": right} | wrong for right, wrong in
-             ((True, ORDERS), ("right", CUTS), (True, SUMS), ("scatter", BACKS))]
+             ((True, ORDERS), ("right", CUTS), ("own", SUMS), ("scatter", BACKS))]
     mistakes = {}
     for says in sorted(product(*kinds), key=lambda says: sum(map(bool, says))):  # few mistakes before many
         named = [what for what in says if what]

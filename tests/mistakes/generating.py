@@ -9,13 +9,13 @@ def _fits(code: str) -> str:
     return f"def longest_text(memory, n_layer, n_head, d_head, batch_size, size): return {code}"
 
 
-def _nucleus(descending=True, keep="ranked.cumsum(-1) - ranked < top_p", normalized=True,
+def _nucleus(descending=True, keep="ranked.cumsum(-1) - ranked < top_p", divisor="kept.sum(-1, keepdim=True)",
              back="torch.zeros_like(p).scatter(-1, order, kept)") -> str:
     return f'''
 def nucleus(p, top_p):
     ranked, order = p.sort(dim=-1, descending={descending})
     kept = ranked * ({keep})
-    {"kept = kept / kept.sum(-1, keepdim=True)" if normalized else ""}
+    kept = kept / {divisor}
     return {back}
 '''
 
@@ -46,16 +46,17 @@ MISTAKES = [
     ("q3", "more than 0.15 away", "def predicted_share(): return 0.8"),
     ("q3", "between 0 and 1", "def predicted_share(): return 40"),
     # The function as it is handed out.
-    ("q4", "from the least likely on", _nucleus(False, "ranked.cumsum(-1) < top_p", False, "kept.gather(-1, order)")),
+    ("q4", "from the least likely on", _nucleus(False, "ranked.cumsum(-1) < top_p", "1", "kept.gather(-1, order)")),
     ("q4", "from the least likely on", _nucleus(descending=False)),
     ("q4", "the token that reaches top_p is cut", _nucleus(keep="ranked.cumsum(-1) < top_p")),
     ("q4", "one token too many", _nucleus(
         keep="torch.nn.functional.pad((ranked.cumsum(-1) - ranked)[:, :-1], (1, 0)) < top_p")),
-    ("q4", "does not sum to 1", _nucleus(normalized=False)),
+    ("q4", "does not sum to 1", _nucleus(divisor="1")),
+    ("q4", "by the sum over all texts", _nucleus(divisor="kept.sum()")),
     ("q4", "in the order of their rank", _nucleus(back="kept")),
     ("q4", "in the wrong direction", _nucleus(back="kept.gather(-1, order)")),
     ("q4", "is cut; without it the rest has less than top_p; and what is kept does not sum to 1",
-     _nucleus(keep="ranked.cumsum(-1) < top_p", normalized=False)),
+     _nucleus(keep="ranked.cumsum(-1) < top_p", divisor="1")),
     ("q5", "in the middle of a character", "def pieces(tokens): return [t.decode('utf-8', 'replace') for t in tokens]"),
     ("q5", "are lost", "def pieces(tokens): return [t.decode('utf-8', 'ignore') for t in tokens]"),
     ("q5", "UnicodeDecodeError", "def pieces(tokens): return [t.decode() for t in tokens]"),
