@@ -151,7 +151,7 @@ from tinyllm.smoothing import nadaraya_watson
 # %% [markdown]
 # By hand: three measurements, at 0, 1 and 3, with the values 0, 6 and 3 that chapter 04 used, and $h = 1$.
 # At $x = 1$ the weights are $e^{-1/2} : 1 : e^{-2}$, that is 0.607, 1 and 0.135, with the sum 1.742.
-# The answer is $(0.607 \cdot 0 + 1 \cdot 6 + 0.135 \cdot 3) / 1.742 \approx 3.68$.
+# The answer is $(0.607 \cdot 0 + 1 \cdot 6 + 0.135 \cdot 3) / 1.742$, about 3.68.
 
 # %%
 places = torch.tensor([[0.0], [1.0], [3.0]])
