@@ -42,13 +42,14 @@ IDS = torch.tensor([LETTERS.index(letter) for letter in TEXT])
 TRAINING, VALIDATION = IDS[:CUT], IDS[CUT:]
 
 # Chosen on the tenth before the last, with training on what comes before it.
-SOON = Config(V, BLOCK, 2, 2, 48), Recipe(n_steps=600, batch_size=16, every=10**6)
-GRAMS = Config(V, BLOCK, 1, 2, 64), Recipe(n_steps=165, batch_size=16, every=10**6)
+EVERY = 10**6  # no records
+SOON = Config(V, BLOCK, 2, 2, 48), Recipe(n_steps=440, batch_size=24, every=EVERY)
+GRAMS = Config(V, BLOCK, 1, 2, 64), Recipe(n_steps=75, batch_size=32, every=EVERY)
 LONG = {
-    "float32": (Config(V, BLOCK, 3, 4, 128), Recipe(n_steps=950, batch_size=24, every=10**6)),
-    "bf16": (Config(V, BLOCK, 4, 4, 128), Recipe(n_steps=1100, batch_size=24, every=10**6)),
+    "float32": (Config(V, BLOCK, 3, 4, 128), Recipe(n_steps=840, batch_size=32, lr=0.018, every=EVERY)),
+    "bf16": (Config(V, BLOCK, 3, 4, 128), Recipe(n_steps=1240, batch_size=32, lr=0.015, every=EVERY)),
 }
-WORDS = Config(1024, 128, n_layer=4, n_head=4, d_model=128), Recipe(n_steps=1400, batch_size=16, every=10**6)
+WORDS = Config(1024, 128, 4, 4, 128), Recipe(n_steps=800, batch_size=32, lr=0.02, every=EVERY)
 DROPOUT = 0.1
 BASE = "the classic recipe, float32"
 
