@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 PROMPT, NEW = 32, 100  # tokens
-ROUNDS = 2
+ROUNDS = 5
 SIZES = [Config(1024, 256, n_layer, n_head, C) for n_layer, n_head, C in ((4, 4, 128), (6, 6, 384))]
 BATCH_SIZES = (1, 16)
 
