@@ -565,6 +565,8 @@ f"of {len(G.T)} directions, at most 10 hold nine tenths of the gradient"
 #
 # since $X X^{\mathsf T} = U S^2 U^{\mathsf T}$, so a few matrix products apply $p$ to all singular values and touch neither $U$ nor $V$.
 # Divide $G$ by its norm, then all of them lie between 0 and 1, and choose $p$ so that it lifts small ones fast.
+# One round multiplies $X$ from the left by a small square, $a I + b A + c A^2$ with $A = X X^{\mathsf T}$.
+# So the code collects in $P$ what all rounds multiply by, and the large matrix is needed only at the beginning and at the end.
 
 # %% tags=["quote"]
 from tinyllm.training import orthogonalize
@@ -588,7 +590,8 @@ ax.legend()
 fig
 
 # %% [markdown]
-# The rest is a running mean, as before, and a factor for matrices that are taller than wide.
+# The rest is a running mean and weight decay, as before, and a factor for matrices that are taller than wide.
+# Its weight decay is off unless a recipe asks for it.
 
 # %% tags=["quote"]
 from tinyllm.training import Muon

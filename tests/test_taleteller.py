@@ -1,7 +1,6 @@
 """Taleteller: what is said about the model that comes with the book can be measured again."""
 
 import json
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from course import taleteller
 from course.data.tales import floor
 from tinyllm.model import GPT, Config, find, load, load_tokenizer
 from tinyllm.tokens import Tokenizer, train_bpe
+from tinyllm.training import Recipe
 
 BYTES = Tokenizer(*train_bpe("", 256))
 
@@ -107,4 +107,4 @@ def test_taleteller_is_what_the_recipe_in_the_repository_makes():
     model = load("taleteller")
     assert model.config == taleteller.CONFIG
     notes = json.loads((find("taleteller") / "model.json").read_text())["notes"]
-    assert notes["recipe"] == asdict(taleteller.RECIPE)
+    assert Recipe(**notes["recipe"]) == taleteller.RECIPE

@@ -89,11 +89,13 @@ def test_adamw_equals_torchs_over_a_hundred_steps(betas, weight_decay):
         torch.testing.assert_close(mine, yours, rtol=1e-12, atol=1e-12)
 
 
-def test_muon_equals_torchs_but_for_the_sixteen_bits_that_torch_computes_in():
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_muon_equals_torchs_but_for_the_sixteen_bits_that_torch_computes_in(weight_decay):
     shapes = (6, 4), (4, 6), (5, 5)
     mine, yours = some_parameters(*shapes), some_parameters(*shapes)
-    theirs = torch.optim.Muon(yours, lr=0.02, weight_decay=0.0, momentum=0.9, ns_steps=4)
-    for step in run_both(Muon(mine, lr=0.02), theirs, mine, yours, 20):
+    settings = dict(lr=0.02, momentum=0.9, weight_decay=weight_decay)
+    theirs = torch.optim.Muon(yours, **settings, ns_steps=4)
+    for step in run_both(Muon(mine, **settings), theirs, mine, yours, 20):
         for p, q in zip(mine, yours):
             torch.testing.assert_close(p, q, rtol=0, atol=0.02 * 0.03 * (step + 1) + 1e-12)
 
@@ -104,10 +106,11 @@ def test_orthogonalizing_moves_singular_values_and_nothing_else(rows, columns, s
     generator = torch.Generator().manual_seed(seed)
     G = size * torch.randn(rows, columns, generator=generator, dtype=torch.float64)
     U, S, Vh = torch.linalg.svd(G, full_matrices=False)
-    X = orthogonalize(G)
-    s = (U.T @ X @ Vh.T).diagonal()
-    torch.testing.assert_close(X, U @ torch.diag(s) @ Vh)
-    large = S / S.norm() > 0.03
+    s = S / (S.norm() + 1e-7)
+    large = s > 0.03
+    for n_steps in range(1, 5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+        torch.testing.assert_close(orthogonalize(G, n_steps), U @ torch.diag(s) @ Vh, rtol=0, atol=1e-6)
     assert ((s[large] > 0.6) & (s[large] < 1.3)).all()
 
 
@@ -123,6 +126,18 @@ def test_every_weight_belongs_to_one_optimizer(optimizer, tie_weights):
     optimizers = make_optimizers(model, replace(RECIPE, optimizer=optimizer))
     held = [id(p) for opt in optimizers for p in opt.parameters]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "used"),
+    [("muon", None, 0.0), ("muon", 0.2, 0.2), ("adamw", None, 0.1), ("adamw", 0.0, 0.0)],
+)
+def test_a_recipe_says_how_strongly_matrices_are_pulled_toward_zero(optimizer, decay, used):
+    model = new_model()
+    recipe = replace(RECIPE, optimizer=optimizer, weight_decay=decay)
+    matrices, *others = make_optimizers(model, recipe)
+    assert matrices.weight_decay == used
+    assert all(other.weight_decay == 0 for other in others)
 
 
 # ---------------------------------------------------------------------------------------- schedules
@@ -508,6 +523,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(tmp_path):
         ({"lr": 0}, "lr must be a number above 0, not 0"),
         ({"lr": "0.03"}, "lr must be a number above 0, not '0.03'"),
         ({"lr": math.nan}, "lr must be a number above 0, not nan"),
+        ({"weight_decay": -0.1}, "weight_decay must be a number from 0 to 1 or null, not -0.1"),
         ({"max_norm": -1.0}, "max_norm must be a number above 0, not -1.0"),
         ({"max_norm": math.inf}, "max_norm must be a number above 0, not inf"),
         ({"warmup": 20}, "warmup must be a number from 0 to 1, not 20"),

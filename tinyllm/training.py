@@ -70,30 +70,36 @@ def orthogonalize(G: Tensor, n_steps: int = 4) -> Tensor:
     a, b, c = 3.4445, -4.7750, 2.0315
     X = G if G.shape[0] <= G.shape[1] else G.T  # X Xᵀ is then the smaller product
     X = X / (X.norm() + 1e-7)
-    for _ in range(n_steps):
-        A = X @ X.T
-        X = a * X + (b * A + c * A @ A) @ X
-    return X if G.shape[0] <= G.shape[1] else X.T
+
+    def factor(A: Tensor) -> Tensor:  # a step is X ← factor(X Xᵀ) X
+        return a * torch.eye(len(A)).to(A) + b * A + c * A @ A
+
+    A = X @ X.T
+    P = factor(A)
+    for _ in range(n_steps - 1):
+        P = factor(P @ A @ P) @ P  # after some steps P X stands for X, P A P for X Xᵀ
+    return P @ X if G.shape[0] <= G.shape[1] else (P @ X).T
 
 
 class Muon:
     r"""Steps that turn a matrix of weights equally far in all directions.
 
         B ← μ B + (1-μ) G
-        W ← W - lr √max(1, rows/columns) · orthogonalize(μ B + (1-μ) G)
+        W ← W - lr λ W - lr √max(1, rows/columns) · orthogonalize(μ B + (1-μ) G)
 
     A gradient is mostly a few directions that are much longer than all others. Here
     every direction counts alike (Jordan 2024, kellerjordan.github.io/posts/muon).
     """
 
     def __init__(
-        self, matrices: Iterable[nn.Parameter], lr: float = 0.03, momentum: float = 0.9
+        self, matrices: Iterable[nn.Parameter], lr: float = 0.03, momentum: float = 0.9,
+        weight_decay: float = 0.0,
     ) -> None:
         self.parameters = list(matrices)
         shapes = [tuple(p.shape) for p in self.parameters if p.ndim != 2]
         if shapes:
             raise ValueError(f"Muon is for matrices, not for weights of {shapes}")
-        self.lr, self.momentum = lr, momentum
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.B = [torch.zeros_like(p) for p in self.parameters]
 
     @torch.no_grad()
@@ -102,8 +108,9 @@ class Muon:
         for p, B in zip(self.parameters, self.B):
             B.lerp_(p.grad, 1 - self.momentum)
             update = orthogonalize(p.grad.lerp(B, self.momentum))
-            lr = self.lr * rate * max(1, p.shape[0] / p.shape[1]) ** 0.5
-            p.add_(update, alpha=-lr)
+            size = max(1, p.shape[0] / p.shape[1]) ** 0.5
+            p.mul_(1 - self.lr * rate * self.weight_decay)
+            p.add_(update, alpha=-self.lr * rate * size)
 
     def state(self) -> list[Tensor]:
         """All tensors that a step needs besides weights and gradients."""
@@ -230,6 +237,8 @@ class Recipe:
     n_parts: parts in which the gradient of a batch is computed.
     optimizer: "muon" for the matrices of the blocks, AdamW for the rest; or "adamw".
     lr: the highest learning rate, of the matrices.
+    weight_decay: how strongly matrices are pulled toward 0. When it is not given: by 0.1
+        with AdamW, and not at all with Muon.
     warmup, decay, shape: see `learning_rate`; as parts of n_steps.
     max_norm: how long a gradient may be.
     bf16: multiply in 16 bits where the processor is made for it.
@@ -246,6 +255,7 @@ class Recipe:
     n_parts: int = 1
     optimizer: str = "muon"
     lr: float = 0.03
+    weight_decay: float | None = None
     warmup: float = 0.02
     decay: float = 0.7
     shape: str = "linear"
@@ -292,6 +302,7 @@ def check_recipe(recipe: Recipe) -> None:
     rules |= dict.fromkeys(["lr", "max_norm", "lookups"], above)
     rules |= dict.fromkeys(["warmup", "decay", "growth"], part) | {"seed": seed}
     rules["optimizer"] = '"muon" or "adamw"', lambda x: x in ("muon", "adamw")
+    rules["weight_decay"] = f"{part[0]} or null", lambda x: x is None or part[1](x)
     rules["short"] = f"{whole[0]} or null", lambda x: x is None or whole[1](x)
     rules["bf16"] = "true or false", lambda x: type(x) is bool
     for name, (wanted, fits) in rules.items():
@@ -325,8 +336,9 @@ def make_optimizers(model: GPT, recipe: Recipe) -> list[AdamW | Muon]:
     if recipe.optimizer == "adamw":
         matrices = [p for p in model.parameters() if p.ndim == 2]
         gains = [p for p in model.parameters() if p.ndim == 1]
+        decay = 0.1 if recipe.weight_decay is None else recipe.weight_decay
         return [
-            AdamW(matrices, recipe.lr, betas=(0.9, 0.99), weight_decay=0.1),
+            AdamW(matrices, recipe.lr, betas=(0.9, 0.99), weight_decay=decay),
             AdamW(gains, recipe.lr, betas=(0.9, 0.99), weight_decay=0.0),
         ]
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
@@ -335,7 +347,7 @@ def make_optimizers(model: GPT, recipe: Recipe) -> list[AdamW | Muon]:
     rest = [p for p in model.parameters() if id(p) not in taken]
     lr = 0.003 * 128 / model.config.d_model
     return [
-        Muon(matrices, recipe.lr),
+        Muon(matrices, recipe.lr, weight_decay=recipe.weight_decay or 0.0),
         AdamW(embeddings, 0.02, betas=(0.9, 0.99), weight_decay=0.0),
         AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=0.0),
     ]
