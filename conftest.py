@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,6 +12,9 @@ import pytest
 from course.build import KERNEL_ENVIRONMENT
 
 os.environ.update(KERNEL_ENVIRONMENT)  # nbval's kernels inherit it
+
+# A shell ignores Ctrl-C for what it runs in the background, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("book", deadline=None)

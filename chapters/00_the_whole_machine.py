@@ -139,7 +139,8 @@ x = vectors
 for block in model.blocks[:layer]:
     x = block(x)  # what the layers before have made of the vectors
 block = model.blocks[layer]
-q, k, _ = block.attention.qkv(block.norm_1(x)).unflatten(-1, (3, 4, -1))[:, :, head].unbind(1)
+qkv = block.attention.qkv(block.norm_1(x)).unflatten(-1, (3, 4, -1))
+q, k, _ = qkv[:, :, head].unbind(1)
 d = q.shape[-1]  # channels of a head
 
 matches = torch.exp(q[-1] @ k.T / d**0.5)  # how well each key matches
@@ -225,7 +226,8 @@ losses = {
     "Taleteller": loss,
 }
 best = floor(stories=500).nats_per_character
-closed = (losses["counting three letters"] - loss) / (losses["counting three letters"] - best)
+counted = losses["counting three letters"]
+closed = (counted - loss) / (counted - best)
 assert best < loss and closed > 0.95
 title = f"Taleteller closes {int(100 * closed)} % of what counting leaves"
 ladder(losses, floor=best, title=title)

@@ -21,7 +21,8 @@ place = by_frequency.index("lantern")
 for word in (*by_frequency[place - 1 : place + 2], "lanterns"):
     number = by_frequency.index(word) if word in by_frequency else "no id"
     after = Counter({b: n for (a, b), n in follows.items() if a == word})
-    print(f"{number} {word}: {after.total()} times, followed by {dict(after.most_common(3))}")
+    likely = dict(after.most_common(3))
+    print(f"{number} {word}: {after.total()} times, followed by {likely}")
 
 # %% [markdown]
 # The numbers before and after `lantern` have nothing to do with it: an id is a name.

@@ -171,7 +171,8 @@ for kind, number in {"no sum": 0, "sum": 4, "norm before": 2}.items():
         low, high = {"no sum": (0, 1e-5), "sum": (1e-4, 0.1), "norm before": (0.2, 1)}[kind]
         assert low < runs[:, -1].min() and runs[:, -1].max() < high
     ax.annotate(kind, (32.5, runs.mean(0)[-1]), color=color, va="center")
-ax.set(xlim=(0, 42), xlabel="blocks", ylabel="spread of the tokens", xticks=(1, 8, 16, 24, 32))
+ax.set(xlabel="blocks", ylabel="spread of the tokens", xlim=(0, 42))
+ax.set_xticks((1, 8, 16, 24, 32))
 ax.set_title("The sum delays the collapse; with a norm it does not come")
 fig
 
@@ -259,7 +260,8 @@ class Tower(nn.Module):
 
 # %% alt="Standard deviation of the stream against the layer on a logarithmic axis: without a norm it grows exponentially to hundreds, with the norm before the layers slowly to about three, with the norm after it stays at one"
 fig, ax = figure()
-KINDS = {"none": COLORS["CYCLE"][4], "after": COLORS["CYCLE"][3], "before": COLORS["CYCLE"][2]}
+CYCLE = COLORS["CYCLE"]
+KINDS = {"none": CYCLE[4], "after": CYCLE[3], "before": CYCLE[2]}
 letters = batch(ids, 8, T, torch.Generator().manual_seed(0))[0]
 size = {}
 for norm, color in KINDS.items():
@@ -331,8 +333,9 @@ names = [f"{norm}, {'silent, ' * silent}{lr:g}" for norm, silent, lr in trials]
 ax.set_yticks(range(len(names)), names, color=COLORS["INK"])
 ax.axvline(unigram, color=COLORS["FLOOR"], linestyle="--", linewidth=1)
 ax.annotate("unigram", (unigram + 0.03, -0.7), color=COLORS["FLOOR"], size=10)
-ax.set(xlabel="loss (nats per letter)", ylim=(len(names) - 0.4, -1.2), xlim=(2.4, edge + 0.1))
-fig.suptitle("Only the norm before learns from both starts, at both rates", x=0.012, ha="left")
+ax.set(ylim=(len(names) - 0.4, -1.2), xlim=(2.4, edge + 0.1), xlabel="loss (nats per letter)")
+title = "Only the norm before learns from both starts, at both rates"
+fig.suptitle(title, x=0.012, ha="left")
 fig
 
 # %% [markdown]
@@ -634,8 +637,8 @@ for step in (1, 2, 3):
     cross_entropy(model(x), y).backward()
     optimizer.step()
     moved = {name for name, p in model.named_parameters() if p.grad.any()}
-    short = {name.removesuffix(".weight").removeprefix("blocks.0.") for name in moved - woken}
-    print(f"step {step}:", *sorted(name for name in short if "blocks" not in name))
+    new = {name.removesuffix(".weight").removeprefix("blocks.0.") for name in moved - woken}
+    print(f"step {step}:", *sorted(name for name in new if "blocks" not in name))
     woken = moved
 assert woken == {name for name, _ in model.named_parameters()}
 
@@ -678,7 +681,7 @@ for name, runs in costs.items():
         torch.manual_seed(seed)
         model = GPT(replace(sizes["these letters"], tie_weights=name == "one matrix"))
         runs.append(train(model, seed=seed))
-    print(f"{name:12}: {min(runs):.2f} to {max(runs):.2f}")
+    print(f"{name:12}: {min(runs):.1f} to {max(runs):.1f}")
 assert max(costs["two matrices"]) < min(costs["one matrix"])
 
 # %% [markdown]
@@ -819,7 +822,7 @@ changed[:, 50:] = (x[:, 50:] + 1) % taleteller.config.vocab_size
 after = taleteller(changed)
 assert torch.equal(after[:, :50], logits[:, :50])
 assert not torch.isclose(after[:, 50:], logits[:, 50:]).all(-1).any()
-"fifty tokens changed: the logits before them are the same to the last bit, all others differ"
+"fifty tokens changed: logits before them are the same to the last bit, all others differ"
 
 # %% [markdown]
 # (one-batch)=
@@ -945,7 +948,8 @@ for n, (block, weight) in enumerate(zip(taleteller.blocks, matches), 1):
     own = agreement(torch.arange(n_entries))
     orders = (torch.randperm(n_entries, generator=generator) for _ in range(20))
     others = torch.stack([agreement(order) for order in orders])
-    print(f"MLP {n}: own value {own:.3f}, another's {others.mean():.3f} ± {others.std():.3f}")
+    scatter = f"{others.mean():.3f} ± {others.std():.3f}"
+    print(f"MLP {n}: own value {own:.3f}, another's {scatter}")
     assert own > 2 * others.max()
 
 # %% [markdown]

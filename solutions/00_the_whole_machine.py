@@ -22,7 +22,7 @@ check = sheet("00_the_whole_machine")
 
 # %% tags=["answer"]
 def shapes(T: int, C: int, V: int, n_layer: int, n_head: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the "vectors" that go into the first block, of the "attention" weights, and of the "logits"."""
+    """Shapes of "vectors" (before the first block), "attention" (its weights), "logits"."""
     return {"vectors": (T, C), "attention": (n_layer, n_head, T, T), "logits": (T, V)}
 
 
@@ -39,7 +39,7 @@ check("q1")
 
 # %% tags=["answer"]
 def n_weights(V: int, T: int, C: int, n_layer: int) -> int:
-    """Number of weights of a model with V tokens, T positions, C channels and n_layer blocks."""
+    """Weights of a model with V tokens, T positions, C channels and n_layer blocks."""
     embeddings = V * C + T * C
     block = 4 * C * C + 2 * 4 * C * C + 2 * C  # attention, MLP, two norms
     return embeddings + n_layer * block + C + V * C
@@ -58,13 +58,19 @@ check("q2")
 
 # %% tags=["stub"]
 def most_watched(weights: torch.Tensor) -> int:
-    """The key with the largest mean weight from later queries; weights is (T, T), queries down, keys across."""
+    """The key with the largest mean weight from later queries.
+
+    weights is (T, T), queries down, keys across.
+    """
     return int(weights.mean(dim=1).argmax())
 
 
 # %% tags=["answer"]
 def most_watched(weights: torch.Tensor) -> int:
-    """The key with the largest mean weight from later queries; weights is (T, T), queries down, keys across."""
+    """The key with the largest mean weight from later queries.
+
+    weights is (T, T), queries down, keys across.
+    """
     means = [weights[k + 1 :, k].mean() for k in range(len(weights) - 1)]
     return int(torch.stack(means).argmax())
 
@@ -103,7 +109,7 @@ check("q4")
 
 # %% tags=["answer"]
 def nats_per_character(probabilities: list[float], pieces: list[str]) -> float:
-    """The loss of a text whose tokens were `pieces` and had these probabilities, per character of it."""
+    """Loss per character of a text: its tokens were `pieces`, with these probabilities."""
     nats = -sum(math.log(p) for p in probabilities)
     return nats / sum(len(piece) for piece in pieces)
 

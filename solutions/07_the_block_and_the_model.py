@@ -86,7 +86,7 @@ def block(
     W_up: torch.Tensor,
     W_down: torch.Tensor,
 ) -> torch.Tensor:
-    """One block on x (T, C); weights is (T, T), W_vo (C, C), W_up (C, 4C), W_down (4C, C)."""
+    """One block on x (T, C); weights (T, T), W_vo (C, C), W_up (C, 4C), W_down (4C, C)."""
 
     def norm(x):
         centered = x - x.mean(0)
@@ -106,7 +106,7 @@ def block(
     W_up: torch.Tensor,
     W_down: torch.Tensor,
 ) -> torch.Tensor:
-    """One block on x (T, C); weights is (T, T), W_vo (C, C), W_up (C, 4C), W_down (4C, C)."""
+    """One block on x (T, C); weights (T, T), W_vo (C, C), W_up (C, 4C), W_down (4C, C)."""
 
     def norm(x):
         centered = x - x.mean(-1, keepdim=True)

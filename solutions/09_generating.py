@@ -39,7 +39,8 @@ check("q1")
 
 # %% tags=["answer"]
 def longest_text(
-    memory: int, n_layer: int, n_head: int, d_head: int, batch_size: int, bytes_per_number: int
+    memory: int, n_layer: int, n_head: int, d_head: int, batch_size: int,
+    bytes_per_number: int,
 ) -> int:
     """Tokens in each text, at most."""
     numbers = 2 * n_layer * n_head * d_head  # a key and a value, of one token

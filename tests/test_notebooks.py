@@ -97,6 +97,13 @@ def test_a_code_cell_has_at_most_thirty_lines_besides_docstrings(path):
 
 
 @every_notebook
+def test_code_fits_its_column(path):
+    width = 93  # what pages/book.css leaves room for
+    shown = (cell.source for cell in code_of(path) if "remove-input" not in tags(cell))
+    assert not [line for source in shown for line in source.splitlines() if len(line) > width]
+
+
+@every_notebook
 def test_prose_stands_between_code_cells(path):
     cells = cells_of(path)
     for first, second in zip(cells, cells[1:]):
