@@ -122,7 +122,7 @@ attention_map(weights, pieces, title=title, mask=causal)
 # :::{two-views}
 #
 # - **As a lookup.**
-#   A dictionary that answers *almost*: the query $q$ is compared with every key, and the values come back weighted by $e^{q \cdot k / \sqrt{d}}$.
+#   A dictionary that answers *almost*: the query $q$ is compared with every key, and the values come back weighted by $e^{q \cdot k / \sqrt{d}}.$
 #   [Chapter 04](04_attention_as_lookup.ipynb) begins with a Python `dict` and ends there.
 # - **As a smoother.**
 #   A local average: the keys are places where values were measured, and near ones count more, by a Gaussian of the distance, long ones counting more often.

@@ -14,6 +14,7 @@ import html
 import json
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -63,8 +64,15 @@ class Result:
                 f"  {'✓' if result.passed else '✗'} {result.part.checks} "
                 f"({worth if result.passed else 0}/{worth})"
             )
-            lines += [f"      {line}" for line in result.says.splitlines()]
+            for line in result.says.splitlines():
+                lines += _wrapped(line)
         return "\n".join(lines)
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line below its part, cut between words to what a page is wide enough for."""
+    indents = dict(initial_indent=6 * " ", subsequent_indent=8 * " ")
+    return textwrap.wrap(line, 93, break_long_words=False, break_on_hyphens=False, **indents) or [""]
 
 
 Case = tuple[tuple, list]  # the inputs, and the same encoded
