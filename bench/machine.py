@@ -4,11 +4,15 @@ import os
 import platform
 from pathlib import Path
 
+import torch
+from tinyllm.training import has_bf16
+
 
 def machine() -> str:
-    """The processor, its cores, the system and the Python, in words."""
+    """The processor and what it can do at once, its cores, the system and the Python, in words."""
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), cpu)
-    return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    units = torch.backends.cpu.get_cpu_capability() + ", bf16" * has_bf16(torch.device("cpu"))
+    return f"{cpu} ({units}), {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
