@@ -4,12 +4,12 @@ import os
 import platform
 from pathlib import Path
 
-import torch
-from tinyllm.training import has_bf16
-
 
 def machine() -> str:
     """The processor and what it can do at once, its cores, the system and the Python, in words."""
+    import torch  # here, since some benchmarks measure memory before they speak of the machine
+    from tinyllm.training import has_bf16
+
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
