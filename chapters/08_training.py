@@ -55,7 +55,7 @@ for lr in (0.01, 0.1, 1, 10):
 # - stop a run at any moment and go on as if nothing had happened, to the last bit;
 # - say how far a model is from the best there can be, how sure that is, and what a trick is worth.
 #
-# Reading: 45 minutes. Running: four minutes on a processor with [units for 16 bits](#sixteen-bits), up to nine on one without; most of it in one section that trains the book's own model while you watch.
+# Reading: 45 minutes. Running: four to six minutes on two cores, nine on a single one without [units for 16 bits](#sixteen-bits); most of it in one section that trains the book's own model while you watch.
 # :::
 
 # %% tags=["remove-input"] alt="Map of the whole machine with the way back marked as this chapter's: from the loss into every matrix of the model"
