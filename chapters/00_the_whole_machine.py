@@ -245,7 +245,8 @@ torch.manual_seed(0)
 newborn = GPT(model.config)
 p_first = newborn(ids)[-1].softmax(-1)
 torch.testing.assert_close(p_first, torch.full((V,), 1 / V))
-print(prompt + "".join(stream(newborn, tokenizer, "\n\n" + prompt, 12)))
+told = prompt + "".join(stream(newborn, tokenizer, "\n\n" + prompt, 12))
+print(textwrap.fill(told, 80))
 
 # %% [markdown]
 # Training shows it a piece of a story, looks how little probability it gave to what came, and turns each number by a hair in the direction that would have given more.

@@ -29,7 +29,7 @@ import torch
 
 drawn = generate(model, [START] * 4, 25, generator=torch.Generator().manual_seed(0))
 for story in drawn:
-    print(tokenizer.decode(story.tolist()).strip(), "…")
+    print(textwrap.fill(tokenizer.decode(story.tolist()).strip() + " …", 80))
 
 # %% [markdown]
 # Four stories.
@@ -588,7 +588,8 @@ prompt = torch.tensor(tokenizer.encode(opening))
 for cache in (True, False):
     theirs = generate(model, prompt, 50, temperature=0, cache=cache)
     assert torch.equal(greedy_loop(prompt, 50), theirs)
-tokenizer.decode(greedy_loop(prompt, 50)[len(prompt) :].tolist())
+new = greedy_loop(prompt, 50)[len(prompt) :]
+print(textwrap.fill("…" + tokenizer.decode(new.tolist()), 80))
 
 # %% [markdown]
 # :::{two-views}
