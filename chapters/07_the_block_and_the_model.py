@@ -333,7 +333,8 @@ names = [f"{norm}, {'silent, ' * silent}{lr:g}" for norm, silent, lr in trials]
 ax.set_yticks(range(len(names)), names, color=COLORS["INK"])
 ax.axvline(unigram, color=COLORS["FLOOR"], linestyle="--", linewidth=1)
 ax.annotate("unigram", (unigram + 0.03, -0.7), color=COLORS["FLOOR"], size=10)
-ax.set(ylim=(len(names) - 0.4, -1.2), xlim=(2.4, edge + 0.1), xlabel="loss (nats per letter)")
+ax.set(xlabel="loss (nats per letter)", xlim=(2.4, edge + 0.1))
+ax.set_ylim(len(names) - 0.4, -1.2)
 title = "Only the norm before learns from both starts, at both rates"
 fig.suptitle(title, x=0.012, ha="left")
 fig
