@@ -13,9 +13,15 @@ from tinyllm.model import load, load_tokenizer
 
 model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
 START = tokenizer.encode("\n\n")  # a story begins where another one has ended
+
+
+def show(story):
+    text = tokenizer.decode(story.tolist()).strip() + " …"
+    print(textwrap.fill(text, 80, subsequent_indent="    "))
+
+
 for _ in range(2):
-    story = generate(model, START, 60, temperature=0)
-    print(textwrap.fill(tokenizer.decode(story.tolist()).strip() + " …", 80))
+    show(generate(model, START, 60, temperature=0))
 
 # %% [markdown]
 # It is the same story, and it will be the same tomorrow.
@@ -29,7 +35,7 @@ import torch
 
 drawn = generate(model, [START] * 4, 25, generator=torch.Generator().manual_seed(0))
 for story in drawn:
-    print(textwrap.fill(tokenizer.decode(story.tolist()).strip() + " …", 80))
+    show(story)
 
 # %% [markdown]
 # Four stories.
