@@ -282,7 +282,7 @@ def probability(w, h, after, discount, vocab_size):
     return (left + discount * len(counts) * shorter) / counts.total()
 
 # %% [markdown]
-# By hand on `banana`, with the three letters it has and $D = ½$.
+# By hand on `banana`, with the three letters it has and $D = \tfrac12$.
 #
 # | | `a` | `b` | `n` |
 # |---|---|---|---|
@@ -409,7 +409,7 @@ fig
 # At the start of a word they are not: what decides there is the word before, a name from the first line, a wish from two hundred letters ago.
 # The rest of this book is about that gap.
 #
-# We took $D = ¾$ on somebody else's authority.
+# We took $D = \tfrac34$ on somebody else's authority.
 # How much hangs on it?
 
 # %%

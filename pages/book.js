@@ -14,11 +14,29 @@ addEventListener("DOMContentLoaded", () => {
 
 // A formula wider than the page scrolls by itself: let the keyboard reach it.
 function reachWideFormulas() {
-  for (const formula of document.querySelectorAll('mjx-container[display="true"]'))
+  for (const formula of document.querySelectorAll("div.math"))
     formula.tabIndex = formula.scrollWidth > formula.clientWidth ? 0 : -1;
 }
-addEventListener("load", () => window.MathJax?.startup.promise.then(reachWideFormulas));
+addEventListener("load", reachWideFormulas);
 addEventListener("resize", reachWideFormulas);
+
+// The contents of a page always mark the section that is being read: the last whose heading has passed the top
+// quarter. The theme marks one only while its heading is there, and takes the mark away again.
+addEventListener("DOMContentLoaded", () => {
+  const links = [...document.querySelectorAll(".page-toc a[href^='#']")];
+  const headings = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
+  function mark() {
+    const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 2;
+    const passed = headings.findLastIndex((it) => it && it.getBoundingClientRect().top < innerHeight / 4);
+    const here = links[atEnd ? links.length - 1 : Math.max(passed, 0)];
+    for (const link of links) if (link.classList.contains("active") !== (link === here)) link.classList.toggle("active");
+  }
+  if (!links.length) return;
+  addEventListener("scroll", mark, { passive: true });
+  const watched = { subtree: true, attributes: true, attributeFilter: ["class"] };
+  new MutationObserver(mark).observe(links[0].closest(".page-toc"), watched);
+  mark();
+});
 
 // Paper is white.
 addEventListener("beforeprint", () => {

@@ -48,10 +48,6 @@ def reading(browser: Browser, **settings) -> Iterator[Page]:
     assert complaints == []
 
 
-def typeset(page: Page) -> None:
-    page.evaluate("window.MathJax?.startup.promise")
-
-
 def violations(page: Page, **options) -> list[tuple]:
     """What axe finds in the page beyond what it finds in any."""
     # Preloading would fetch the style sheets, which a browser forbids for file:.

@@ -1,5 +1,7 @@
 """The rendered book: it builds without a warning, is complete, and is whole on a disk without a network."""
 
+import gzip
+import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from browser import PIXEL, ROOT, reading, render, rgb, typeset, unfit
+from browser import PIXEL, ROOT, reading, render, rgb, unfit
 from course.style import COLORS
 
 # Everything that a chapter may hold and that could break a page.
@@ -87,11 +89,14 @@ def sample(tmp_path_factory) -> Path:
     return render(source, tmp_path_factory.mktemp("sample-out"))
 
 
+def pages_of(book: Path) -> list[Path]:
+    return [page for page in sorted(book.rglob("*.html")) if "_static" not in page.parts]
+
+
 @pytest.fixture(scope="session")
 def pages(book, sample) -> list[Path]:
     """Every page but index.html, which only leads on to the first one, and the sample."""
-    found = [page for page in sorted(book.rglob("*.html")) if "_static" not in page.parts]
-    return [*(page for page in found if page.name != "index.html"), sample / "exercises/sample.html"]
+    return [*(page for page in pages_of(book) if page.name != "index.html"), sample / "exercises/sample.html"]
 
 
 class Elements(HTMLParser):
@@ -168,9 +173,8 @@ def test_every_page_is_whole_without_a_network_in_light_and_dark_and_on_a_phone(
     with reading(browser, viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as page:
         for path in pages:
             page.goto(path.as_uri())
-            typeset(page)
-            formulas, drawn = page.locator(".math").count(), page.locator(".math mjx-container > svg").count()
-            if drawn < formulas or page.locator("[data-mjx-error]").count():
+            formulas, drawn = page.locator(".math").count(), page.locator(".math .katex-html").count()
+            if drawn < formulas or page.locator(".katex-error").count():
                 faults.append((path.name, f"{drawn} of {formulas} formulas, or one in error"))
             faults += unfit(page)
     assert faults == []
@@ -192,7 +196,6 @@ def test_the_one_search_field_finds_a_word(browser, book):
 def test_two_views_stand_side_by_side_in_their_colors_and_stack_on_a_phone(browser, sample):
     with reading(browser, color_scheme="light", viewport={"width": 1280, "height": 800}) as page:
         page.goto((sample / "exercises/sample.html").as_uri())
-        typeset(page)
         views = page.locator(".two-views li")
         lookup, smoother = (views.nth(i).bounding_box() for i in range(2))
         assert lookup["x"] < smoother["x"] and lookup["y"] == smoother["y"]
@@ -201,3 +204,62 @@ def test_two_views_stand_side_by_side_in_their_colors_and_stack_on_a_phone(brows
         page.set_viewport_size({"width": 375, "height": 800})
         lookup, smoother = (views.nth(i).bounding_box() for i in range(2))
         assert lookup["x"] == smoother["x"] and lookup["y"] < smoother["y"]
+
+
+def test_a_page_without_scripts_has_its_formulas_and_no_script_draws_icons(browser, book):
+    path = book / "chapters/05_attention_as_smoothing.html"
+    with reading(browser, java_script_enabled=False, viewport={"width": 1280, "height": 800}) as page:
+        page.goto(path.as_uri())
+        assert page.locator(".math .katex-html").count() == page.locator(".math").count() > 20
+        assert page.locator(".fa-bars").first.evaluate("e => e.getBoundingClientRect().width") > 8
+    assert [p.name for p in pages_of(book) if "fontawesome" in p.read_text(encoding="utf8")] == []
+    assert [*book.rglob("*.map"), *book.rglob("*fontawesome*.js")] == []
+
+
+def test_chapters_have_their_numbers_in_title_and_sidebar_and_sections_have_none(browser, book):
+    with reading(browser, viewport={"width": 1280, "height": 800}) as page:
+        page.goto((book / "chapters/04_attention_as_lookup.html").as_uri())
+        assert page.locator("article h1").inner_text().startswith("04. Attention I")
+        assert page.locator("h2 .section-number").count() == 0
+        assert page.locator(".bd-sidebar-primary a.current").inner_text().startswith("04. ")
+
+
+def test_the_way_from_page_to_page_leads_past_the_solutions(browser, book):
+    with reading(browser, viewport={"width": 1280, "height": 800}) as page:
+        page.goto((book / "exercises/04_attention_as_lookup.html").as_uri())
+        assert "chapters/05" in page.locator("a.right-next").get_attribute("href")
+        page.goto((book / "chapters/05_attention_as_smoothing.html").as_uri())
+        assert "exercises/04" in page.locator("a.left-prev").get_attribute("href")
+        page.goto((book / "solutions/04_attention_as_lookup.html").as_uri())
+        assert "exercises/04" in page.locator("a.left-prev").get_attribute("href").replace("../", "")
+    index = json.loads((book / "searchindex.js").read_text(encoding="utf8")[len("Search.setIndex(") : -1])
+    found = {name for name, title in zip(index["docnames"], index["titles"]) if title}
+    assert "exercises/04_attention_as_lookup" in found and "solutions/04_attention_as_lookup" not in found
+
+
+def test_a_chapter_weighs_little_without_the_model(browser, book):
+    """Compressed, as servers send it: the page and all that it loads at once."""
+    heavy = []
+    for path in sorted((book / "chapters").glob("*.html")):
+        loaded = {path}
+        context = browser.new_context()
+        page = context.new_page()
+        page.on("request", lambda sent: loaded.add(Path(unquote(urlsplit(sent.url).path))))
+        page.goto(path.as_uri(), wait_until="load")
+        context.close()
+        weight = sum(len(gzip.compress(p.read_bytes())) for p in loaded if "taleteller" not in p.name)
+        if weight > 600_000:
+            heavy.append((path.name, weight))
+    assert heavy == []
+
+
+def test_the_contents_of_a_page_mark_one_section_wherever_one_reads(browser, book):
+    with reading(browser, viewport={"width": 1280, "height": 800}) as page:
+        page.goto((book / "chapters/08_training.html").as_uri())
+        height = page.evaluate("document.documentElement.scrollHeight")
+        marked = []
+        for place in range(0, height, 2000):
+            page.evaluate("y => new Promise(done => { scrollTo(0, y); setTimeout(done, 50); })", place)
+            marked.append(page.locator(".page-toc a.active").all_inner_texts())
+        assert {len(some) for some in marked} == {1}
+        assert len({some[0] for some in marked}) > 5

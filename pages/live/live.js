@@ -195,7 +195,7 @@ const Live = (() => {
     if (!place) return;
     if (place.mounted) place.state.follow(values);
     await mount(place);
-    await window.MathJax?.startup?.promise;  // formulas above it change their height
+    await document.fonts.ready;  // formulas above it change their height
     place.element.scrollIntoView();
   }
 

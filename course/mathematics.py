@@ -1,0 +1,68 @@
+"""Formulas become HTML and MathML while the book is built, so that a page needs no script to show them.
+
+KaTeX, vendored in `course/katex`, runs in QuickJS. Its styles and fonts are in `pages/katex`.
+A formula that KaTeX does not know is an error of the build. An EPUB gets the MathML alone.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import quickjs
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+KATEX = Path(__file__).parent / "katex" / "katex.min.js"
+
+
+@cache
+def engine() -> quickjs.Context:
+    context = quickjs.Context()
+    context.eval(KATEX.read_text(encoding="utf-8"))
+    return context
+
+
+@cache
+def typeset(formula: str, display: bool, output: str = "htmlAndMathml") -> str:
+    """A formula in TeX as HTML; raises `ValueError` for one that KaTeX does not know."""
+    options = {"displayMode": display, "throwOnError": True, "strict": "error", "output": output}
+    # Split and join: a string that QuickJS has put together of others cannot leave it.
+    call = f'katex.renderToString({json.dumps(formula)}, {json.dumps(options)}).split("").join("")'
+    try:
+        return engine().eval(call)
+    except quickjs.JSException as error:
+        raise ValueError(f"{formula!r} cannot be typeset: {str(error).splitlines()[0]}") from None
+
+
+def visit(writer: HTML5Translator, node: nodes.Element, display: bool) -> None:
+    output = "mathml" if writer.builder.name == "epub" else "htmlAndMathml"
+    formula = node.astext()
+    if display and ("\\\\" in formula or "&" in formula) and "\\begin{" not in formula:
+        formula = f"\\begin{{aligned}}{formula}\\end{{aligned}}"
+    classes = ["math", "notranslate", "nohighlight"]
+    tag = "div" if display else "span"
+    writer.body.append(writer.starttag(node, tag, "", CLASS=" ".join(classes)))
+    if display and node["number"]:
+        writer.body.append(f'<span class="eqno">({node["number"]})</span>')
+    try:
+        writer.body.append(typeset(formula, display, output))
+    except ValueError as error:
+        node.document.reporter.error(str(error), base_node=node)
+    writer.body.append(f"</{tag}>")
+    raise nodes.SkipNode
+
+
+def add_styles(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    if doctree and next(doctree.findall(lambda n: isinstance(n, (nodes.math, nodes.math_block))), None):
+        app.add_css_file("katex/katex.css")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_html_math_renderer(
+        "built",
+        (lambda writer, node: visit(writer, node, False), None),
+        (lambda writer, node: visit(writer, node, True), None),
+    )
+    app.connect("html-page-context", add_styles)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

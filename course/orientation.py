@@ -1,0 +1,66 @@
+"""Where a reader is: chapters have their numbers in titles and sidebar, and answers are not on the way.
+
+The number of a chapter is that of its file, `04_attention_as_lookup`; a page without one has none.
+From a sheet of exercises the next page is the next chapter, and no search finds the solutions.
+"""
+
+import re
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+SOLUTIONS = "solutions/"
+
+
+def number_of(page: str) -> str | None:
+    found = re.fullmatch(r"chapters/(\d\d)_\w+", page)
+    return found and found[1]
+
+
+def number_chapters(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Give each chapter its number; the sections in it get none."""
+    changed = []
+    for page, title in env.titles.items():
+        if not (number := number_of(page)) or title.get("secnumber") == (number,):
+            continue
+        changed.append(page)
+        title["secnumber"] = (number,)
+        links = list(env.tocs[page].findall(nodes.reference))
+        env.toc_secnumbers[page] = {link["anchorname"]: () for link in links} | {"": (number,)}
+        for link in links:
+            if not link["anchorname"]:
+                link["secnumber"] = (number,)
+    return changed
+
+
+def hide_solutions(app: Sphinx, env: BuildEnvironment) -> None:
+    for page in env.found_docs:
+        if page.startswith(SOLUTIONS):
+            env.metadata[page]["nosearch"] = True
+
+
+def pass_solutions_by(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Lead from page to page past the solutions, and from the solutions back to their sheet."""
+    relations = app.env.collect_relations()
+    if page not in relations:
+        return
+    for name, step in (("prev", 1), ("next", 2)):
+        other = relations[page][step]
+        while other and other.startswith(SOLUTIONS):
+            other = relations[other][step]
+        if page.startswith(SOLUTIONS) and name == "prev":
+            other = page.replace(SOLUTIONS, "exercises/")
+        context[name] = other and {
+            "link": app.builder.get_relative_uri(page, other),
+            "title": app.builder.render_partial(app.env.titles[other])["title"],
+        }
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("env-get-updated", number_chapters, priority=900)
+    app.connect("env-check-consistency", lambda app, env: hide_solutions(app, env))
+    app.connect("html-page-context", pass_solutions_by, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
