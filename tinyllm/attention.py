@@ -99,13 +99,35 @@ def causal_mask(T: int, device: torch.device | None = None) -> Tensor:
     return torch.ones(T, T, dtype=torch.bool, device=device).tril()
 
 
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False,
+    weights: list | None = None,
+) -> Tensor:
+    """`attention` of many heads (..., n_head, T, d), by torch's own routine.
+
+    Keys and values may have fewer heads (..., n_kv_head, T_k, d): each then serves
+    several queries in a row. `causal`: the last query is the last key's, and no query may
+    attend to keys after its own; `mask` hides others besides. With a list for the
+    weights it is `attention` that runs, and appends them: (..., n_head, T, T_k).
+    """
+    T, T_k = q.shape[-2], k.shape[-2]
+    causal = causal and T > 1  # the newest token alone may attend to all keys
+    if causal and (mask is not None or weights is not None or T < T_k):
+        before = causal_mask(T_k, q.device)[-T:]  # (T, T_k)
+        mask, causal = before if mask is None else before & mask, False
+    if weights is None:
+        return fused_attention(q, k, v, mask, causal)
+    k, v = (z.repeat_interleave(q.shape[-3] // k.shape[-3], -3) for z in (k, v))
+    output, seen = attention(q, k, v, mask, return_weights=True)
+    weights.append(seen)
+    return output
+
+
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
-    """`attention` by torch's own routine, which never holds all weights at once.
+    """What `attend` computes, without holding all weights at once.
 
-    Where keys and values have fewer heads (..., n_kv_head, T_k, d) than queries, each
-    serves several in a row. `causal` stands for `causal_mask(T)`, without making one.
     On a CPU it adds up in 32 bits under autocast, too, which is faster there.
     """
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
@@ -124,13 +146,12 @@ class MultiHeadAttention(nn.Module):
         MultiHead(X) = Concat(head_1, ..., head_n) W_O             (Vaswani et al. 2017)
 
     `qkv` holds W_Q, W_K and W_V of all heads, `out` is W_O. Takes and returns
-    (..., T, C). `mask` (..., T_q, T_k) hides keys besides those that are to come. To see
-    the weights (..., n_head, T_q, T_k), pass a list: they are appended to it.
+    (..., T, C). To see the weights (..., n_head, T, T) pass a list: it gets them.
 
     With n_kv_head, n_head / n_kv_head queries in a row share a key and a value (Ainslie
-    et al. 2023). `past` is room for keys and values, each (..., n_kv_head, T_k, d_head),
-    which ends with the T new ones: they are filled in here. What `heads` wants to know
-    besides x goes there.
+    et al. 2023). `past` is room for keys and values, each (..., n_kv_head, T_k, d_head):
+    the last T are filled in here. `mask` (..., T, T_k) hides some, as padding. `places`
+    is what `heads` has to know besides x.
     """
 
     def __init__(
@@ -138,50 +159,35 @@ class MultiHeadAttention(nn.Module):
         n_kv_head: int | None = None, d_head: int | None = None,
     ) -> None:
         super().__init__()
-        n_kv_head = n_head if n_kv_head is None else n_kv_head
-        check_heads(d_model, n_head, n_kv_head, d_head)
-        d_head = d_model // n_head if d_head is None else d_head
-        self.n_head, self.n_kv_head, self.causal = n_head, n_kv_head, causal
-        self.qkv = nn.Linear(d_model, (n_head + 2 * n_kv_head) * d_head, bias=bias)
+        self.n_head, self.n_kv_head, self.causal = n_head, n_kv_head or n_head, causal
+        d_head = d_head or size_of_heads(d_model, n_head, self.n_kv_head)
+        self.qkv = nn.Linear(d_model, (n_head + 2 * self.n_kv_head) * d_head, bias=bias)
         self.out = nn.Linear(n_head * d_head, d_model, bias=bias)
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of all heads, each (..., heads, T, d_head)."""
         ends = self.n_head, self.n_head + self.n_kv_head  # of queries, and of keys
-        heads = ends[1] + self.n_kv_head
-        qkv = self.qkv(x).unflatten(-1, (heads, -1))  # (..., T, heads, d_head)
+        qkv = self.qkv(x).unflatten(-1, (ends[1] + self.n_kv_head, -1))
         return qkv.transpose(-3, -2).tensor_split(ends, dim=-3)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None = None,
-        past: tuple[Tensor, Tensor] | None = None, weights: list | None = None, **places,
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask=None, past=None, weights=None, **places) -> Tensor:
         check_stream(x, self.qkv.in_features)
         q, k, v = self.heads(x, **places)
-        T = q.shape[-2]
         if past is not None:
             keys, values = past
-            keys[..., -T:, :], values[..., -T:, :] = k, v
-            k, v = keys, values
-        causal = self.causal and T > 1  # the newest token alone may attend to all keys
-        if causal and (mask is not None or weights is not None or T < k.shape[-2]):
-            before = causal_mask(k.shape[-2], x.device)[-T:]  # (T_q, T_k)
-            mask, causal = before if mask is None else before & mask, False
-        if weights is None:
-            heads = fused_attention(q, k, v, mask, causal)  # (..., n_head, T, d_head)
-        else:
-            k, v = (z.repeat_interleave(self.n_head // self.n_kv_head, -3) for z in (k, v))
-            heads, w = attention(q, k, v, mask, return_weights=True)
-            weights.append(w)
+            keys[..., -x.shape[-2] :, :], values[..., -x.shape[-2] :, :] = k, v
+            k, v = past
+        heads = attend(q, k, v, mask, self.causal, weights)  # (..., n_head, T, d_head)
         return self.out(heads.transpose(-3, -2).flatten(-2))  # (..., T, C)
 
 
-def check_heads(d_model: int, n_head: int, n_kv_head: int, d_head: int | None) -> None:
-    """Raise `ValueError` unless this many heads have channels, keys and values."""
-    if n_head < 1 or d_head is None and d_model % n_head:
+def size_of_heads(d_model: int, n_head: int, n_kv_head: int) -> int:
+    """Channels of each head. ValueError where channels or keys cannot be dealt out."""
+    if n_head < 1 or d_model % n_head:
         raise ValueError(f"n_head must divide d_model, got {d_model} and {n_head}")
     if n_kv_head < 1 or n_head % n_kv_head:
         raise ValueError(f"n_kv_head must divide n_head, got {n_head} and {n_kv_head}")
+    return d_model // n_head
 
 
 def check_stream(x: Tensor, d_model: int) -> None:

@@ -105,16 +105,14 @@ class Cache:
     later, after `padding` (B,) slots that nobody attends to.
     """
 
-    def __init__(
-        self, model: GPT, batch_size: int, slots: int, padding: Tensor | None = None
-    ) -> None:
+    def __init__(self, model: GPT, batch_size: int, slots: int) -> None:
         check_cacheable(model)
         config, weight = model.config, model.token.weight
         heads = config.n_kv_head or config.n_head
         shape = config.n_layer, batch_size, heads, slots, head_size(config)
         self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.values = torch.zeros_like(self.keys)
-        self.length, self.padding = 0, padding
+        self.length, self.padding = 0, None
 
     @property
     def n_bytes(self) -> int:
@@ -142,12 +140,11 @@ class Cache:
 
 
 def check_cacheable(model: GPT) -> None:
-    """Raise `ValueError` for a model whose tokens need more of a text than keys and values."""
+    """Raise `ValueError` for a model that needs more of a text than keys and values."""
     if type(model.token) is not nn.Embedding:
         kind = type(model.token).__name__
-        raise ValueError(
-            f"its {kind} may look at earlier ids, which no cache keeps: generate with cache=False"
-        )
+        unknown = f"its {kind} may look at earlier ids, which no cache keeps"
+        raise ValueError(f"{unknown}; generate with cache=False")
 
 
 @torch.no_grad()
@@ -297,11 +294,18 @@ def generate(
         unfinished = {b for b in unfinished if new[b] not in stop}
         if not unfinished:
             break
+    return as_given(texts, one, isinstance(ids, Tensor), model.token.weight.device)
+
+
+def as_given(
+    texts: list[list[int]], one: bool, square: bool, device: torch.device
+) -> Tensor | list[Tensor]:
+    """Texts as the prompts were: one (T,), a list of several, or a tensor (B, T)."""
     longest = max(map(len, texts))
-    if isinstance(ids, Tensor):
+    if square:
         texts = [text + text[-1:] * (longest - len(text)) for text in texts]
-    texts = [torch.tensor(text, device=model.token.weight.device) for text in texts]
-    return texts[0] if one else torch.stack(texts) if isinstance(ids, Tensor) else texts
+    tensors = [torch.tensor(text, device=device) for text in texts]
+    return tensors[0] if one else torch.stack(tensors) if square else tensors
 
 
 def stop_ids(stop: Collection[int] | int | None) -> set[int]:
@@ -328,11 +332,11 @@ def stream(
     stop: Collection[str] | str | None = None,
     **options,
 ) -> Iterator[str]:
-    """Yield what the model writes after `prompt`, a text or its ids, as soon as it is certain.
+    """Yield what the model writes after `prompt`, as soon as it is certain.
 
-    A character that takes several tokens waits for the last of them, and what may
-    become a text in `stop` waits, too. The text ends before the first of those.
-    `options` are those of `generate`.
+    A prompt is a text or its ids. A character that takes several tokens waits for the
+    last of them, and what may become a text in `stop` waits, too. The text ends before
+    the first of those. `options` are those of `generate`.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     waiting, stop = "", stop_texts(stop)

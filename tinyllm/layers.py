@@ -186,7 +186,44 @@ def make_mlp(config: Parts) -> nn.Module:
     return MLP(C, d_ff, bias, "tanh" if config.mlp == "gelu_tanh" else "none")
 
 
-# ---------------------------------------------------------------------------------------- attention
+# ---------------------------------------------------------------------------------------- positions
+
+
+class LearnedPositions(nn.Embedding):
+    """A vector for each position, added to that of the token."""
+
+    def forward(self, x: Tensor, places: slice | Tensor) -> tuple[Tensor, dict]:
+        """Vectors (..., T, C) at their places, and what attention has to know of these."""
+        return x + self.weight[places], {}
+
+
+class NoPositions(nn.Module):
+    """The causal mask alone: a token knows how many it sees, and not in which order."""
+
+    def forward(self, x: Tensor, places: slice | Tensor) -> tuple[Tensor, dict]:
+        """Vectors (..., T, C) as they are, and nothing for attention."""
+        return x, {}
+
+
+class RotaryPositions(nn.Module):
+    """Rows of `rope_table` for the attention, by which it turns queries and keys."""
+
+    def __init__(self, config: Parts) -> None:
+        super().__init__()
+        self.table = rope_table(config)  # no buffer: it stays in 32 bits when weights do not
+
+    def forward(self, x: Tensor, places: slice | Tensor) -> tuple[Tensor, dict]:
+        """Vectors (..., T, C) as they are, and rows (..., 1, T, d_head) for attention."""
+        if self.table.device != x.device:
+            self.table = self.table.to(x.device)
+        return x, {"rope": self.table[places].to(x.dtype).unsqueeze(-3)}
+
+
+def make_positions(config: Parts) -> nn.Module:
+    """How a model knows where a token stands."""
+    if config.positions == "learned":
+        return LearnedPositions(config.block_size, config.d_model)
+    return RotaryPositions(config) if config.positions == "rope" else NoPositions()
 
 
 def rope_table(config: Parts) -> Tensor:
@@ -200,8 +237,8 @@ def rope_table(config: Parts) -> Tensor:
     than `high` times stays, and between them it goes smoothly.
     """
     d = head_size(config)
-    # Written so, and not as a power of -2i/d: published models were trained with these roundings.
-    speed = 1 / config.rope_theta ** (torch.arange(0, d, 2, device="cpu").float() / d)  # (d/2,)
+    part = torch.arange(0, d, 2, device="cpu").float() / d  # 2i/d
+    speed = 1 / config.rope_theta**part  # models were trained with just these roundings
     if config.rope_scaling:
         factor, low, high, original = config.rope_scaling
         turns = original * speed / (2 * math.pi)
@@ -221,6 +258,9 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     cos, sin = rope.chunk(2, dim=-1)  # each (..., T, d/2)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+# ---------------------------------------------------------------------------------------- attention
 
 
 class RotaryAttention(MultiHeadAttention):

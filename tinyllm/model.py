@@ -19,8 +19,8 @@ from tinyllm.layers import (
     make_attention,
     make_mlp,
     make_norm,
+    make_positions,
     mlp_size,
-    rope_table,
 )
 from tinyllm.tokens import Tokenizer
 
@@ -99,38 +99,25 @@ class GPT(nn.Module):
         super().__init__()
         self.config, C = config, config.d_model
         self.token = nn.Embedding(config.vocab_size, C)
-        if config.positions == "learned":
-            self.position = nn.Embedding(config.block_size, C)
+        self.position = make_positions(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = make_norm(config)
         self.head = nn.Linear(C, config.vocab_size, bias=False)
         if config.tie_weights:
             self.head.weight = self.token.weight
-        self.rope = rope_table(config) if config.positions == "rope" else None
         initialize(self)
 
     def forward(self, ids: Tensor, cache=None, return_attention: bool = False):
         check_ids(ids, self.config)
-        new = slice(ids.shape[-1]), None, repeat(None)  # positions, no mask, no past
+        new = slice(ids.shape[-1]), None, repeat(None)  # places, no mask, no past
         places, mask, past = new if cache is None else cache.extend(ids.shape[-1])
         weights = [] if return_attention else None
         with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
-            x, context = self.embed(ids, places)  # (..., T, C)
+            x, context = self.position(self.token(ids), places)  # (..., T, C)
             for block, keys_values in zip(self.blocks, past):
                 x = block(x, mask=mask, past=keys_values, weights=weights, **context)
             logits = self.head(self.norm(x))  # (..., T, V)
         return (logits, torch.stack(weights)) if return_attention else logits
-
-    def embed(self, ids: Tensor, places: slice | Tensor) -> tuple[Tensor, dict]:
-        """Vectors (..., T, C) of ids at `places`, and what attention has to know of them."""
-        x = self.token(ids)
-        if self.config.positions == "learned":
-            return x + self.position.weight[places], {}
-        if self.rope is None:
-            return x, {}
-        if self.rope.device != x.device:
-            self.rope = self.rope.to(x.device)
-        return x, {"rope": self.rope[places].to(x.dtype).unsqueeze(-3)}  # (..., 1, T, d_head)
 
 
 def check_ids(ids: Tensor, config: Config) -> None:
