@@ -38,7 +38,7 @@ KINDS = {
     ),
     "Llama, 6 heads of 10 and 3 keys": (
         "Llama",
-        dict(hidden_size=33, num_attention_heads=6, num_key_value_heads=3, head_dim=10, intermediate_size=31),
+        dict(hidden_size=30, num_attention_heads=6, num_key_value_heads=3, head_dim=10, intermediate_size=31),
     ),
     "Llama, 7 heads and 1 key": (
         "Llama", dict(hidden_size=70, num_attention_heads=7, num_key_value_heads=1, intermediate_size=45),
