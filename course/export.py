@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 
 from tinyllm.tokens import Tokenizer
 
+SIZES = ("vocab_size", "block_size", "n_layer", "n_head", "d_model", "tie_weights")
 MODEL = Path("tinyllm/taleteller")
 
 # A weight is one printable character, of those that a JSON string need not escape: 93, so -46 to 46. Compared
@@ -51,6 +52,9 @@ def script(folder: str | Path, name: str) -> str:
     `ValueError` for a model that the page could not run.
     """
     config = json.loads(Path(folder, "model.json").read_text(encoding="utf8"))["config"]
+    strange = [name for name in config if name not in SIZES]
+    if strange:
+        raise ValueError(f"the page runs the parts of chapter 07 only, and this model has another {strange[0]}")
     if config["d_model"] % 4:
         raise ValueError(f"the page adds up channels by fours, so d_model cannot be {config['d_model']}")
     weights = load_file(Path(folder, "model.safetensors"))

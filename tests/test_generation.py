@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllm.generation import Cache, extend, generate, in_long_rows, next_token, penalize, stream
+from tinyllm.generation import Cache, generate, next_token, penalize, prepare, stream
 from tinyllm.model import GPT, Config
 from tinyllm.tokens import Tokenizer
 
@@ -41,7 +41,7 @@ def seeded(seed=0):
 def test_a_text_read_in_pieces_has_the_logits_of_the_whole(B, pieces, seed):
     pieces = [min(piece, 16 - sum(pieces[:i])) for i, piece in enumerate(pieces) if sum(pieces[:i]) < 16]
     ids, cache = random_ids(B, sum(pieces), seed=seed), Cache(MODEL, B, slots=16)
-    logits = torch.cat([extend(MODEL, part, cache) for part in ids.split(pieces, dim=1)], dim=1)
+    logits = torch.cat([MODEL(part, cache) for part in ids.split(pieces, dim=1)], dim=1)
     torch.testing.assert_close(logits, MODEL(ids), rtol=1e-12, atol=1e-12)
     assert cache.length == sum(pieces)
 
@@ -88,14 +88,14 @@ def test_the_cache_is_allocated_once(monkeypatch):
     assert made[0].n_bytes == 2 * TINY.n_layer * 16 * TINY.d_model * 8  # keys and values, float64
 
 
-@pytest.mark.parametrize("shape", [(12, 5), (5, 12), (7,)])
-def test_weights_in_long_rows_are_the_same_weights(shape):
-    weight = torch.nn.Parameter(torch.randn(shape))
-    rows = in_long_rows(weight)
-    assert torch.equal(rows, weight) and not rows.requires_grad
-    assert rows.stride(rows.shape.index(max(shape))) == 1  # the longer dimension lies side by side
-    copied = rows.data_ptr() != weight.data_ptr()
-    assert copied == (shape == (12, 5)), "only a tall matrix has to be copied"
+def test_a_prepared_model_has_the_same_weights_in_long_rows():
+    plain, prepared = random_gpt(), prepare(random_gpt())
+    for p, q in zip(plain.parameters(), prepared.parameters()):
+        assert torch.equal(p, q) and p.shape == q.shape
+        tall = p.ndim == 2 and p.shape[0] > p.shape[1]
+        assert q.stride(0 if tall else -1) == 1  # the longer dimension lies side by side
+    ids = random_ids(2, 9)
+    torch.testing.assert_close(prepared(ids), plain(ids))
 
 
 def test_greedy_decoding_always_takes_the_likeliest_token():
@@ -106,7 +106,7 @@ def test_greedy_decoding_always_takes_the_likeliest_token():
 
 def test_sampling_follows_the_models_probabilities():
     prompts = random_ids(3).expand(4000, 3)
-    drawn = torch.stack(generate(MODEL, prompts, 1, generator=seeded()))[:, -1]
+    drawn = generate(MODEL, prompts, 1, generator=seeded())[:, -1]
     p = MODEL(prompts[0])[-1].softmax(-1)
     counts = drawn.bincount(minlength=17)
     assert ((counts - 4000 * p).abs() < 5 * (4000 * p * (1 - p)).sqrt() + 1).all()
@@ -170,9 +170,9 @@ def test_what_cannot_be_continued_is_refused(ids, n, message, cache):
 
 def test_a_full_cache_is_refused():
     cache = Cache(MODEL, 1, slots=4)
-    extend(MODEL, random_ids(1, 3), cache)
+    MODEL(random_ids(1, 3), cache)
     with pytest.raises(ValueError, match="2 ids more than the 3 in the cache exceed its 4 slots"):
-        extend(MODEL, random_ids(1, 2), cache)
+        MODEL(random_ids(1, 2), cache)
 
 
 # ---------------------------------------------------------------------------------------- the next token

@@ -9,12 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tinyllm.attention import causal_mask
 from tinyllm.loss import cross_entropy
 from tinyllm.model import GPT, Config, flops_per_token, from_dict, load, n_parameters, save
 
+SIZES = ["vocab_size", "block_size", "n_layer", "n_head", "d_model"]
 TINY = Config(vocab_size=17, block_size=8, n_layer=2, n_head=2, d_model=12)
 
 
@@ -105,12 +107,14 @@ def test_any_leading_dimensions_will_do():
 def test_the_attention_returned_is_that_of_each_layer_and_head():
     model, ids = random_gpt(), random_ids(3, 8)
     logits, attention = model(ids, return_attention=True)
-    assert torch.equal(logits, model(ids))
+    torch.testing.assert_close(logits, model(ids), rtol=1e-4, atol=1e-5)
     assert attention.shape == (TINY.n_layer, 3, TINY.n_head, 8, 8)
     torch.testing.assert_close(attention.sum(-1), torch.ones(2, 3, 2, 8))
     assert (attention[..., ~causal_mask(8)] == 0).all()
     first = model.token(ids) + model.position.weight
-    torch.testing.assert_close(attention[0], model.blocks[0](first, return_weights=True)[1])
+    weights = []
+    model.blocks[0](first, weights=weights)
+    torch.testing.assert_close([attention[0]], weights)
 
 
 def test_a_new_model_has_no_opinion():
@@ -160,7 +164,8 @@ def test_parameters_and_flops_are_those_of_the_formulas(config):
     model, ids = GPT(config), torch.zeros(2, config.block_size, dtype=torch.long)
     assert n_parameters(config) == sum(p.numel() for p in model.parameters())
     tokens = ids.numel()
-    with FlopCounterMode(display=False) as forward:
+    # The formula is that of all scores; torch's counter knows no fused attention on a CPU.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
         logits = model(ids)
     assert forward.get_total_flops() == tokens * flops_per_token(config)
     with FlopCounterMode(display=False) as backward:
@@ -203,6 +208,15 @@ def test_ids_that_the_model_does_not_know_are_refused(ids, message):
         ({"n_layer": 0}, "n_layer must be a whole number above 0, not 0"),
         ({"n_layer": "2"}, "n_layer must be .* not '2'"),
         ({"n_head": 5}, "multiple of n_head, not 12 and 5"),
+        ({"norm": "batch"}, "norm must be one of 'layer', 'rms', not 'batch'"),
+        ({"positions": "sinus"}, "positions must be one of 'learned', 'rope', 'none'"),
+        ({"mlp": "relu"}, "mlp must be one of 'gelu', 'gelu_tanh', 'swiglu'"),
+        ({"n_kv_head": 3}, "n_head must be a multiple of n_kv_head, not 2 and 3"),
+        ({"d_head": 5, "positions": "rope"}, "channels turn in pairs: d_head cannot be 5"),
+        ({"d_ff": 0}, "d_ff must be a whole number above 0 or null, not 0"),
+        ({"norm_eps": 0}, "norm_eps must be a number above 0"),
+        ({"rope_scaling": [8.0, 1.0]}, "rope_scaling must be four numbers"),
+        ({"qkv_bias": "yes"}, "qkv_bias must be true or false or null"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(change, message):
@@ -236,6 +250,48 @@ def test_half_precision_takes_half_the_room(tmp_path):
     loaded = load(tmp_path / "half")
     assert loaded.token.weight.dtype == torch.float32
     assert torch.equal(loaded.token.weight, model.token.weight.half().float())
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        dict(norm="rms", positions="rope", mlp="swiglu", n_kv_head=1, qk_norm=True),
+        dict(bias=True, mlp="gelu_tanh", norm_eps=1e-6),
+        dict(positions="rope", rope_scaling=(8.0, 1.0, 4.0, 8), d_head=4, qkv_bias=True),
+        dict(positions="none", d_ff=20),
+    ],
+)
+def test_a_model_of_other_parts_is_saved_with_their_names_and_comes_back(tmp_path, parts):
+    model = random_gpt(replace(TINY, **parts))
+    save(model, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.config == model.config and hash(loaded.config) == hash(model.config)
+    assert torch.equal(loaded(random_ids(8)), model(random_ids(8)))
+    written = json.loads((tmp_path / "model.json").read_text())["config"]
+    assert set(written) == {"tie_weights", *SIZES, *parts}
+    assert n_parameters(model.config) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_model_is_saved_as_itself_however_it_is_wrapped(tmp_path):
+    class Wrapped(nn.Module):  # as DistributedDataParallel does it
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    model = random_gpt()
+    for name, wrapped in (("compiled", torch.compile(model)), ("wrapped", Wrapped(torch.compile(model)))):
+        save(wrapped, tmp_path / name)
+        assert torch.equal(load(tmp_path / name)(random_ids(8)), model(random_ids(8)))
+
+
+def test_only_the_bare_name_means_the_model_of_the_book(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load("taleteller").config.vocab_size == 2048
+    for folder in (".", "", "..", "./taleteller", tmp_path):
+        with pytest.raises(FileNotFoundError):
+            load(folder)
+    save(random_gpt(), "taleteller")
+    assert load("./taleteller").config == TINY
 
 
 def test_damage_to_a_saved_model_is_noticed(tmp_path):

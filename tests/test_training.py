@@ -20,31 +20,25 @@ from tqdm import tqdm
 
 import tinyllm.model
 import tinyllm.training
+from tinyllm.checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from tinyllm.devices import has_bf16
 from tinyllm.loss import cross_entropy
 from tinyllm.model import GPT, Config, from_dict, load
-from tinyllm.tokens import Tokenizer
-from tinyllm.train import main
-from tinyllm.training import (
+from tinyllm.optimizers import (
     AdamW,
     Muon,
-    Recipe,
-    add_gradient,
-    can_be_looked_up,
-    checkpoints,
     clip_grad_norm,
-    evaluate,
-    has_bf16,
     learning_rate,
-    load_checkpoint,
     make_optimizers,
     orthogonalize,
-    save_checkpoint,
-    train,
-    train_step,
 )
+from tinyllm.tokens import Tokenizer
+from tinyllm.train import main
+from tinyllm.train_config import TrainConfig, can_be_looked_up
+from tinyllm.training import add_gradient, evaluate, train, train_step
 
 TINY = Config(vocab_size=11, block_size=8, n_layer=1, n_head=2, d_model=8)
-RECIPE = Recipe(n_steps=12, batch_size=4, every=4)
+RUN_CONFIG = TrainConfig(n_steps=12, batch_size=4, every=4)
 IDS = (torch.arange(300) ** 2) % 11
 
 
@@ -123,7 +117,7 @@ def test_muon_is_for_matrices():
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_every_weight_belongs_to_one_optimizer(optimizer, tie_weights):
     model = new_model(replace(TINY, tie_weights=tie_weights))
-    optimizers = make_optimizers(model, replace(RECIPE, optimizer=optimizer))
+    optimizers = make_optimizers(model, replace(RUN_CONFIG, optimizer=optimizer))
     held = [id(p) for opt in optimizers for p in opt.parameters]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
 
@@ -134,8 +128,8 @@ def test_every_weight_belongs_to_one_optimizer(optimizer, tie_weights):
 )
 def test_a_recipe_says_how_strongly_matrices_are_pulled_toward_zero(optimizer, decay, used):
     model = new_model()
-    recipe = replace(RECIPE, optimizer=optimizer, weight_decay=decay)
-    matrices, *others = make_optimizers(model, recipe)
+    train_config = replace(RUN_CONFIG, optimizer=optimizer, weight_decay=decay)
+    matrices, *others = make_optimizers(model, train_config)
     assert matrices.weight_decay == used
     assert all(other.weight_decay == 0 for other in others)
 
@@ -202,29 +196,29 @@ def test_clipping_equals_torchs(size, max_norm):
     torch.testing.assert_close([p.grad for p in mine], [p.grad for p in yours])
 
 
-@pytest.mark.parametrize("n_parts", [2, 3, 5])
-def test_a_batch_in_parts_has_the_same_gradient(n_parts):
+@pytest.mark.parametrize("grad_accum_steps", [2, 3, 5])
+def test_a_batch_igrad_accum_steps_has_the_same_gradient(grad_accum_steps):
     x, y = IDS[:40].view(5, 8), IDS[1:41].view(5, 8)
     model = new_model().double()
     nn.init.normal_(model.head.weight)
 
-    def gradient(n_parts):
+    def gradient(grad_accum_steps):
         model.zero_grad()
-        loss = add_gradient(model, x, y, n_parts)
+        loss = add_gradient(model, x, y, grad_accum_steps)
         return loss, [p.grad for p in model.parameters()]
 
-    (loss, whole), (loss_of_parts, parts) = gradient(1), gradient(n_parts)
+    (loss, whole), (loss_of_parts, parts) = gradient(1), gradient(grad_accum_steps)
     assert loss == pytest.approx(loss_of_parts, rel=1e-12) == cross_entropy(model(x), y).item()
     torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_parts", [1, 2])
-def test_each_target_counts_in_the_gradient_as_often_as_it_is_told_to(n_parts):
+@pytest.mark.parametrize("grad_accum_steps", [1, 2])
+def test_each_target_counts_in_the_gradient_as_often_as_it_is_told_to(grad_accum_steps):
     x, y = IDS[:32].view(4, 8), IDS[1:33].view(4, 8)
     counts = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).double() * 10
     model = new_model().double()
     nn.init.normal_(model.head.weight)
-    loss = add_gradient(model, x, y, n_parts, counts=counts)
+    loss = add_gradient(model, x, y, grad_accum_steps, counts=counts)
     ours = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     each = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="none")
@@ -263,10 +257,10 @@ def test_evaluation_is_the_mean_over_blocks_and_knows_how_sure_it_is():
 
 
 def test_one_batch_can_be_learned_by_heart():
-    model, recipe = new_model(replace(TINY, d_model=32)), Recipe(n_steps=60, batch_size=2, decay=0.5)
+    model, train_config = new_model(replace(TINY, d_model=32)), TrainConfig(n_steps=60, batch_size=2, decay=0.5)
     x, y = IDS[:8].view(1, 8), IDS[1:9].view(1, 8)
-    optimizers = make_optimizers(model, recipe)
-    losses = [train_step(model, optimizers, x, y, step, recipe) for step in range(60)]
+    optimizers = make_optimizers(model, train_config)
+    losses = [train_step(model, optimizers, x, y, step, train_config) for step in range(60)]
     assert losses[0] == pytest.approx(math.log(11)) and losses[-1] < 0.1
 
 
@@ -274,7 +268,7 @@ def test_one_batch_can_be_learned_by_heart():
 def test_the_first_step_moves_logits_equally_far_at_any_width(d_model):
     model, x, y = new_model(replace(TINY, d_model=d_model)), IDS[:8].view(1, 8), IDS[1:9].view(1, 8)
     before = model.head.weight.clone()
-    train_step(model, make_optimizers(model, RECIPE), x, y, 0, RECIPE)
+    train_step(model, make_optimizers(model, RUN_CONFIG), x, y, 0, RUN_CONFIG)
     moved = (model.head.weight - before).abs().max().item()  # Adam's first step is as long everywhere
     assert moved * d_model == pytest.approx(0.003 * 128, rel=0.01)
 
@@ -296,18 +290,18 @@ def test_a_rare_id_that_was_there_before_can_be_looked_up(blocks, rare):
 
 
 def test_what_can_be_looked_up_counts_more_at_first_and_then_like_all():
-    recipe = replace(RECIPE, lookups=10, growth=0.5)
+    train_config = replace(RUN_CONFIG, lookups=10, growth=0.5)
     x, y = torch.tensor([[7, 1, 2, 7]]), torch.tensor([[1, 2, 7, 1]])
     rare = torch.arange(11) == 7
-    assert recipe.counts(5, x, y, rare).tolist() == [[1, 1, 10, 1]]
-    assert recipe.counts(6, x, y, rare) is None  # half of 12 steps
-    assert RECIPE.counts(0, x, y, rare) is None
+    assert train_config.counts(5, x, y, rare).tolist() == [[1, 1, 10, 1]]
+    assert train_config.counts(6, x, y, rare) is None  # half of 12 steps
+    assert RUN_CONFIG.counts(0, x, y, rare) is None
 
 
 def test_training_counts_rare_ids_of_its_text_that_come_again():
     def learned(text, lookups):
         model = new_model()
-        list(train(model, text, replace(RECIPE, lookups=lookups), starts=torch.tensor([300])))
+        list(train(model, text, replace(RUN_CONFIG, lookups=lookups), starts=torch.tensor([300])))
         return weights(model)
 
     often = IDS.repeat(14)  # 4,200 ids, of which none is rarer than one in a thousand
@@ -319,7 +313,7 @@ def test_training_counts_rare_ids_of_its_text_that_come_again():
 
 def test_training_lowers_the_loss_and_says_so():
     model = new_model()
-    records = list(train(model, IDS[:200], replace(RECIPE, n_steps=41, every=20), IDS[200:]))
+    records = list(train(model, IDS[:200], replace(RUN_CONFIG, n_steps=41, every=20), IDS[200:]))
     assert [record["step"] for record in records] == [20, 40, 41]
     assert records[-1]["validation"] == pytest.approx(evaluate(model, IDS[200:], 8)[0])
     assert records[-1]["loss"] < 0.85 * math.log(11)
@@ -329,7 +323,7 @@ def test_the_same_seed_gives_the_same_weights():
     ends = []
     for seed in (0, 0, 1):
         model = new_model()
-        list(train(model, IDS, replace(RECIPE, seed=seed)))
+        list(train(model, IDS, replace(RUN_CONFIG, seed=seed)))
         ends.append(weights(model))
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
@@ -342,7 +336,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_how_far_the_loss_is_above_the_floor(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setattr(tinyllm.training, "tqdm", partial(tqdm, mininterval=0))
-    list(train(new_model(), IDS, RECIPE, floor=0.5))
+    list(train(new_model(), IDS, RUN_CONFIG, floor=0.5))
     shown = sys.stderr.getvalue()
     steps = re.findall(r"(\d+)/12, \S+ left, loss (\S+) \(floor \+(\S+)\), [\d,]+ tokens/s", shown)
     assert steps[-1][0] == "12"
@@ -351,7 +345,7 @@ def test_a_terminal_shows_how_far_the_loss_is_above_the_floor(monkeypatch):
 
 
 def test_training_is_quiet_outside_a_terminal(capfd):
-    list(train(new_model(), IDS, RECIPE, floor=0.5))
+    list(train(new_model(), IDS, RUN_CONFIG, floor=0.5))
     assert capfd.readouterr() == ("", "")
 
 
@@ -369,26 +363,26 @@ def test_a_loss_that_is_not_a_number_stops_training_and_spoils_nothing(tmp_path)
     torch.manual_seed(0)
     model = BreaksDown(TINY)
     with pytest.raises(FloatingPointError, match="step 6 has loss nan"):
-        list(train(model, IDS, RECIPE, folder=tmp_path))
+        list(train(model, IDS, RUN_CONFIG, folder=tmp_path))
     assert weights(model).isfinite().all()
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000004.safetensors"]
     resumed, straight = new_model(seed=5), new_model()
-    list(train(resumed, IDS, RECIPE, folder=tmp_path, resume=True))
-    list(train(straight, IDS, RECIPE))
+    list(train(resumed, IDS, RUN_CONFIG, folder=tmp_path, resume=True))
+    list(train(straight, IDS, RUN_CONFIG))
     assert torch.equal(weights(resumed), weights(straight))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("stop", [1, 2])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path, optimizer, stop):
-    recipe = replace(RECIPE, optimizer=optimizer)
+    train_config = replace(RUN_CONFIG, optimizer=optimizer)
     straight, stopped, resumed = new_model(), new_model(), new_model(seed=5)
-    records = list(train(straight, IDS, recipe, IDS))
-    run = train(stopped, IDS, recipe, IDS, tmp_path)
+    records = list(train(straight, IDS, train_config, IDS))
+    run = train(stopped, IDS, train_config, IDS, tmp_path)
     for _ in range(stop):
         next(run)
     run.close()
-    rest = list(train(resumed, IDS, recipe, IDS, tmp_path, resume=True))
+    rest = list(train(resumed, IDS, train_config, IDS, tmp_path, resume=True))
     assert torch.equal(weights(resumed), weights(straight))
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
     for record in records + logged + rest:
@@ -399,17 +393,17 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path, optimizer, stop):
 RUN = """
 import torch
 from tinyllm.model import GPT, Config
-from tinyllm.training import Recipe, train
+from tinyllm.training import TrainConfig, train
 torch.manual_seed(0)
 model, ids = GPT(Config(**{config})), (torch.arange(300) ** 2) % 11
-for record in train(model, ids, Recipe(**{recipe}), folder={folder!r}):
+for record in train(model, ids, TrainConfig(**{train_config}), folder={folder!r}):
     print(record["step"], flush=True)
 """
 
 
 def test_a_killed_process_leaves_a_run_that_goes_on_bit_for_bit(tmp_path):
-    recipe = replace(RECIPE, n_steps=4000, every=2, keep=3)
-    code = RUN.format(config=asdict(TINY), recipe=asdict(recipe), folder=str(tmp_path))
+    train_config = replace(RUN_CONFIG, n_steps=4000, every=2, keep=3)
+    code = RUN.format(config=asdict(TINY), train_config=asdict(train_config), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     while int(process.stdout.readline()) < 20:
         pass
@@ -422,10 +416,10 @@ def test_a_killed_process_leaves_a_run_that_goes_on_bit_for_bit(tmp_path):
     assert 20 <= done < 4000
 
     resumed = new_model(seed=5)
-    run = train(resumed, IDS, recipe, folder=tmp_path, resume=True)
+    run = train(resumed, IDS, train_config, folder=tmp_path, resume=True)
     assert next(run)["step"] == done + 2
     straight = new_model()
-    for record in train(straight, IDS, recipe):
+    for record in train(straight, IDS, train_config):
         if record["step"] == done + 2:
             break
     assert torch.equal(weights(resumed), weights(straight))
@@ -436,9 +430,9 @@ def test_a_killed_process_leaves_a_run_that_goes_on_bit_for_bit(tmp_path):
 # ---------------------------------------------------------------------------------------- checkpoints
 
 
-def some_state(config=TINY, recipe=RECIPE):
+def some_state(config=TINY, train_config=RUN_CONFIG):
     model = new_model(config)
-    return model, make_optimizers(model, recipe), torch.Generator().manual_seed(3)
+    return model, make_optimizers(model, train_config), torch.Generator().manual_seed(3)
 
 
 def test_a_checkpoint_brings_back_random_numbers_too(tmp_path):
@@ -486,30 +480,30 @@ def test_a_truncated_checkpoint_is_refused_and_changes_nothing(tmp_path, size):
 
 
 @pytest.mark.parametrize(
-    ("config", "recipe", "message"),
+    ("config", "train_config", "message"),
     [
-        (replace(TINY, d_model=12), RECIPE, r"attention.out.weight is \(8, 8\) there, \(12, 12\) here"),
-        (replace(TINY, n_layer=2), RECIPE, r"model.blocks.1.attention.out.weight is missing there"),
-        (TINY, replace(RECIPE, optimizer="adamw"), r"optimizer.0.0 is \(24, 8\) there, \(\) here"),
+        (replace(TINY, d_model=12), RUN_CONFIG, r"attention.out.weight is \(8, 8\) there, \(12, 12\) here"),
+        (replace(TINY, n_layer=2), RUN_CONFIG, r"model.blocks.1.attention.out.weight is missing there"),
+        (TINY, replace(RUN_CONFIG, optimizer="adamw"), r"optimizer.0.0 is \(24, 8\) there, \(\) here"),
     ],
 )
-def test_a_checkpoint_of_another_model_is_refused(tmp_path, config, recipe, message):
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, config, train_config, message):
     save_checkpoint(tmp_path, 1, *some_state(), {})
     with pytest.raises(ValueError, match=message):
-        load_checkpoint(tmp_path, *some_state(config, recipe))
+        load_checkpoint(tmp_path, *some_state(config, train_config))
 
 
 def test_a_run_goes_on_as_it_began_or_not_at_all(tmp_path):
-    list(train(new_model(), IDS, RECIPE, folder=tmp_path))
+    list(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path))
     with pytest.raises(ValueError, match="holds a run: resume it"):
-        next(train(new_model(), IDS, RECIPE, folder=tmp_path))
+        next(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path))
     with pytest.raises(ValueError, match="was begun with lr 0.03, not 0.1"):
-        next(train(new_model(), IDS, replace(RECIPE, lr=0.1), folder=tmp_path, resume=True))
+        next(train(new_model(), IDS, replace(RUN_CONFIG, lr=0.1), folder=tmp_path, resume=True))
     with pytest.raises(ValueError, match="was begun with text"):
-        next(train(new_model(), IDS[1:], RECIPE, folder=tmp_path, resume=True))
+        next(train(new_model(), IDS[1:], RUN_CONFIG, folder=tmp_path, resume=True))
     with pytest.raises(ValueError, match="there is no checkpoint in"):
         (tmp_path / "empty").mkdir()
-        next(train(new_model(), IDS, RECIPE, folder=tmp_path / "empty", resume=True))
+        next(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path / "empty", resume=True))
 
 
 @pytest.mark.parametrize(
@@ -536,7 +530,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(tmp_path):
 )
 def test_a_recipe_that_makes_no_sense_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        from_dict(Recipe, asdict(RECIPE) | change)
+        from_dict(TrainConfig, asdict(RUN_CONFIG) | change)
 
 
 # ---------------------------------------------------------------------------------------- the command

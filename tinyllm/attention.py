@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def check_shapes(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> None:
@@ -77,7 +78,7 @@ def attention(
     """
     check_shapes(q, k, v, mask)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = q @ k.transpose(-2, -1) * scale  # (..., T_q, T_k)
+    scores = (q * scale) @ k.transpose(-2, -1)  # (..., T_q, T_k)
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)
     weights = softmax(scores)
@@ -98,33 +99,99 @@ def causal_mask(T: int, device: torch.device | None = None) -> Tensor:
     return torch.ones(T, T, dtype=torch.bool, device=device).tril()
 
 
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False,
+    weights: list | None = None,
+) -> Tensor:
+    """`attention` of many heads (..., n_head, T, d), by torch's own routine.
+
+    Keys and values may have fewer heads (..., n_kv_head, T_k, d): each then serves
+    several queries in a row. `causal`: the last query is the last key's, and no query may
+    attend to keys after its own; `mask` hides others besides. With a list for the
+    weights it is `attention` that runs, and appends them: (..., n_head, T, T_k).
+    """
+    T, T_k = q.shape[-2], k.shape[-2]
+    causal = causal and T > 1  # the newest token alone may attend to all keys
+    if causal and (mask is not None or weights is not None or T < T_k):
+        before = causal_mask(T_k, q.device)[-T:]  # (T, T_k)
+        mask, causal = before if mask is None else before & mask, False
+    if weights is None:
+        return fused_attention(q, k, v, mask, causal)
+    k, v = (z.repeat_interleave(q.shape[-3] // k.shape[-3], -3) for z in (k, v))
+    output, seen = attention(q, k, v, mask, return_weights=True)
+    weights.append(seen)
+    return output
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
+) -> Tensor:
+    """What `attend` computes, without holding all weights at once.
+
+    On a CPU it adds up in 32 bits under autocast, too, which is faster there.
+    """
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return fused_attention(q.float(), k.float(), v.float(), mask, causal)
+    fewer = k.shape[-3] != q.shape[-3]
+    return F.scaled_dot_product_attention(
+        q, k, v, mask, is_causal=causal, enable_gqa=fewer
+    )
+
+
 class MultiHeadAttention(nn.Module):
-    r"""Self-attention with several heads, each of d_head = d_model / n_head channels.
+    r"""Self-attention with several heads, of d_head = d_model / n_head channels each.
 
         head_i = Attention(X W_Qⁱ, X W_Kⁱ, X W_Vⁱ)
         MultiHead(X) = Concat(head_1, ..., head_n) W_O             (Vaswani et al. 2017)
 
-    `qkv` holds W_Q, W_K and W_V of all heads, `out` is W_O. Takes (..., T, C), returns
-    (..., T, C), with `return_weights` also the weights (..., n_head, T, T).
+    `qkv` holds W_Q, W_K and W_V of all heads, `out` is W_O. Takes and returns
+    (..., T, C). To see the weights (..., n_head, T, T) pass a list: it gets them.
+
+    With n_kv_head, n_head / n_kv_head queries in a row share a key and a value (Ainslie
+    et al. 2023). `past` is room for keys and values, each (..., n_kv_head, T_k, d_head):
+    the last T are filled in here. `mask` (..., T, T_k) hides some, as padding. `places`
+    is what `heads` has to know besides x.
     """
 
-    def __init__(self, d_model: int, n_head: int, causal: bool = True, bias: bool = False):
+    def __init__(
+        self, d_model: int, n_head: int, causal: bool = True, bias: bool = False,
+        n_kv_head: int | None = None, d_head: int | None = None,
+    ) -> None:
         super().__init__()
-        if n_head < 1 or d_model % n_head:
-            raise ValueError(f"n_head must divide d_model, got {d_model} and {n_head}")
-        self.n_head, self.causal = n_head, causal
-        self.qkv = nn.Linear(d_model, 3 * d_model, bias=bias)
-        self.out = nn.Linear(d_model, d_model, bias=bias)
+        self.n_head, self.n_kv_head, self.causal = n_head, n_kv_head or n_head, causal
+        d_head = d_head or size_of_heads(d_model, n_head, self.n_kv_head)
+        self.qkv = nn.Linear(d_model, (n_head + 2 * self.n_kv_head) * d_head, bias=bias)
+        self.out = nn.Linear(n_head * d_head, d_model, bias=bias)
 
-    def forward(
-        self, x: Tensor, return_weights: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        if x.ndim < 2 or x.shape[-1] != self.qkv.in_features:
-            expected = f"(..., T, {self.qkv.in_features})"
-            raise ValueError(f"expected x of shape {expected}, got {tuple(x.shape)}")
-        qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))  # T, 3, n_head, d_head
-        q, k, v = qkv.transpose(-4, -2).unbind(-3)  # each (..., n_head, T, d_head)
-        mask = causal_mask(x.shape[-2], x.device) if self.causal else None
-        heads, weights = attention(q, k, v, mask, return_weights=True)  # heads: like q
-        output = self.out(heads.transpose(-3, -2).flatten(-2))  # (..., T, C)
-        return (output, weights) if return_weights else output
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of all heads, each (..., heads, T, d_head)."""
+        ends = self.n_head, self.n_head + self.n_kv_head  # of queries, and of keys
+        qkv = self.qkv(x).unflatten(-1, (ends[1] + self.n_kv_head, -1))
+        return qkv.transpose(-3, -2).tensor_split(ends, dim=-3)
+
+    def forward(self, x: Tensor, mask=None, past=None, weights=None, **places) -> Tensor:
+        check_stream(x, self.qkv.in_features)
+        q, k, v = self.heads(x, **places)
+        if past is not None:
+            keys, values = past
+            keys[..., -x.shape[-2] :, :], values[..., -x.shape[-2] :, :] = k, v
+            k, v = past
+        heads = attend(q, k, v, mask, self.causal, weights)  # (..., n_head, T, d_head)
+        return self.out(heads.transpose(-3, -2).flatten(-2))  # (..., T, C)
+
+
+def size_of_heads(d_model: int, n_head: int, n_kv_head: int) -> int:
+    """Channels of each head. ValueError where channels or keys cannot be dealt out."""
+    if n_head < 1 or d_model % n_head:
+        raise ValueError(f"n_head must divide d_model, got {d_model} and {n_head}")
+    if n_kv_head < 1 or n_head % n_kv_head:
+        raise ValueError(f"n_kv_head must divide n_head, got {n_head} and {n_kv_head}")
+    return d_model // n_head
+
+
+def check_stream(x: Tensor, d_model: int) -> None:
+    """Raise `ValueError` unless x is (..., T, d_model)."""
+    if x.ndim < 2 or x.shape[-1] != d_model:
+        expected = f"(..., T, {d_model})"
+        raise ValueError(f"expected x of shape {expected}, got {tuple(x.shape)}")

@@ -5,10 +5,11 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from tinyllm.layers import head_size
 from tinyllm.model import GPT, Config, check_ids
 from tinyllm.tokens import Tokenizer
 
@@ -27,12 +28,21 @@ def next_token(
     tensor([0.6250, 0.3750, 0.0000])
     """
     check_sampling(temperature, top_k, top_p, min_p)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    largest = logits.amax(-1, keepdim=True)
+    check_logits(largest)
     if temperature == 0:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
     # Without the largest logit a division by a small temperature cannot overflow.
-    p = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
+    p = ((logits - largest) / temperature).softmax(-1)
     whole = top_k is None and top_p is None and min_p is None
     return p if whole else truncate(p, top_k, top_p, min_p)
+
+
+def check_logits(largest: Tensor) -> None:
+    """Raise `ValueError` where the largest logit is not a number, or infinite."""
+    if not largest.isfinite().all():
+        raise ValueError(f"no token can be drawn: the largest logit is {largest.min()}")
 
 
 def truncate(
@@ -48,8 +58,9 @@ def truncate(
     keep = torch.ones_like(ranked, dtype=torch.bool)
     if top_k is not None:
         keep[..., top_k:] = False
-    if top_p is not None:
-        keep &= ranked.cumsum(-1) - ranked < top_p  # those before it are not enough
+    if top_p is not None and top_p < 1:
+        before = F.pad(ranked.cumsum(-1)[..., :-1], (1, 0))  # of all likelier tokens
+        keep &= before < top_p
     if min_p is not None:
         keep &= ranked >= min_p * ranked[..., :1]
     kept = torch.zeros_like(p).scatter(-1, order, ranked * keep)
@@ -89,88 +100,64 @@ def penalize(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
 class Cache:
     """The keys and values of all tokens so far, so that none is computed twice.
 
-    keys and values are (n_layer, B, n_head, slots, d_head), allocated once; `length`
+    keys and values are (n_layer, B, n_kv_head, slots, d_head), allocated once; `length`
     slots are in use. Texts of unequal length end in the same slot: the shorter begin
-    later, after `padding` (B,) slots that nobody attends to. `weights` are those of each
-    block and `head` the last ones, at hand; for a single text in long rows, since a single
-    token takes longer to fetch them than to be multiplied with them.
+    later, after `padding` (B,) slots that nobody attends to.
     """
 
     def __init__(self, model: GPT, batch_size: int, slots: int) -> None:
+        check_cacheable(model)
         config, weight = model.config, model.token.weight
-        d_head = config.d_model // config.n_head
-        shape = config.n_layer, batch_size, config.n_head, slots, d_head
+        heads = config.n_kv_head or config.n_head
+        shape = config.n_layer, batch_size, heads, slots, head_size(config)
         self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.values = torch.zeros_like(self.keys)
         self.length, self.padding = 0, None
-        lay = in_long_rows if batch_size == 1 else Tensor.detach
-        self.weights = [tuple(map(lay, block.parameters())) for block in model.blocks]
-        self.head = lay(model.head.weight)
 
     @property
     def n_bytes(self) -> int:
         """Memory that the keys and values take."""
         return self.keys.nbytes + self.values.nbytes
 
+    def extend(self, T: int) -> tuple[slice | Tensor, Tensor | None, Iterator]:
+        """Make room for T tokens: their positions, a mask, and each layer's past.
 
-def in_long_rows(weight: Tensor) -> Tensor:
-    """The same weights, in memory so that its longer dimension is what lies side by side.
+        A past is the keys and values (B, n_kv_head, length, d_head) of all tokens so
+        far, of which the last T are yet to be filled in. The mask (B, 1, 1, length)
+        hides the padding; without padding there is none.
+        """
+        start, end, slots = self.length, self.length + T, self.keys.shape[-2]
+        if end > slots:
+            full = f"the {start} in the cache exceed its {slots} slots"
+            raise ValueError(f"{T} ids more than {full}")
+        self.length = end
+        past = zip(self.keys[..., :end, :], self.values[..., :end, :])
+        if self.padding is None:
+            return slice(start, end), None, past
+        slot = torch.arange(end, device=self.keys.device)
+        places = (slot[start:] - self.padding[:, None]).clamp(min=0)  # (B, T)
+        return places, slot >= self.padding[:, None, None, None], past
 
-    Memory is read in order, and fastest where there are few beginnings. A tall matrix
-    has to be copied for that: for large models this memory buys a quarter of the time.
+
+def check_cacheable(model: GPT) -> None:
+    """Raise `ValueError` for a model that needs more of a text than keys and values."""
+    if type(model.token) is not nn.Embedding:
+        kind = type(model.token).__name__
+        unknown = f"its {kind} may look at earlier ids, which no cache keeps"
+        raise ValueError(f"{unknown}; generate with cache=False")
+
+
+@torch.no_grad()
+def prepare(model: GPT) -> GPT:
+    """Lay out the matrices of a model for one token at a time, and return the model.
+
+    Memory is read in order, and fastest where rows are long. So a matrix that has more
+    rows than columns is copied to lie in memory the other way round. No number changes.
     """
-    weight = weight.detach()
-    tall = weight.ndim == 2 and weight.shape[0] > weight.shape[1]
-    return weight.T.contiguous().T if tall else weight
-
-
-@torch.inference_mode()
-def extend(model: GPT, ids: Tensor, cache: Cache) -> Tensor:
-    """Logits (B, T, V) for ids (B, T) that go on where the cache ends.
-
-    What `model` computes for the whole text, but only for what is new in it.
-    """
-    start, end = cache.length, cache.length + ids.shape[-1]
-    if end > cache.keys.shape[-2]:
-        full = f"{start} in the cache exceed its {cache.keys.shape[-2]} slots"
-        raise ValueError(f"{end - start} ids more than the {full}")
-    slots, mask = torch.arange(end, device=ids.device), None
-    position = model.position.weight[start:end]  # (T, C)
-    if end - start > 1:
-        mask = slots <= slots[start:, None]  # (T, end)
-    if cache.padding is not None:
-        places = (slots[start:] - cache.padding[:, None]).clamp(min=0)  # (B, T)
-        position = model.position.weight[places]  # (B, T, C)
-        there = slots >= cache.padding[:, None, None, None]  # (B, 1, 1, end)
-        mask = there if mask is None else there & mask  # (B, 1, T, end)
-    x = F.embedding(ids, model.token.weight) + position  # (B, T, C)
-    past = cache.keys[..., :end, :], cache.values[..., :end, :]
-    for weights, keys, values in zip(cache.weights, *past):
-        norm_1, qkv, out, norm_2, up, down = weights
-        heads = hear(F.linear(normed(x, norm_1), qkv), keys, values, mask)
-        x = x + F.linear(heads, out)
-        x = x + F.linear(F.gelu(F.linear(normed(x, norm_2), up)), down)
-    cache.length = end
-    return F.linear(normed(x, model.norm.weight), cache.head)
-
-
-def hear(qkv: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """What the heads of a layer hear, (B, T, C), once new keys are in the cache.
-
-    qkv is (B, T, 3C), of the new tokens. keys and values are (B, n_head, end, d_head);
-    the last T are filled in here.
-    """
-    T = qkv.shape[1]
-    qkv = qkv.unflatten(-1, (3, keys.shape[1], -1))  # (B, T, 3, n_head, d_head)
-    q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, n_head, T, d_head)
-    keys[:, :, -T:], values[:, :, -T:] = k, v
-    heads = F.scaled_dot_product_attention(q, keys, values, mask)
-    return heads.transpose(1, 2).flatten(2)
-
-
-def normed(x: Tensor, weight: Tensor) -> Tensor:
-    """A LayerNorm without the price of calling a module: for one token, that counts."""
-    return F.layer_norm(x, weight.shape, weight)
+    for p in model.parameters():
+        if p.ndim == 2 and p.shape[0] > p.shape[1]:
+            p.data = p.data.T.contiguous().T
+    return model
 
 
 def visible_from(length: int, block_size: int) -> int:
@@ -183,25 +170,20 @@ def visible_from(length: int, block_size: int) -> int:
     return max(0, -(-(length - block_size) // hop)) * hop
 
 
-def refill(model: GPT, windows: list[list[int]], cache: Cache) -> Tensor:
-    """Fill the cache anew with texts of any lengths; logits (B, V) of what is next."""
-    texts = [torch.tensor(window) for window in windows]
-    ids = pad_sequence(texts, batch_first=True, padding_side="left")  # (B, T)
-    padding = torch.tensor([ids.shape[1] - len(text) for text in texts])
-    device = cache.keys.device
-    cache.length, cache.padding = 0, padding.to(device) if padding.any() else None
-    return extend(model, ids.to(device), cache)[:, -1]
+@torch.inference_mode()
+def prefill(model: GPT, windows: list[list[int]], cache: Cache | None) -> Tensor:
+    """Read texts of any lengths; logits (B, V) of what is next, and a cache filled anew."""
+    side = "right" if cache is None else "left"  # nothing that follows a text changes it
+    texts, device = [torch.tensor(window) for window in windows], model.token.weight.device
+    ids = pad_sequence(texts, batch_first=True, padding_side=side).to(device)  # (B, T)
+    padding = torch.tensor([ids.shape[1] - len(text) for text in texts], device=device)
+    if cache is None:
+        return model(ids)[torch.arange(len(texts)), ids.shape[1] - 1 - padding]
+    cache.length, cache.padding = 0, padding if padding.any() else None
+    return model(ids, cache)[:, -1]
 
 
 @torch.inference_mode()
-def read_all(model: GPT, windows: list[list[int]]) -> Tensor:
-    """The same without a cache: what follows the end of a text cannot change it."""
-    texts = [torch.tensor(window) for window in windows]
-    ids = pad_sequence(texts, batch_first=True).to(model.token.weight.device)  # (B, T)
-    last = torch.tensor([len(text) - 1 for text in texts])
-    return model(ids)[torch.arange(len(texts)), last]
-
-
 def new_ids(
     model: GPT,
     texts: list[list[int]],
@@ -215,16 +197,15 @@ def new_ids(
     texts, block_size = [list(text) for text in texts], model.config.block_size
     slots = min(block_size, max(map(len, texts)) + max_new_tokens)
     memory, before = Cache(model, len(texts), slots) if cache else None, None
+    device = model.token.weight.device
     for _ in range(max_new_tokens):
         starts = [visible_from(len(text), block_size) for text in texts]
-        windows = [text[start:] for text, start in zip(texts, starts)]
-        if memory is None:
-            logits = read_all(model, windows)
-        elif starts != before:
-            logits = refill(model, windows, memory)
+        if memory is None or starts != before:
+            windows = [text[start:] for text, start in zip(texts, starts)]
+            logits = prefill(model, windows, memory)
         else:
-            last = torch.tensor([text[-1:] for text in texts])  # (B, 1)
-            logits = extend(model, last.to(memory.keys.device), memory)[:, -1]
+            last = torch.tensor([text[-1:] for text in texts], device=device)  # (B, 1)
+            logits = model(last, memory)[:, -1]
         before = starts
         ids = choose(logits, texts, **sampling)
         for text, i in zip(texts, ids):
@@ -239,14 +220,22 @@ def choose(
     generator: torch.Generator | None = None,
     **sampling,
 ) -> list[int]:
-    """Draw the next id of each text, from logits (B, V); see `generate`."""
+    """Draw the next id of each text, from logits (B, V); see `generate`.
+
+    The draw is made where the generator is, so that a text is the same on every device.
+    """
     if repetition_penalty != 1:
         so_far = [torch.tensor(text, device=logits.device) for text in texts]
         pairs = zip(logits, so_far)
         logits = torch.stack([penalize(*pair, repetition_penalty) for pair in pairs])
-    p = next_token(logits, **sampling)  # (B, V)
     if sampling.get("temperature") == 0:  # one token has all: there is nothing to draw
-        return p.argmax(-1).tolist()
+        check_sampling(**sampling)
+        largest, ids = logits.max(-1)
+        check_logits(largest)
+        return ids.tolist()
+    p = next_token(logits, **sampling)  # (B, V)
+    if generator is not None:
+        p = p.to(generator.device)
     return torch.multinomial(p, 1, generator=generator)[:, 0].tolist()
 
 
@@ -274,7 +263,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-    stop: Collection[int] | None = None,
+    stop: Collection[int] | int | None = None,
     cache: bool = True,
     slide: bool = False,
     generator: torch.Generator | None = None,
@@ -282,9 +271,12 @@ def generate(
 ) -> Tensor | list[Tensor]:
     """Continue a text, token by token; `next_token` says how each is chosen.
 
-    `ids` is one prompt (T,), or several, of equal length or not. One gives one text,
-    prompt included, (T + n,); several give a list of texts. A text ends after one of
-    the ids in `stop`, or when max_new_tokens have come. Without `cache` the model reads
+    One prompt, a tensor (T,) or a list of ids, gives one text, prompt included:
+    (T + n,). A tensor (B, T) gives a tensor (B, T + n). A list of prompts, of equal
+    length or not, gives a list of texts. All are where the model is.
+
+    A text ends after one of the ids in `stop`, or when max_new_tokens have come; in a
+    tensor (B, T + n) what has ended repeats its last id. Without `cache` the model reads
     the whole text again for each token: the result is the same, later. A text that
     outgrows the context is refused, or with `slide` loses sight of its beginning.
     A repetition_penalty above 1 makes the model avoid what it has said; see `penalize`.
@@ -295,34 +287,61 @@ def generate(
     sampling = dict(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     sampling |= dict(generator=generator, repetition_penalty=repetition_penalty)
     options = dict(cache=cache, slide=slide, **sampling)
-    unfinished, stop = set(range(len(texts))), set(stop or ())
+    unfinished, stop = set(range(len(texts))), stop_ids(stop)
     for new in new_ids(model, texts, max_new_tokens, **options):
         for b in unfinished:
             texts[b].append(new[b])
         unfinished = {b for b in unfinished if new[b] not in stop}
         if not unfinished:
             break
-    texts = [torch.tensor(text) for text in texts]
-    return texts[0] if one else texts
+    return as_given(texts, one, isinstance(ids, Tensor), model.token.weight.device)
+
+
+def as_given(
+    texts: list[list[int]], one: bool, square: bool, device: torch.device
+) -> Tensor | list[Tensor]:
+    """Texts as the prompts were: one (T,), a list of several, or a tensor (B, T)."""
+    longest = max(map(len, texts))
+    if square:
+        texts = [text + text[-1:] * (longest - len(text)) for text in texts]
+    tensors = [torch.tensor(text, device=device) for text in texts]
+    return tensors[0] if one else torch.stack(tensors) if square else tensors
+
+
+def stop_ids(stop: Collection[int] | int | None) -> set[int]:
+    """The ids that end a text. ValueError for what is none, such as a text."""
+    found = {stop} if isinstance(stop, int) else set(() if stop is None else stop)
+    if not all(isinstance(i, int) for i in found):
+        raise ValueError(f"stop must be an id or several, not {stop!r}")
+    return found
+
+
+def stop_texts(stop: Collection[str] | str | None) -> list[str]:
+    """The texts that end a text. ValueError for what is none, such as an empty one."""
+    found = [stop] if isinstance(stop, str) else list(() if stop is None else stop)
+    if not all(isinstance(text, str) and text for text in found):
+        raise ValueError(f"stop must be a text or several, none of them empty, not {stop!r}")
+    return found
 
 
 def stream(
     model: GPT,
     tokenizer: Tokenizer,
-    prompt: str,
+    prompt: str | Sequence[int],
     max_new_tokens: int,
-    stop: Collection[str] = (),
+    stop: Collection[str] | str | None = None,
     **options,
 ) -> Iterator[str]:
     """Yield what the model writes after `prompt`, as soon as it is certain.
 
-    A character that takes several tokens waits for the last of them, and what may
-    become a text in `stop` waits, too. The text ends before the first of those.
-    `options` are those of `generate`.
+    A prompt is a text or its ids. A character that takes several tokens waits for the
+    last of them, and what may become a text in `stop` waits, too. The text ends before
+    the first of those. `options` are those of `generate`.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    waiting = ""
-    for [i] in new_ids(model, [tokenizer.encode(prompt)], max_new_tokens, **options):
+    waiting, stop = "", stop_texts(stop)
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    for [i] in new_ids(model, [ids], max_new_tokens, **options):
         waiting += decoder.decode(tokenizer.decode_bytes([i]))
         ends = [waiting.index(text) for text in stop if text in waiting]
         if ends:

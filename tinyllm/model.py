@@ -2,22 +2,31 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
+from itertools import repeat
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from tinyllm.attention import MultiHeadAttention
+from tinyllm.files import copy, write
+from tinyllm.layers import (
+    Parts,
+    check_config,
+    head_size,
+    make_attention,
+    make_mlp,
+    make_norm,
+    make_positions,
+    mlp_size,
+)
 from tinyllm.tokens import Tokenizer
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, repr=False)
+class Config(Parts):
     """What makes two models the same but for their weights.
 
     vocab_size: ids go from 0 to V - 1.
@@ -25,6 +34,8 @@ class Config:
     n_layer, n_head: blocks, and attention heads in each of them.
     d_model: channels of the residual stream, C; a multiple of n_head.
     tie_weights: the head uses the token embedding's matrix instead of its own.
+
+    `Parts` are the kinds of norm, MLP and attention, which have defaults.
     """
 
     vocab_size: int
@@ -35,16 +46,7 @@ class Config:
     tie_weights: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "d_model"):
-            size = getattr(self, name)
-            if type(size) is not int or size < 1:
-                raise ValueError(f"{name} must be a whole number above 0, not {size!r}")
-        if self.d_model % self.n_head:
-            sizes = f"{self.d_model} and {self.n_head}"
-            raise ValueError(f"d_model must be a multiple of n_head, not {sizes}")
-        tied = self.tie_weights
-        if type(tied) is not bool:
-            raise ValueError(f"tie_weights must be true or false, not {tied!r}")
+        check_config(self)
 
 
 def from_dict(kind: type, values: Mapping):
@@ -53,56 +55,34 @@ def from_dict(kind: type, values: Mapping):
     Raises `ValueError` for a key that the class does not know, and for one that is
     missing.
     """
-    known = {field.name: field.default for field in fields(kind)}
+    ordered = sorted(fields(kind), key=lambda field: field.kw_only)
+    known = {field.name: field.default for field in ordered}
     unknown = [name for name in values if name not in known]
     missing = [name for name in known if known[name] is MISSING and name not in values]
     if unknown or missing:
         wrong = f"unknown keys {unknown}, missing keys {missing}"
         raise ValueError(f"{kind.__name__}: {wrong}; the keys are {list(known)}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**values)
-
-
-class MLP(nn.Module):
-    r"""Let each token alone compare itself with 4C patterns and add up their answers.
-
-        MLP(x) = W_down GELU(W_up x)
-
-    Takes (..., C) and returns (..., C).
-    """
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__()
-        self.up = nn.Linear(d_model, 4 * d_model, bias=False)
-        self.down = nn.Linear(4 * d_model, d_model, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x)))  # (..., C) -> (..., 4C) -> (..., C)
 
 
 class Block(nn.Module):
     r"""Read the residual stream and add to it, twice.
 
-        x ← x + MultiHead(LayerNorm(x))        what tokens tell each other
-        x ← x + MLP(LayerNorm(x))              what each makes of it
+        x ← x + MultiHead(Norm(x))        what tokens tell each other
+        x ← x + MLP(Norm(x))              what each makes of it
 
-    Takes (..., T, C) and returns (..., T, C), with `return_weights` also the
-    attention weights (..., n_head, T, T).
+    Takes (..., T, C) and returns (..., T, C). `context` goes to the attention.
     """
 
-    def __init__(self, d_model: int, n_head: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.norm_1 = nn.LayerNorm(d_model, bias=False)
-        self.attention = MultiHeadAttention(d_model, n_head)
-        self.norm_2 = nn.LayerNorm(d_model, bias=False)
-        self.mlp = MLP(d_model)
+        self.norm_1, self.attention = make_norm(config), make_attention(config)
+        self.norm_2, self.mlp = make_norm(config), make_mlp(config)
 
-    def forward(
-        self, x: Tensor, return_weights: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        heard, weights = self.attention(self.norm_1(x), return_weights=True)
-        x = x + heard
-        x = x + self.mlp(self.norm_2(x))
-        return (x, weights) if return_weights else x
+    def forward(self, x: Tensor, **context) -> Tensor:
+        x = x + self.attention(self.norm_1(x), **context)
+        return x + self.mlp(self.norm_2(x))
 
 
 class GPT(nn.Module):
@@ -110,31 +90,34 @@ class GPT(nn.Module):
 
     With `return_attention` also the weights (n_layer, ..., n_head, T, T).
     Ids outside the vocabulary, or more than block_size, are a `ValueError`.
+
+    With a `cache` the ids (B, T) go on where it ends, and it grows by them: numbers
+    only, so that no gradient goes through it.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, C = config, config.d_model
         self.token = nn.Embedding(config.vocab_size, C)
-        self.position = nn.Embedding(config.block_size, C)
-        blocks = (Block(C, config.n_head) for _ in range(config.n_layer))
-        self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(C, bias=False)
+        self.position = make_positions(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.norm = make_norm(config)
         self.head = nn.Linear(C, config.vocab_size, bias=False)
         if config.tie_weights:
             self.head.weight = self.token.weight
         initialize(self)
 
-    def forward(self, ids: Tensor, return_attention: bool = False):
+    def forward(self, ids: Tensor, cache=None, return_attention: bool = False):
         check_ids(ids, self.config)
-        x = self.token(ids) + self.position.weight[: ids.shape[-1]]  # (..., T, C)
-        attention = []
-        for block in self.blocks:
-            x, weights = block(x, return_weights=True)
-            if return_attention:
-                attention.append(weights)  # (..., n_head, T, T)
-        logits = self.head(self.norm(x))  # (..., T, V)
-        return (logits, torch.stack(attention)) if return_attention else logits
+        new = slice(ids.shape[-1]), None, repeat(None)  # places, no mask, no past
+        places, mask, past = new if cache is None else cache.extend(ids.shape[-1])
+        weights = [] if return_attention else None
+        with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
+            x, context = self.position(self.token(ids), places)  # (..., T, C)
+            for block, keys_values in zip(self.blocks, past):
+                x = block(x, mask=mask, past=keys_values, weights=weights, **context)
+            logits = self.head(self.norm(x))  # (..., T, V)
+        return (logits, torch.stack(weights)) if return_attention else logits
 
 
 def check_ids(ids: Tensor, config: Config) -> None:
@@ -146,7 +129,9 @@ def check_ids(ids: Tensor, config: Config) -> None:
     if ids.shape[-1] > config.block_size:
         size = f"a context of {config.block_size}"
         raise ValueError(f"{ids.shape[-1]} ids are too many for {size}")
-    low, high = int(ids.min()), int(ids.max())
+    if ids.device.type != "cpu":
+        return  # to look at values, a GPU would have to be waited for
+    low, high = map(int, ids.aminmax())
     if low < 0 or high >= config.vocab_size:
         wrong = low if low < 0 else high
         last = config.vocab_size - 1
@@ -164,7 +149,7 @@ def initialize(model: "GPT") -> None:
     for name, p in model.named_parameters():
         if name.startswith(("token", "position")):
             nn.init.normal_(p, std=0.02)
-        elif name.endswith(("out.weight", "down.weight", "head.weight")):
+        elif name.endswith(("out.weight", "down.weight", "head.weight", "bias")):
             nn.init.zeros_(p)
         elif p.ndim == 2:  # the others scale the norms, and stay 1
             nn.init.normal_(p, std=model.config.d_model**-0.5)
@@ -173,26 +158,44 @@ def initialize(model: "GPT") -> None:
 def n_parameters(config: Config) -> int:
     """Number of weights: V·C + T·C embed, 12C² + 2C are a block, C + V·C the head.
 
+    The 12C² are `block_matrices`; other parts have other numbers.
+
     >>> n_parameters(Config(65, 64, n_layer=4, n_head=4, d_model=128))
     812416
     """
-    C = config.d_model
-    embeddings = (config.vocab_size + config.block_size) * C
-    block = 4 * C * C + 8 * C * C + 2 * C  # attention, MLP, two norms
-    head = C + (0 if config.tie_weights else config.vocab_size * C)
-    return embeddings + config.n_layer * block + head
+    C, d, n_kv_head = config.d_model, head_size(config), config.n_kv_head or config.n_head
+    norm = C + (C if config.norm == "layer" and config.bias else 0)
+    block = block_matrices(config) + 2 * norm + (2 * d if config.qk_norm else 0)
+    if config.bias if config.qkv_bias is None else config.qkv_bias:
+        block += (config.n_head + 2 * n_kv_head) * d
+    if config.bias:
+        block += C + mlp_size(config) * (2 if config.mlp == "swiglu" else 1) + C
+    places = config.block_size * C if config.positions == "learned" else 0
+    head = norm + (0 if config.tie_weights else config.vocab_size * C)
+    return config.vocab_size * C + places + config.n_layer * block + head
+
+
+def block_matrices(config: Config) -> int:
+    """Weights in the matrices of a block: 4C² of attention and 8C² of an MLP.
+
+    With fewer keys and values, heads of their own size, or a gate:
+    C d_head (2 n_head + 2 n_kv_head), and 2 or 3 matrices of C d_ff.
+    """
+    heads = 2 * config.n_head + 2 * (config.n_kv_head or config.n_head)
+    matrices = 3 if config.mlp == "swiglu" else 2
+    return config.d_model * (head_size(config) * heads + matrices * mlp_size(config))
 
 
 def flops_per_token(config: Config) -> int:
     """Multiplications and additions in matrix products per token of a full block.
 
     A weight is used once per token: 2·(12C² n_layer + V·C). Scores and weighted means
-    take another 4·T·C in each layer; what the mask hides is computed, too.
+    take another 4·T·C in each layer; what the mask hides is counted, too.
     This is a forward pass. The backward pass takes twice as many, so training 3×.
     """
-    C, T = config.d_model, config.block_size
-    layer = 2 * 12 * C * C + 4 * T * C
-    return config.n_layer * layer + 2 * config.vocab_size * C
+    T, heads = config.block_size, config.n_head * head_size(config)  # C channels in all
+    layer = 2 * block_matrices(config) + 4 * T * heads
+    return config.n_layer * layer + 2 * config.vocab_size * config.d_model
 
 
 def save(
@@ -206,18 +209,28 @@ def save(
     `dtype` such as `torch.float16` makes the file smaller. `notes` is any JSON that
     says where the model comes from.
     """
-    weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
+    model = unwrap(model)
+    weights = {name: p.detach().to(dtype).contiguous() for name, p in model.named_parameters()}
     data = safetensors.torch.save(weights)
     sha256 = hashlib.sha256(data).hexdigest()
-    about = {"config": asdict(model.config), "sha256": sha256, "notes": dict(notes)}
+    about = {"config": model.config.chosen(), "sha256": sha256, "notes": dict(notes)}
     write(Path(folder, "model.safetensors"), data)
     write(Path(folder, "model.json"), json.dumps(about, indent=1).encode())
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside what `torch.compile` or `DistributedDataParallel` made of it."""
+    while isinstance(inside := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
+        model = inside
+    return model
+
+
 def find(folder: str | Path) -> Path:
-    """The folder itself, or that of a model which comes with this library: taleteller."""
-    inside = Path(__file__).parent / folder
-    return inside if inside.is_dir() else Path(folder)
+    """Where a model is: its folder, or "taleteller" for the one that comes with the book.
+
+    `./taleteller`, or a `Path`, is a folder of your own.
+    """
+    return Path(__file__).parent / folder if folder == "taleteller" else Path(folder)
 
 
 def load(folder: str | Path) -> GPT:
@@ -243,30 +256,3 @@ def load(folder: str | Path) -> GPT:
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Read the tokenizer that was saved beside a model; see `load`."""
     return Tokenizer.load(find(folder) / "tokenizer.json")
-
-
-@torch.no_grad()
-def copy(given: dict[str, Tensor], wanted: dict[str, Tensor], source: Path) -> None:
-    """Copy the tensors of a file into those of a model, if all of them fit."""
-    for name in sorted(given.keys() | wanted.keys()):
-        shapes = [
-            str(tuple(tensors[name].shape)) if name in tensors else "missing"
-            for tensors in (given, wanted)
-        ]
-        if shapes[0] != shapes[1]:
-            there, here = shapes
-            differ = f"{name} is {there} there, {here} here"
-            raise ValueError(f"{source} does not fit this model: {differ}")
-    for name, tensor in wanted.items():
-        tensor.copy_(given[name])
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with open(unfinished, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
