@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 from tqdm import tqdm
 
-import tinyllm.model
+import tinyllm.files
 import tinyllm.training
 from tinyllm.loss import cross_entropy
 from tinyllm.model import GPT, Config, from_dict, load
@@ -467,7 +467,7 @@ def test_a_checkpoint_that_could_not_be_finished_is_none(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     for stage in ("fsync", "replace"):
-        monkeypatch.setattr(tinyllm.model.os, stage, full_disk)
+        monkeypatch.setattr(tinyllm.files.os, stage, full_disk)
         with pytest.raises(OSError, match="no space"):
             save_checkpoint(tmp_path, 2, *state, {}, keep=1)
         monkeypatch.undo()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinyllm.attention import MultiHeadAttention
+from tinyllm.files import copy, write
 from tinyllm.tokens import Tokenizer
 
 
@@ -243,30 +243,3 @@ def load(folder: str | Path) -> GPT:
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Read the tokenizer that was saved beside a model; see `load`."""
     return Tokenizer.load(find(folder) / "tokenizer.json")
-
-
-@torch.no_grad()
-def copy(given: dict[str, Tensor], wanted: dict[str, Tensor], source: Path) -> None:
-    """Copy the tensors of a file into those of a model, if all of them fit."""
-    for name in sorted(given.keys() | wanted.keys()):
-        shapes = [
-            str(tuple(tensors[name].shape)) if name in tensors else "missing"
-            for tensors in (given, wanted)
-        ]
-        if shapes[0] != shapes[1]:
-            there, here = shapes
-            differ = f"{name} is {there} there, {here} here"
-            raise ValueError(f"{source} does not fit this model: {differ}")
-    for name, tensor in wanted.items():
-        tensor.copy_(given[name])
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with open(unfinished, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)

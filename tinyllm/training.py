@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from tinyllm.batches import batch
 from tinyllm.loss import cross_entropy
-from tinyllm.model import GPT, copy, write
+from tinyllm.files import copy, write
+from tinyllm.model import GPT
 
 # ---------------------------------------------------------------------------------------- optimizers
 

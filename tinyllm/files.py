@@ -1,0 +1,34 @@
+"""Files that are whole or not there, and tensors that fit or are refused."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def copy(given: dict[str, Tensor], wanted: dict[str, Tensor], source: Path) -> None:
+    """Copy the tensors of a file into those of a model, if all of them fit."""
+    for name in sorted(given.keys() | wanted.keys()):
+        shapes = [
+            str(tuple(tensors[name].shape)) if name in tensors else "missing"
+            for tensors in (given, wanted)
+        ]
+        if shapes[0] != shapes[1]:
+            there, here = shapes
+            differ = f"{name} is {there} there, {here} here"
+            raise ValueError(f"{source} does not fit this model: {differ}")
+    for name, tensor in wanted.items():
+        tensor.copy_(given[name])
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    with open(unfinished, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
