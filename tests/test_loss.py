@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllm.batches import batch
+from tinyllm.batches import get_batch
 from tinyllm.loss import bits_per_byte, cross_entropy, perplexity
 
 shapes = st.lists(st.integers(1, 4), max_size=3)
@@ -86,21 +86,21 @@ def test_a_text_of_no_bytes_has_no_bits_per_byte():
 def test_every_target_is_the_token_that_comes_next(length, batch_size, seed, data):
     block_size = data.draw(st.integers(1, length - 1))
     ids = 100 + torch.arange(length)
-    x, y = batch(ids, batch_size, block_size, torch.Generator().manual_seed(seed))
+    x, y = get_batch(ids, batch_size, block_size, torch.Generator().manual_seed(seed))
     assert x.shape == y.shape == (batch_size, block_size)
     assert (y == x + 1).all()
     assert (x.diff() == 1).all()
 
 
 def test_every_place_of_the_text_is_drawn_and_none_beyond_it():
-    x, y = batch(torch.arange(6), 1000, 3, torch.Generator().manual_seed(0))
+    x, y = get_batch(torch.arange(6), 1000, 3, torch.Generator().manual_seed(0))
     assert x[:, 0].unique().tolist() == [0, 1, 2]
     assert y.max() == 5
 
 
 def test_a_generator_makes_the_batch_repeatable():
     ids = torch.arange(1000)
-    first, again, other = (batch(ids, 4, 8, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
+    first, again, other = (get_batch(ids, 4, 8, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -115,4 +115,4 @@ def test_a_generator_makes_the_batch_repeatable():
 )
 def test_a_batch_that_cannot_be_cut_is_refused(ids, batch_size, block_size, message):
     with pytest.raises(ValueError, match=message):
-        batch(ids, batch_size, block_size)
+        get_batch(ids, batch_size, block_size)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and tensors that fit or are refused."""
+"""Files: tensors into a model if all of them fit, and data written whole or not at all."""
 
 import os
 from pathlib import Path

@@ -243,3 +243,10 @@ def load(folder: str | Path) -> GPT:
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Read the tokenizer that was saved beside a model; see `load`."""
     return Tokenizer.load(find(folder) / "tokenizer.json")
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside what `torch.compile` or `DistributedDataParallel` made of it."""
+    while isinstance(inside := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
+        model = inside
+    return model
