@@ -93,3 +93,31 @@ def test_several_processes_do_not_share_standard_input(one_of_four, tmp_path, ca
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     assert main(["--data", "-", "--config", str(tmp_path / "config.json"), "--out", str(tmp_path)]) == 1
     assert "several processes cannot share standard input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("grad_accum_steps", [1, 3])
+def test_processes_exchange_gradients_once_however_many_parts_a_batch_has(tmp_path, grad_accum_steps):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        torch.manual_seed(0)
+        model = GPT(Config(vocab_size=5, block_size=4, n_layer=1, n_head=1, d_model=4))
+        torch.nn.init.normal_(model.head.weight)
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+        exchanged = []
+
+        def count(state, bucket):
+            exchanged.append(bucket.index())
+            future = torch.futures.Future()
+            future.set_result(bucket.buffer())
+            return future
+
+        wrapped.register_comm_hook(None, count)
+        x, y = torch.randint(5, (2, 6, 4), generator=torch.Generator().manual_seed(0))
+        training.add_gradient(wrapped, x, y, grad_accum_steps)
+        assert exchanged and len(exchanged) == len(set(exchanged)), "a bucket went around twice"
+        found = [p.grad.clone() for p in model.parameters()]
+        model.zero_grad()
+        training.add_gradient(model, x, y)
+        torch.testing.assert_close(found, [p.grad for p in model.parameters()], rtol=1e-4, atol=1e-6)
+    finally:
+        torch.distributed.destroy_process_group()

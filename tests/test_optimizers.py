@@ -1,5 +1,6 @@
 """Optimizers whose steps are torch's, schedules, and which weight is changed by what."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -155,3 +156,138 @@ def test_clipping_equals_torchs(size, max_norm):
     theirs = torch.nn.utils.clip_grad_norm_(yours, max_norm)
     assert ours == pytest.approx(theirs.item())
     torch.testing.assert_close([p.grad for p in mine], [p.grad for p in yours])
+
+
+# ---------------------------------------------------------------------------------------- torch's protocol
+
+
+OURS = [(AdamW, torch.optim.AdamW), (Muon, torch.optim.Muon)]
+
+
+@pytest.mark.parametrize("Optimizer", [AdamW, Muon])
+def test_a_state_that_was_saved_goes_on_bit_for_bit(Optimizer):
+    straight, stopped = some_parameters((6, 4), (4, 6)), some_parameters((6, 4), (4, 6))
+    one, two = Optimizer(straight, lr=0.1), Optimizer(stopped, lr=0.1)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(6):
+        if step == 3:
+            saved = two.state_dict()
+            two = Optimizer(stopped, lr=7.0)
+            two.load_state_dict(saved)
+        for p, q in zip(straight, stopped):
+            p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            q.grad = p.grad.clone()
+        one.step()
+        two.step()
+    assert all(torch.equal(p, q) for p, q in zip(straight, stopped))
+
+
+def test_torchs_adamw_takes_over_our_state_and_goes_on():
+    mine, yours = some_parameters((3, 4), (5,)), some_parameters((3, 4), (5,))
+    ours = AdamW(mine, lr=0.03)
+    for p in mine:
+        p.grad = p.detach().cos()
+    ours.step()
+    theirs = torch.optim.AdamW(yours, lr=0.03)
+    theirs.load_state_dict(deepcopy(ours.state_dict()))  # torch would share the tensors
+    with torch.no_grad():
+        for p, q in zip(mine, yours):
+            q.copy_(p)
+            p.grad = p.detach().sin()
+            q.grad = p.grad.clone()
+    ours.step()
+    theirs.step()
+    torch.testing.assert_close(mine, yours, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("Ours", "Theirs"), OURS)
+def test_a_weight_without_a_gradient_waits_as_it_does_with_torch(Ours, Theirs):
+    mine, yours = some_parameters((4, 4), (4, 4)), some_parameters((4, 4), (4, 4))
+    options = dict(lr=0.01, weight_decay=0.1) | (dict(momentum=0.9) if Ours is Muon else {})
+    ours = Ours(mine, **options)
+    theirs = Theirs(yours, **options | (dict(ns_steps=4) if Ours is Muon else {}))
+    for step in range(6):
+        for parameters in (mine, yours):
+            for i, p in enumerate(parameters):
+                p.grad = None if i == 1 and step % 3 else p.detach().sin()
+        ours.step()
+        theirs.step()
+    atol = 0.01 * 0.03 * 6 if Ours is Muon else 1e-12  # torch's Muon computes in 16 bits
+    torch.testing.assert_close(mine, yours, rtol=0, atol=atol)
+    assert ours.state[mine[0]].keys() == theirs.state[yours[0]].keys()
+
+
+@pytest.mark.parametrize("Optimizer", [AdamW, Muon])
+def test_groups_have_their_own_rates(Optimizer):
+    slow, fast = some_parameters((4, 4), (4, 4))
+    before = slow.detach().clone(), fast.detach().clone()
+    optimizer = Optimizer([{"params": [slow], "lr": 0.0}, {"params": [fast]}], lr=0.1)
+    slow.grad = fast.grad = torch.ones(4, 4, dtype=torch.float64)
+    optimizer.step()
+    assert torch.equal(slow, before[0]) and not torch.equal(fast, before[1])
+
+
+def test_torchs_schedule_takes_the_rate_of_a_configuration():
+    (p,) = some_parameters((4, 4))
+    optimizer = AdamW([p], lr=0.2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, RUN_CONFIG.rate)
+    for step in range(RUN_CONFIG.n_steps):
+        assert optimizer.param_groups[0]["lr"] == 0.2 * RUN_CONFIG.rate(step)
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_split_matrix_is_turned_as_its_parts_are():
+    (whole,) = some_parameters((10, 4))
+    parts = [nn.Parameter(part.clone()) for part in whole.detach().split([4, 3, 3])]
+    together, apart = Muon([{"params": [whole], "split": (4, 3, 3)}]), Muon(parts)
+    for seed in range(3):
+        whole.grad = torch.randn(10, 4, generator=torch.Generator().manual_seed(seed), dtype=whole.dtype)
+        for part, grad in zip(parts, whole.grad.split([4, 3, 3])):
+            part.grad = grad.clone()
+        together.step()
+        apart.step()
+    assert torch.equal(whole, torch.cat(list(parts)))
+    with pytest.raises(ValueError, match=r"split \(4, 3\) does not cut the rows of \[\(10, 4\)\]"):
+        Muon([{"params": [whole], "split": (4, 3)}])
+
+
+def test_queries_keys_and_values_are_turned_apart_where_a_configuration_says_so():
+    model, apart = new_model(), replace(RUN_CONFIG, split_qkv=True)
+    (muon, _), (split, _) = make_optimizers(model, RUN_CONFIG), make_optimizers(model, apart)
+    assert [group["split"] for group in muon.param_groups] == [None]
+    qkv = model.blocks[0].attention.qkv.weight
+    assert [(group["split"], qkv in set(group["params"])) for group in split.param_groups] == [
+        (None, False), ((8, 8, 8), True),
+    ]  # fmt: skip
+    held = [id(p) for group in split.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for group in muon.param_groups for p in group["params"])
+
+
+class Renamed(nn.Module):
+    """A model with other names, no learned positions, biases, and one matrix for tokens and head."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = TINY
+        self.tok_emb = nn.Embedding(11, 8)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.RMSNorm(8), nn.Linear(8, 8)) for _ in range(2))
+        self.lm_head = nn.Linear(8, 11, bias=False)
+        self.lm_head.weight = self.tok_emb.weight
+
+
+def test_weights_go_to_their_optimizer_by_what_they_are_and_not_by_name():
+    model = Renamed()
+    muon, adamw = make_optimizers(model, RUN_CONFIG)
+    (matrices,), (embeddings, rest) = muon.param_groups, adamw.param_groups
+    assert [id(p) for p in matrices["params"]] == [id(block[1].weight) for block in model.blocks]
+    assert [id(p) for p in embeddings["params"]] == [id(model.tok_emb.weight)]
+    assert {p.ndim for p in rest["params"]} == {1} and len(rest["params"]) == 4
+    assert (embeddings["lr"], rest["lr"]) == (0.02, 0.003 * 128 / 8)
+    model.blocks[0][1].weight.requires_grad_(False)
+    assert len(make_optimizers(model, RUN_CONFIG)[0].param_groups[0]["params"]) == 1
+
+
+def test_no_gradient_at_all_is_nothing_to_clip():
+    assert clip_grad_norm(some_parameters((3, 4)), 1.0) == 0.0

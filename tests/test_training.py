@@ -173,3 +173,33 @@ def test_a_terminal_shows_how_far_the_loss_is_above_the_floor(monkeypatch):
 def test_training_is_quiet_outside_a_terminal(capfd):
     list(train(new_model(), IDS, RUN_CONFIG, floor=0.5))
     assert capfd.readouterr() == ("", "")
+
+
+def test_targets_to_ignore_do_not_count_in_any_part_of_a_batch():
+    x, y = IDS[:32].view(4, 8), IDS[1:33].view(4, 8).clone()
+    y[0, :5] = y[2] = -100  # a part of a row, and a whole one
+    model = new_model().double()
+    nn.init.normal_(model.head.weight)
+    found = []
+    for grad_accum_steps in (1, 2, 4):
+        model.zero_grad()
+        loss = add_gradient(model, x, y, grad_accum_steps)
+        assert loss == pytest.approx(cross_entropy(model(x), y).item(), rel=1e-12)
+        found.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[2], found[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32])
+def test_a_text_in_fewer_bits_trains_the_same_model(dtype):
+    ends = []
+    for ids in (IDS, IDS.to(dtype)):
+        model = new_model()
+        records = list(train(model, ids, RUN_CONFIG, ids[200:]))
+        ends.append((weights(model), records[-1]["validation"]))
+    assert torch.equal(ends[0][0], ends[1][0]) and ends[0][1] == ends[1][1]
+
+
+def test_an_id_outside_of_the_vocabulary_is_named_before_anything_is_learned():
+    with pytest.raises(ValueError, match="id 12 is not in the vocabulary, 0 to 10"):
+        next(train(new_model(), torch.arange(13), RUN_CONFIG))

@@ -1,4 +1,4 @@
-"""Pieces of a long text, cut for training: what the model sees, and what comes one token later."""
+"""Pieces of a long text for training: what the model sees, and what comes one token later."""
 
 import torch
 from torch import Tensor

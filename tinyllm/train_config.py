@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-import torch
 from torch import Tensor
 
 from tinyllm.optimizers import learning_rate

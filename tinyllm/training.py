@@ -24,15 +24,9 @@ RARE = 1 / 1000  # of a text: an id that occurs less often is rare
 
 
 def train(
-    model: nn.Module,
-    ids: Tensor,
-    config: TrainConfig,
-    validation: Tensor | None = None,
-    *,
-    folder: str | Path | None = None,
-    resume: bool = False,
-    floor: float | None = None,
-    starts: Tensor | None = None,
+    model: nn.Module, ids: Tensor, config: TrainConfig, validation: Tensor | None = None,
+    *, folder: str | Path | None = None, resume: bool = False,
+    floor: float | None = None, starts: Tensor | None = None,
 ) -> Iterator[dict]:
     """Train on a text (N,), and yield a record every `config.every` steps.
 
@@ -51,9 +45,8 @@ def train(
     optimizers = make_optimizers(model, config)
     generator = torch.Generator().manual_seed(config.seed)
     state = model, optimizers, generator
-    about = asdict(config) | {"text": sha256(ids)}
-    if starts is not None:
-        about["starts"] = sha256(starts)
+    texts = {"text": ids} if starts is None else {"text": ids, "starts": starts}
+    about = asdict(config) | {name: sha256(text) for name, text in texts.items()}
     start = begin(folder, resume, about, *state) if folder else 0
     net, rows = wrap_ddp(model, config.batch_size)
     sizes, device = unwrap(model).config, next(model.parameters()).device
@@ -62,8 +55,8 @@ def train(
     with progress(start, config.n_steps) as bar:
         for step in range(start, config.n_steps):
             n, length = config.blocks(step, sizes.block_size)
-            batch = get_batch(ids, n, length, generator, starts)
-            x, y = (half[rows].to(device) for half in batch)  # (B, T) each
+            pair = get_batch(ids, n, length, generator, starts)
+            x, y = (half[rows].to(device) for half in pair)  # (B, T) each
             weights = config.token_weights(step, x, y, rare)
             losses.append(train_step(net, optimizers, x, y, step, config, weights))
             speed = len(losses) * n * length / (time.perf_counter() - began)
