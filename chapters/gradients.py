@@ -18,7 +18,7 @@ for n in (1, 2, 10, 100):
 
 # %% [markdown]
 # One number is found, two nearly, and with a hundred the best of ten thousand guesses is still more than half as bad as the average one.
-# The language model at the end of this book has 1.6 million numbers, and they too are found from nothing but one number that says how far off they are.
+# The language model at the end of this book has 1.6 million numbers, its **parameters**, and at each step of its training one number says how wrong they are.
 # How does a number learn?
 #
 # :::{admonition} You will be able to
@@ -104,7 +104,7 @@ ax.legend()
 fig
 
 # %% [markdown]
-# To the right the errors are $h$ and $h^2$, as straight lines of slope 1 and 2.
+# To the right the errors grow like $h$ and $h^2$, as straight lines of slope 1 and 2.
 # To the left both rise: the two evaluations agree in nearly all of their 16 digits, and what is left of the difference is rounding, divided by a tiny $h$.
 # A central difference with $h = 10^{-5}$ has ten right digits here.
 #
@@ -123,14 +123,14 @@ print(f"{numerical(f, 3.0):.6f}, {numerical(math.log, 4.0):.6f}")
 # %% [markdown]
 # ## Down a curve
 #
-# A spring is stretched by 1, 2, 3 and 4 weights, and somebody writes down by how many centimeters.
-# The model has one number: each weight stretches the spring by $w$.
+# A load of 1, 2, 3 and 4 kilograms hangs from a spring, and somebody writes down by how many centimeters it is stretched.
+# The model has one parameter: each kilogram stretches the spring by $w$.
 # How wrong is a given $w$?
 # The mean squared error over the $N$ measurements says it, and such a number that should be small is called a **loss**:
 #
 # $$ L(w) = \frac1N \sum_i (w\,x_i - y_i)^2, \qquad L'(w) = \frac1N \sum_i 2\,(w\,x_i - y_i)\,x_i . $$
 #
-# The slope of a square is twice what is squared, and what is squared changes $x_i$ times as fast as $w$ does.
+# The square of an error has a slope of twice the error, and the error changes $x_i$ times as fast as $w$ does.
 
 # %%
 x, y = np.array([1.0, 2, 3, 4]), np.array([1.1, 1.9, 3.2, 3.8])
@@ -189,8 +189,9 @@ fig
 # $$ w - \eta\,a\,(w - w^*) - w^* = (1 - \eta a)\,(w - w^*) . $$
 #
 # Each step multiplies the distance to the bottom by $1 - \eta a$.
-# It shrinks if that number lies between −1 and 1: for **η below $2/a$**, and for no other.
+# The distance shrinks if that number lies between −1 and 1: for **η between 0 and $2/a$**, and for no other.
 # Here $a$ is twice the mean of $x^2$, which is 15, so the limit is 0.133; at $1/a$ one step would do.
+# (A curve that is no parabola has another curvature at each place; near its bottom the limit is the one of the curvature there.)
 
 # %%
 a = 2 * (x * x).mean()
@@ -205,7 +206,7 @@ for lr in (0.02, 0.12, 0.14, 1 / a):
 # ## Two numbers
 #
 # Now measure the length of the spring in place of the stretch.
-# It has a length without any weight, too, so the model has two numbers: $w\,x + b$.
+# It has a length without any load, too, so the model has two numbers: $w\,x + b$.
 # Each has a slope of its own, taken while the other is held still, a **partial derivative**:
 #
 # $$ \frac{\partial L}{\partial w} = \frac1N \sum_i 2\,(w x_i + b - y_i)\,x_i, \qquad
@@ -238,7 +239,7 @@ print(gradient(start).round(3))
 
 # %% alt="Contours of the loss over w and b: a long narrow valley. The path of gradient descent zigzags across it from the start, then creeps along its floor toward the minimum" tags=["hide-input"]
 fig, ax = figure(height=3.9)
-W, B = np.meshgrid(np.linspace(-0.4, 1.9, 200), np.linspace(0.6, 4.4, 200))
+W, B = np.meshgrid(np.linspace(-0.8, 2.8, 200), np.linspace(1.1, 3.6, 200))
 surface = ((W[..., None] * x + B[..., None] - lengths) ** 2).mean(-1)
 ax.contour(W, B, surface, levels=np.geomspace(0.03, 12, 9), colors=COLORS["LINE"])
 path = descend(start, gradient, lr=0.11, steps=60)
@@ -247,7 +248,7 @@ ax.plot(*np.polyfit(x, lengths, 1), "*", color=COLORS["INK"], markersize=11)
 ax.annotate("start", start, (6, 4), textcoords="offset points")
 ax.annotate("after 60 steps", path[-1], (8, 6), textcoords="offset points")
 assert 0.1 < np.linalg.norm(path[-1] - np.polyfit(x, lengths, 1)) < 0.5
-ax.set(xlabel="w (cm per weight)", ylabel="b (cm)")
+ax.set(xlabel="w (cm per kg)", ylabel="b (cm)", aspect="equal")
 ax.set_title("Across the valley it jumps, along the valley it creeps")
 fig
 
@@ -270,14 +271,18 @@ def curvatures(x):
 
 for name, inputs in (("x as it is", x), ("x minus its mean", x - x.mean())):
     steep, flat = curvatures(inputs)
+    for rate, falls in ((1.98 / steep, True), (2.02 / steep, False)):  # around the limit
+        end = descend(start, lambda p: gradient(p, inputs), rate, steps=400)[-1]
+        assert (loss2(end, inputs) < loss2(start, inputs)) == falls
     p, steps, lowest = start, 0, loss2(np.polyfit(inputs, lengths, 1), inputs)
     while loss2(p, inputs) - lowest > 1e-6:
         p, steps = p - 2 / (steep + flat) * gradient(p, inputs), steps + 1
     print(f"{name}: curvatures {steep:.2f} and {flat:.2f}, {steps} steps")
 
 # %% [markdown]
-# (The rate here is the best fixed one for each, $2/(a_{\text{steep}} + a_{\text{flat}})$.)
-# Both rows fit the same lines to the same points; only the number called $b$ is another one.
+# (The curvatures are the eigenvalues of the matrix of second derivatives, which nothing later needs.
+# The rate is the best fixed one for each row, $2/(a_{\text{steep}} + a_{\text{flat}})$.)
+# Both rows fit the same lines to the same points, from the same first line; only the number called $b$ is another one, the height of the line at the mean of $x$ in place of at 0.
 # So the gradient is not a property of the problem alone: it depends on the coordinates in which the problem is written down.
 # Much of what makes large models trainable is a choice of good coordinates, or of a rate for each of them: the norms of chapter 07, Adam in chapter 08.
 #
@@ -300,6 +305,7 @@ print(f"{asked} questions, then off by {((guess - hidden) ** 2).mean():.3f}")
 # (One step is enough because this valley is equally curved in all directions, with $a = 2/100$, and 50 is $1/a$. Real losses are not so kind.)
 # But for 1.6 million numbers it would take 3.2 million runs of the model *for each step*.
 # It has to be cheaper.
+# What helps is that a model, unlike the game, is no sealed box: we know every operation by which its loss was computed.
 #
 # ## The chain rule on five nodes
 #
@@ -335,7 +341,7 @@ for node_x, node_y, formula, value, back in nodes.values():
     ax.text(node_x, node_y - 0.42, back, ha="center", va="center", color=CYCLE[4])
 ax.set(xlim=(-0.5, 5.2), ylim=(-0.6, 2.0))
 ax.axis("off")
-ax.text(2.3, 1.85, "slope of L in each node, below it in red", color=CYCLE[4])
+ax.text(2.2, 1.85, "below each node: the slope of L in it", color=CYCLE[4])
 ax.set_title("Values go forward, slopes come back")
 fig
 
@@ -343,7 +349,7 @@ fig
 # Read the graph from right to left.
 # $L$ moves as fast as itself: 1.
 # The logarithm at 8 has the slope ⅛, so $d$ gets $1 \cdot ⅛$.
-# A sum passes on what it gets: $c$ gets ⅛, and $a$ gets ⅛ by the upper arrow.
+# A sum passes on what it gets: $c$ gets ⅛, and $a$ gets ⅛ by the long arrow.
 # A product passes on the *other* factor: $b$ gets $⅛ \cdot 2 = ¼$, and $a$ gets $⅛ \cdot 3 = ⅜$ by the lower way.
 # Together $a$ has $⅛ + ⅜ = ½$.
 # Two evaluations say the same.
@@ -491,7 +497,9 @@ assert worst < 1e-12
 # So *all* slopes together cost a small multiple of what the value itself costs, however many numbers there are: one pass in place of two evaluations for each.
 # That is what makes models with billions of weights trainable.
 # The method is **reverse-mode automatic differentiation**, or **backpropagation** {cite}`rumelhart1986`, and it was invented several times {cite}`baydin2018`.
-# Its price is memory: every value of the way forward has to be kept until the way back.
+# Its price is memory: what the local slopes are made of has to be kept from the way forward until the way back.
+#
+# The gradient of the spring, which we worked out by hand, comes out as well.
 
 # %%
 w, b = Value(0), Value(3)
@@ -506,17 +514,17 @@ print(f"the spring again: {w.grad:.3f}, {b.grad:.3f}")
 #
 # The loss of a language model is no squared distance.
 # Chapter 02 explains why; here is what is needed of it.
-# A model gives each of $V$ possible next tokens a number $z_w$, a **logit**.
+# A model gives each of $V$ possible next tokens a number $z_i$, a **logit**.
 # The **softmax** makes probabilities of them, positive and with the sum 1, and the loss is $-\ln$ of the probability of the token $y$ that came:
 #
-# $$ p_w = \frac{e^{z_w}}{\sum_u e^{z_u}}, \qquad L = -\ln p_y = \ln \sum_u e^{z_u} - z_y . $$
+# $$ p_i = \frac{e^{z_i}}{\sum_j e^{z_j}}, \qquad L = -\ln p_y = \ln \sum_j e^{z_j} - z_y . $$
 #
-# Take the slope in $z_w$.
-# The logarithm gives $1 / \sum_u e^{z_u}$, times the slope of the sum, which is $e^{z_w}$: together $p_w$.
-# The second term gives −1 if $w$ is the token that came, and else 0.
+# Take the slope in one logit $z_i$.
+# The logarithm gives $1 / \sum_j e^{z_j}$, times the slope of the sum, which is $e^{z_i}$: together $p_i$.
+# The second term gives −1 if $i$ is the token that came, and else 0.
 # So
 #
-# $$ \frac{\partial L}{\partial z_w} = p_w - [w = y] . $$
+# $$ \frac{\partial L}{\partial z_i} = p_i - [i = y], \qquad [i = y] = 1 \text{ where } i = y, \text{ else } 0 . $$
 #
 # The gradient is the prediction minus the truth, if the truth is written as a vector with a 1 in one place, **one-hot**.
 # By hand: the logits $(\ln 2, 0, 0)$ have the probabilities $(½, ¼, ¼)$.
@@ -635,7 +643,7 @@ first, (a.grad.item(), b.grad.item())
 # %% [markdown]
 # The second `backward` **added** to what was there, as ours does.
 # Someone has to set the gradients to zero between two steps, and who forgets it descends along the sum of all gradients so far.
-# (It is useful, too: the gradient of a batch that does not fit into memory is the sum over its parts.)
+# (It is useful, too: if a sum over many examples does not fit into memory, its gradient can be added up part by part.)
 #
 # A step changes a tensor in place.
 # Torch does not allow that as long as it records what happens:
@@ -666,7 +674,7 @@ for dtype in (torch.float32, torch.float64):
 # The nearest number of 32 bits to 1000 + 0.00001 is 1000.
 # So gradients are checked in `float64`.
 #
-# Models have many parameters, and three classes keep order among them.
+# Three classes keep order among the parameters of a model.
 # An `nn.Parameter` is a tensor that wants gradients.
 # An `nn.Module` finds all parameters that were put into its attributes, also those of modules inside it; what it computes stands in `forward`.
 # And `nn.Linear(d, m)` is the module for $XW + \text{bias}$.
@@ -709,9 +717,9 @@ for ours in descend(start, gradient, lr=0.11, steps=60):
 print(f"after 60 steps w = {theirs[0]:.3f}, b = {theirs[1]:.3f}, as by hand")
 
 # %% [markdown]
-# These four lines train everything in this book.
-# Only the model, the loss and the optimizer change.
-# The S in SGD stands for *stochastic*: in a large text each step takes a random batch, whose gradient is right on average.
+# These four lines train every model in this book.
+# What changes is the model, the loss and the optimizer.
+# The S in SGD stands for *stochastic*: each step takes a few random pieces of a large text, a **batch**, whose gradient is that of the whole text on average.
 # The other optimizers, Adam for one, use the same gradients and take another step; chapter 08 builds them.
 #
 # (gradient-of-a-lookup)=
@@ -752,7 +760,8 @@ def smoother(q, h):
 for q in (0.0, 0.3, 1.0):
     one, other = Value(q), Value(q)
     found, smoothed = lookup(one, beta=4.0), smoother(other, h=0.5)
-    found.backward(), smoothed.backward()
+    found.backward()
+    smoothed.backward()
     assert math.isclose(found.data, smoothed.data, rel_tol=1e-12)
     assert math.isclose(one.grad, other.grad, rel_tol=1e-9)
     assert math.isclose(one.grad, 4 * 2 * found.data * (1 - found.data), rel_tol=1e-9)
@@ -793,7 +802,7 @@ for beta, style in ((1.0, ":"), (4.0, "--"), (16.0, "-")):
 axes[0].set(xlabel="query q", ylabel="answer")
 axes[1].set(xlabel="query q", ylabel="slope of the answer")
 axes[0].legend()
-fig.suptitle("A sharp lookup learns from fewer queries", x=0.012, ha="left")
+fig.suptitle("A sharper lookup has its slope at fewer queries", x=0.012, ha="left")
 fig
 
 # %% [markdown]
@@ -838,7 +847,7 @@ fig
 # :::{why-it-works}
 #
 # All of this was shown.
-# A small enough step against the gradient lowers the loss, and on a parabola η may go up to $2/a$, not further.
+# Where the gradient is not 0, a small enough step against it lowers the loss; on a parabola η may go up to $2/a$, not further.
 # The chain rule gives all slopes in one pass backward, equal to central differences and to torch's.
 # `step` is the update that we did by hand.
 #

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tinyllm import autograd
 from tinyllm.autograd import Value, inputs_first
 
-steps = st.tuples(st.sampled_from(["+", "-", "*", "/", "**", "exp", "log", "number"]), *[st.integers(0, 99)] * 2)
+operations = st.sampled_from(["+", "-", "*", "/", "**", "exp", "log", "number"])
+steps = st.tuples(operations, st.integers(0, 99), st.integers(0, 99))
 programs = st.lists(steps, min_size=1, max_size=25)
 starts = st.lists(st.floats(-2, 2), min_size=1, max_size=4)
 
