@@ -14,7 +14,7 @@ for n in (1, 2, 10, 100):
     hidden = rng.uniform(-1, 1, n)
     guesses = rng.uniform(-1, 1, (10_000, n))
     off = ((guesses - hidden) ** 2).mean(axis=1)
-    print(f"{n:3} numbers: all guesses {off.mean():.3f} on average, the best {off.min():.3f}")
+    print(f"{n:3} numbers: on average off by {off.mean():.3f}, at best by {off.min():.3f}")
 
 # %% [markdown]
 # One number is found, two nearly, and with a hundred the best of ten thousand guesses is still more than half as bad as the average one.
@@ -29,7 +29,7 @@ for n in (1, 2, 10, 100):
 #
 # Reading: 35 minutes. Running: under half a minute.
 # You need Python and school mathematics.
-# Whoever has used an autograd before can go on to chapter 02.
+# Whoever has written an autograd before can go on to chapter 02, which uses [one result](p-minus-one-hot) of this one.
 # :::
 
 # %% tags=["remove-input"] alt="Map of the whole machine with the dashed line from the loss back to all weights marked, which this chapter explains and chapter 8 uses"
@@ -184,22 +184,24 @@ fig
 # The smallest rate walks down one side, the middle one jumps across the bottom and still arrives, the largest ends higher with every step.
 # Nothing in the formula warns of that.
 # But for a parabola we can say exactly where it begins.
-# Let $w^*$ be the bottom and $a$ the **curvature**, by how much the slope grows per unit of $w$; so $L'(w) = a\,(w - w^*)$, and one step gives
+# Let $w^*$ be the bottom and λ the **curvature**, by how much the slope grows per unit of $w$; so $L'(w) = \lambda\,(w - w^*)$, and one step gives
 #
-# $$ w - \eta\,a\,(w - w^*) - w^* = (1 - \eta a)\,(w - w^*) . $$
+# $$ w - \eta\lambda\,(w - w^*) - w^* = (1 - \eta\lambda)\,(w - w^*) . $$
 #
-# Each step multiplies the distance to the bottom by $1 - \eta a$.
-# The distance shrinks if that number lies between −1 and 1: for **η between 0 and $2/a$**, and for no other.
-# Here $a$ is twice the mean of $x^2$, which is 15, so the limit is 0.133; at $1/a$ one step would do.
+# Each step multiplies the distance to the bottom by $1 - \eta\lambda$.
+# The distance shrinks if that number lies between −1 and 1: for **η between 0 and $2/\lambda$**, and for no other.
+# Here λ is twice the mean of $x^2$, which is 15, so the limit is 0.133; at $1/\lambda$ one step would do.
 # (A curve that is no parabola has another curvature at each place; near its bottom the limit is the one of the curvature there.)
 
 # %%
-a = 2 * (x * x).mean()
+curvature = 2 * (x * x).mean()
 best = (x * y).mean() / (x * x).mean()
-for lr in (0.02, 0.12, 0.14, 1 / a):
+for lr in (0.02, 0.12, 0.14, 1 / curvature):
     path = descend(0.0, slope, lr, steps=6)
-    np.testing.assert_allclose(path - best, (0 - best) * (1 - lr * a) ** np.arange(7), atol=1e-12)
-    print(f"η = {lr:.3f}: the distance is multiplied by {1 - lr * a:5.2f}, ", end="")
+    factor = 1 - lr * curvature
+    expected = (0 - best) * factor ** np.arange(7)
+    np.testing.assert_allclose(path - best, expected, atol=1e-12)
+    print(f"η = {lr:.3f}: the distance is multiplied by {factor:5.2f}, ", end="")
     print(f"after six steps it is {abs(path[-1] - best):.3f}")
 
 # %% [markdown]
@@ -245,7 +247,7 @@ ax.contour(W, B, surface, levels=np.geomspace(0.03, 12, 9), colors=COLORS["LINE"
 path = descend(start, gradient, lr=0.11, steps=60)
 ax.plot(*path.T, "o-", color=CYCLE[0], linewidth=1, markersize=3)
 ax.plot(*np.polyfit(x, lengths, 1), "*", color=COLORS["INK"], markersize=11)
-ax.annotate("start", start, (6, 4), textcoords="offset points")
+ax.annotate("start", start, (-38, -4), textcoords="offset points")
 ax.annotate("after 60 steps", path[-1], (8, 6), textcoords="offset points")
 assert 0.1 < np.linalg.norm(path[-1] - np.polyfit(x, lengths, 1)) < 0.5
 ax.set(xlabel="w (cm per kg)", ylabel="b (cm)", aspect="equal")
@@ -281,10 +283,10 @@ for name, inputs in (("x as it is", x), ("x minus its mean", x - x.mean())):
 
 # %% [markdown]
 # (The curvatures are the eigenvalues of the matrix of second derivatives, which nothing later needs.
-# The rate is the best fixed one for each row, $2/(a_{\text{steep}} + a_{\text{flat}})$.)
+# The rate is the best fixed one for each row, $2/(\lambda_{\text{steep}} + \lambda_{\text{flat}})$.)
 # Both rows fit the same lines to the same points, from the same first line; only the number called $b$ is another one, the height of the line at the mean of $x$ in place of at 0.
 # So the gradient is not a property of the problem alone: it depends on the coordinates in which the problem is written down.
-# Much of what makes large models trainable is a choice of good coordinates, or of a rate for each of them: the norms of chapter 07, Adam in chapter 08.
+# The norms of chapter 07 and the optimizers of chapter 08 can be read that way: as better coordinates, or a rate for each of them.
 #
 # Now the game of the beginning.
 # A gradient by central differences needs two evaluations for each number: two hundred questions for a hundred hidden numbers, and then one step.
@@ -301,9 +303,33 @@ guess = guess + 50 * downhill
 print(f"{asked} questions, then off by {((guess - hidden) ** 2).mean():.3f}")
 
 # %% [markdown]
-# Two hundred questions find what ten thousand guesses did not.
-# (One step is enough because this valley is equally curved in all directions, with $a = 2/100$, and 50 is $1/a$. Real losses are not so kind.)
-# But for 1.6 million numbers it would take 3.2 million runs of the model *for each step*.
+# One step is enough because this valley is equally curved in all directions, with λ = 2/100, and 50 is $1/\lambda$.
+# Real losses are not so kind.
+#
+# Blind guessing is a weak opponent, though.
+# A better search tries a random step from its best guess so far, and keeps it if it helps.
+# Give it as many questions, and the best of five step sizes.
+
+# %%
+def search(step, questions, rng):
+    guess = np.zeros(100)
+    off = ((guess - hidden) ** 2).mean()
+    for _ in range(questions):
+        tried = guess + step * rng.normal(size=100)
+        if ((tried - hidden) ** 2).mean() < off:
+            guess, off = tried, ((tried - hidden) ** 2).mean()
+    return off
+
+
+for questions in (200, 10_000):
+    sizes = (0.01, 0.02, 0.05, 0.1, 0.2)
+    found = [search(step, questions, np.random.default_rng(1)) for step in sizes]
+    print(f"{questions:6} questions: off by {min(found):.3f}")
+
+# %% [markdown]
+# It gets there, but slowly: from a question whose answer is *no* it learns next to nothing, while the gradient says for every number which way to go.
+#
+# But with central differences, 1.6 million numbers would take 3.2 million runs of the model *for each step*.
 # It has to be cheaper.
 # What helps is that a model, unlike the game, is no sealed box: we know every operation by which its loss was computed.
 #
@@ -313,7 +339,7 @@ print(f"{asked} questions, then off by {((guess - hidden) ** 2).mean():.3f}")
 #
 # $$ c = a\,b = 6, \qquad d = c + a = 8, \qquad L = \ln d = 2.079 . $$
 #
-# What is the slope of $L$ in $a$ and in $b$?
+# What is the slope of $L$ in $a$ (how fast does $L$ move when $a$ moves), and in $b$?
 # For each single operation the slopes are in the table above; call them *local*.
 # The **chain rule** joins them: if $c$ moves three times as fast as $a$, and $L$ moves ⅛ as fast as $c$, then $L$ moves ⅜ as fast as $a$ on this way.
 # Slopes along a path are multiplied, and **where several paths lead from a number to the result, they are added**.
@@ -495,7 +521,7 @@ assert worst < 1e-12
 # How much does it cost?
 # `backward` multiplies and adds once at each arrow of the graph.
 # So *all* slopes together cost a small multiple of what the value itself costs, however many numbers there are: one pass in place of two evaluations for each.
-# That is what makes models with billions of weights trainable.
+# (The other direction, from the inputs to the result, would take a pass for each input.)
 # The method is **reverse-mode automatic differentiation**, or **backpropagation** {cite}`rumelhart1986`, and it was invented several times {cite}`baydin2018`.
 # Its price is memory: what the local slopes are made of has to be kept from the way forward until the way back.
 #
@@ -604,6 +630,7 @@ error
 #
 # As matrices these are $X^{\mathsf T} G$, the column sums of $G$, and $G W^{\mathsf T}$: other shapes would not fit.
 # What was copied by broadcasting is summed on the way back.
+# (In the code, `detach` gives a tensor without its history, and `item`, further down, the plain number in it.)
 
 # %%
 X, W, bias = (t.double().requires_grad_() for t in (X, W, bias))
@@ -630,7 +657,7 @@ assert torch.allclose(logits.grad, by_hand, rtol=0, atol=1e-12)
 # ## The same in torch
 #
 # We have used it already: `requires_grad` says that a tensor's slopes are wanted, `backward` adds them to `.grad`.
-# It is our `Value` with tensors in place of numbers.
+# It is our `Value` with tensors in place of numbers; `backward` still starts from a single number, the loss.
 
 # %%
 a = torch.tensor(2.0, requires_grad=True)
@@ -774,10 +801,10 @@ for q in (0.0, 0.3, 1.0):
 #
 # :::{two-views}
 #
-# - **As a lookup.** The slope is large where two keys compete for the query, $p$ near ½, and vanishes where one has won.
-#   Sharpen the lookup, and there are fewer places from which it can learn.
-# - **As a smoother.** The slope is that of a smooth curve through the measurements.
-#   It is large where the values within a bandwidth of the query differ; narrow the bandwidth, and the curve becomes a staircase.
+# - **As a lookup.** The slope is large where two keys compete for the query, $p$ near ½, and nearly 0 where one has won.
+#   The sharper the lookup, the fewer queries lie where it has a slope.
+# - **As a smoother.** The slope is that of a smooth curve which follows the measurements.
+#   It is large where neighbors within a bandwidth of the query have different values; as the bandwidth narrows, the curve becomes a staircase.
 #
 # :::
 #
@@ -841,13 +868,13 @@ fig
 # %% [markdown]
 # The bands are five seeds.
 # The gradient **vanishes** or **explodes**, exponentially in the depth, unless each layer passes on about what it gets {cite}`pascanu2013`.
-# With the one, early layers do not learn; with the other, the rate that the last layers need throws them off.
-# Chapter 07 has the cure that made deep models possible: layers that *add* to what they are given, so that one of the paths back has the slope 1 all the way.
+# With the one, gradient descent hardly moves the early layers; with the other, a rate that suits the late layers is too large for the early ones.
+# Chapter 07 has a cure: layers that *add* to what they are given, so that one of the paths back has the slope 1 all the way.
 #
 # :::{why-it-works}
 #
 # All of this was shown.
-# Where the gradient is not 0, a small enough step against it lowers the loss; on a parabola η may go up to $2/a$, not further.
+# Where the gradient is not 0, a small enough step against it lowers the loss; on a parabola η may go up to $2/\lambda$, not further.
 # The chain rule gives all slopes in one pass backward, equal to central differences and to torch's.
 # `step` is the update that we did by hand.
 #

@@ -19,7 +19,7 @@ check = sheet("gradients")
 # %% [markdown]
 # {{q1}}
 #
-# A computation of five nodes, with $a = 3$ and $b = 2$:
+# A computation of five nodes, with $a = 3$ and $b = 5$:
 #
 # $$ c = a\,b, \qquad d = c - a, \qquad L = d^2 . $$
 #
@@ -29,10 +29,10 @@ check = sheet("gradients")
 # %% tags=["answer"]
 def by_hand() -> tuple[float, float, float, float]:
     """The slopes of L in (d, c, a, b)."""
-    # Forward: c = 6, d = 3, L = 9.
-    in_d = 2 * 3
+    # Forward: c = 15, d = 12, L = 144.
+    in_d = 2 * 12
     in_c = in_d * 1
-    in_a = in_c * 2 + in_d * -1  # two paths: through c, where b is the factor, and straight
+    in_a = in_c * 5 + in_d * -1  # two paths: through c, where b is the factor, and straight
     in_b = in_c * 3
     return in_d, in_c, in_a, in_b
 
@@ -125,8 +125,6 @@ def slopes(tape: list[tuple]) -> list[float]:
     slope[-1] = 1.0
     for here in reversed(range(len(tape))):
         operation, *inputs = tape[here]
-        if operation == "input":
-            continue
         i, j = inputs[0], inputs[-1]
         if operation in ("add", "sub"):
             slope[i] += slope[here]  # what arrives is added to what is there

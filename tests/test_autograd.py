@@ -138,17 +138,16 @@ def test_a_constant_power_has_no_slope_even_at_zero():
     assert x.grad == 0
 
 
-@pytest.mark.parametrize("compute", [
-    lambda: Value(0).log(), lambda: Value(-1) ** 0.5, lambda: 1 / Value(0), lambda: Value(0) ** 0.5,
+@pytest.mark.parametrize("compute, error", [
+    (lambda: Value(0).log(), ValueError),
+    (lambda: 1 / Value(0), ZeroDivisionError),
+    (lambda: Value(0) ** 0.5, ZeroDivisionError),  # it has a value there, and no slope
+    (lambda: Value(-1) ** 0.5, TypeError),  # a complex number
+    (lambda: Value(2) ** Value(3), TypeError),  # powers are plain numbers
 ])
-def test_what_has_no_value_or_no_slope_is_refused(compute):
-    with pytest.raises(ValueError, match="math domain error|expected a positive input"):
+def test_what_has_no_value_or_no_slope_fails_as_it_does_for_plain_numbers(compute, error):
+    with pytest.raises(error):
         compute()
-
-
-def test_powers_are_of_plain_numbers():
-    with pytest.raises(TypeError, match="real number"):
-        Value(2) ** Value(3)
 
 
 def test_numbers_may_stand_on_either_side():

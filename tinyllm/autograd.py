@@ -58,8 +58,7 @@ class Value(Operators):
         return Value(self.data * other.data, (self, other), (other.data, self.data))
 
     def __pow__(self, n):
-        slope = n * math.pow(self.data, n - 1) if n else 0.0
-        return Value(math.pow(self.data, n), (self,), (slope,))
+        return Value(self.data**n, (self,), (n * self.data ** (n - 1) if n else 0.0,))
 
     def exp(self):
         return Value(math.exp(self.data), (self,), (math.exp(self.data),))
@@ -69,9 +68,8 @@ class Value(Operators):
 
     def backward(self):
         """Add the slope of this value in each value it came from to that one's `grad`."""
-        order = inputs_first(self)
-        slope = dict.fromkeys(order, 0.0) | {self: 1.0}
-        for node in reversed(order):
+        slope = {self: 1.0}
+        for node in reversed(inputs_first(self)):
             node.grad += slope[node]
             for source, local in zip(node.inputs, node.slopes):
-                slope[source] += slope[node] * local
+                slope[source] = slope.get(source, 0.0) + slope[node] * local

@@ -12,6 +12,7 @@ from tinyllm.autograd import Value
 
 
 def _tuple(answer, length, what):
+    answer = _as_list(answer)
     is_a(answer, (tuple, list), "the answer")
     if len(answer) != length:
         raise Wrong(f"{what} are asked for, {length} numbers; yours returned {count(len(answer), 'number')}")
@@ -20,12 +21,16 @@ def _tuple(answer, length, what):
     return list(answer)
 
 
+def _as_list(answer):
+    return answer.tolist() if isinstance(answer, (np.ndarray, torch.Tensor)) else answer
+
+
 def _by_hand(answer):
     return _tuple(answer, 4, "the slopes in d, c, a and b")
 
 
 def _slopes_by_hand():
-    a, b = Value(3), Value(2)
+    a, b = Value(3), Value(5)
     c = a * b
     d = c - a
     (d**2).backward()
@@ -37,7 +42,7 @@ def inner_slopes(inputs, answer):
     mine = _by_hand(answer)[:2]
     close(mine[0], in_d, "the slope in d", mistakes={
         "a square has the slope 2d, this is d": in_d / 2,
-        "this is the value of L, not its slope": 9.0,
+        "this is the value of L, not its slope": 144.0,
     })
     close(mine[1], in_c, "the slope in c", mistakes={
         "this is the local slope of d in c; it still has to be multiplied by the slope of L in d": 1.0,
@@ -49,15 +54,15 @@ def outer_slopes(inputs, answer):
     in_d, in_c, in_a, in_b = _slopes_by_hand()
     mine = _by_hand(answer)[2:]
     close(mine[0], in_a, "the slope in a", mistakes={
-        "this is only the path from a through c; another leads from a straight to d": in_c * 2,
+        "this is only the path from a through c; another leads from a straight to d": in_c * 5,
         "this is only the path from a straight to d; another leads through c": -in_d,
-        "the two paths of a are added, and on one of them there is a minus": in_c * 2 + in_d,
-        "this holds d still; a moves c and d, and the slope in d is a factor of both paths": 2.0 - 1.0,
+        "the two paths of a are added, and on one of them there is a minus": in_c * 5 + in_d,
+        "this is the slope of d in a; L moves faster than d": 5.0 - 1.0,
         "a product passes on the other factor: the path of a through c is multiplied by b": in_c * 3 - in_d,
     })
     close(mine[1], in_b, "the slope in b", mistakes={
         "this is the local slope of c in b; L moves faster than c": 3.0,
-        "a product passes on the other factor: the slope in b is multiplied by a": in_c * 2,
+        "a product passes on the other factor: the slope in b is multiplied by a": in_c * 5,
         "what a gets straight from d does not reach b": in_b - in_d,
     })
 
@@ -78,6 +83,7 @@ def _descents(steps=3, twice=2.0, sign=-1.0):
 
 
 def _ends(answer):
+    answer = _as_list(answer)
     is_a(answer, (tuple, list), "the prediction")
     if len(answer) != len(RATES):
         raise Wrong(f"one number is asked for each of {len(RATES)} rates; yours has {len(answer)}")
@@ -90,7 +96,8 @@ def _predicted(which):
     def judge(inputs, answer):
         wrong = {
             "this goes against the direction in which the loss falls": _descents(sign=1.0),
-            "the slope of (w - 5)² is twice the distance to 5; this takes the distance": _descents(twice=1.0),
+            "the slope of (w - 5)² is twice the distance to 5; this takes the distance":
+                _descents(twice=1.0),
             "these are the places after one step; three are asked for": _descents(steps=1),
             "these are the places after two steps; three are asked for": _descents(steps=2),
             "these are the distances to 5 that are left, not the places": [5 - w for w in _descents()],

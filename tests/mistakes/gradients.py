@@ -41,31 +41,39 @@ TANH = "from tinyllm.autograd import Value\n\ndef tanh(x):\n    "
 MISTAKES = [
     ("q1", "a square has the slope 2d", '''
 def by_hand():
-    return 3, 3, 3, 9
+    return 12, 12, 48, 36
 '''),
     ("q1", "still has to be multiplied", '''
 def by_hand():
-    return 6, 1, 1, 3
+    return 24, 1, 4, 3
+'''),
+    ("q1", "L moves faster than d", '''
+def by_hand():
+    return 24, 24, 4, 3
 '''),
     ("q1", "another leads from a straight to d", '''
 def by_hand():
-    return 6, 6, 12, 18
+    return 24, 24, 120, 72
 '''),
     ("q1", "another leads through c", '''
 def by_hand():
-    return 6, 6, -6, 18
+    return 24, 24, -24, 72
 '''),
     ("q1", "on one of them there is a minus", '''
 def by_hand():
-    return 6, 6, 18, 18
+    return 24, 24, 144, 72
+'''),
+    ("q1", "the path of a through c is multiplied by b", '''
+def by_hand():
+    return 24, 24, 48, 120
 '''),
     ("q1", "the slope in b is multiplied by a", '''
 def by_hand():
-    return 6, 6, 6, 12
+    return 24, 24, 96, 120
 '''),
     ("q1", "4 numbers", '''
 def by_hand():
-    return 6, 18
+    return 24, 72
 '''),
     ("q2", "twice the distance", '''
 def predict_descent():
