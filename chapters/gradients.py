@@ -32,14 +32,15 @@ for n in (1, 2, 10, 100):
 # Whoever has written an autograd before can go on to chapter 02, which uses [one result](p-minus-one-hot) of this one.
 # :::
 
-# %% tags=["remove-input"] alt="Map of the whole machine with the dashed line from the loss back to all weights marked, which this chapter explains and chapter 8 uses"
+# %% tags=["remove-input"] alt="Map of the whole machine with the dashed line from the loss back to all weights marked at chapter 8, which this chapter explains"
 from course.figures import machine_map
 
 machine_map(here="training")
 
 # %% [markdown]
-# On the map this chapter has no box of its own.
-# It is about the dashed line on the left, from the loss back into every part, which chapter 08 sends through the whole machine and chapters 02 to 07 need on the way.
+# This chapter has no box of its own on the map, so the mark stands at chapter 08.
+# It is about the dashed line that begins there and leads from the loss back into every part.
+# Chapter 08 sends it through the whole machine, and chapters 02 to 07 need it on the way.
 
 # %%
 import math
@@ -76,9 +77,14 @@ for h in (1, 0.1, 0.01, 0.001):
 # What this comes to as $h$ goes to 0 is the **derivative** of $f$, here $2x$, and 6 at $x = 3$.
 # The same calculation gives the few rules that this book needs:
 #
-# | $f(x)$ | $c\,x$ | $x^n$ | $e^x$ | $\ln x$ | $u(x) + v(x)$ | $u(x)\,v(x)$ |
-# |---|---|---|---|---|---|---|
-# | slope | $c$ | $n\,x^{n-1}$ | $e^x$ | $1/x$ | $u' + v'$ | $u'v + u\,v'$ |
+# | $f(x)$ | slope |
+# |---|---|
+# | $c\,x$ | $c$ |
+# | $x^n$ | $n\,x^{n-1}$ |
+# | $e^x$ | $e^x$ |
+# | $\ln x$ | $1/x$ |
+# | $u(x) + v(x)$ | $u'(x) + v'(x)$ |
+# | $u(x)\,v(x)$ | $u'(x)\,v(x) + u(x)\,v'(x)$ |
 #
 # With a step to both sides, the **central difference** $\big(f(x+h) - f(x-h)\big) / 2h$, the term $h$ cancels, and for $x^2$ the slope comes out exactly.
 # For other functions an error in $h^2$ is left, where the one-sided step has one in $h$.
@@ -128,7 +134,12 @@ print(f"{numerical(f, 3.0):.6f}, {numerical(math.log, 4.0):.6f}")
 # How wrong is a given $w$?
 # The mean squared error over the $N$ measurements says it, and such a number that should be small is called a **loss**:
 #
-# $$ L(w) = \frac1N \sum_i (w\,x_i - y_i)^2, \qquad L'(w) = \frac1N \sum_i 2\,(w\,x_i - y_i)\,x_i . $$
+# $$
+# \begin{aligned}
+# L(w) &= \frac1N \sum_i (w\,x_i - y_i)^2, \\
+# L'(w) &= \frac1N \sum_i 2\,(w\,x_i - y_i)\,x_i .
+# \end{aligned}
+# $$
 #
 # The square of an error has a slope of twice the error, and the error changes $x_i$ times as fast as $w$ does.
 
@@ -186,7 +197,12 @@ fig
 # But for a parabola we can say exactly where it begins.
 # Let $w^*$ be the bottom and λ the **curvature**, by how much the slope grows per unit of $w$; so $L'(w) = \lambda\,(w - w^*)$, and one step gives
 #
-# $$ w - \eta\lambda\,(w - w^*) - w^* = (1 - \eta\lambda)\,(w - w^*) . $$
+# $$
+# \begin{aligned}
+# w_{\text{new}} - w^* &= w - \eta\lambda\,(w - w^*) - w^* \\
+# &= (1 - \eta\lambda)\,(w - w^*) .
+# \end{aligned}
+# $$
 #
 # Each step multiplies the distance to the bottom by $1 - \eta\lambda$.
 # The distance shrinks if that number lies between −1 and 1: for **η between 0 and $2/\lambda$**, and for no other.
@@ -211,8 +227,12 @@ for lr in (0.02, 0.12, 0.14, 1 / curvature):
 # It has a length without any load, too, so the model has two numbers: $w\,x + b$.
 # Each has a slope of its own, taken while the other is held still, a **partial derivative**:
 #
-# $$ \frac{\partial L}{\partial w} = \frac1N \sum_i 2\,(w x_i + b - y_i)\,x_i, \qquad
-#    \frac{\partial L}{\partial b} = \frac1N \sum_i 2\,(w x_i + b - y_i) . $$
+# $$
+# \begin{aligned}
+# \frac{\partial L}{\partial w} &= \frac1N \sum_i 2\,(w x_i + b - y_i)\,x_i, \\
+# \frac{\partial L}{\partial b} &= \frac1N \sum_i 2\,(w x_i + b - y_i) .
+# \end{aligned}
+# $$
 #
 # The vector of all partial derivatives is the **gradient**, written $\nabla L$.
 # Descent is as before, for all numbers at once.
@@ -337,7 +357,7 @@ for questions in (200, 10_000):
 #
 # Here is a computation with two inputs, $a = 2$ and $b = 3$, cut into its single operations:
 #
-# $$ c = a\,b = 6, \qquad d = c + a = 8, \qquad L = \ln d = 2.079 . $$
+# $$ c = a b = 6, \quad d = c + a = 8, \quad L = \ln d = 2.079 . $$
 #
 # What is the slope of $L$ in $a$ (how fast does $L$ move when $a$ moves), and in $b$?
 # For each single operation the slopes are in the table above; call them *local*.
@@ -543,15 +563,21 @@ print(f"the spring again: {w.grad:.3f}, {b.grad:.3f}")
 # A model gives each of $V$ possible next tokens a number $z_i$, a **logit**.
 # The **softmax** makes probabilities of them, positive and with the sum 1, and the loss is $-\ln$ of the probability of the token $y$ that came:
 #
-# $$ p_i = \frac{e^{z_i}}{\sum_j e^{z_j}}, \qquad L = -\ln p_y = \ln \sum_j e^{z_j} - z_y . $$
+# $$
+# \begin{aligned}
+# p_i &= \frac{e^{z_i}}{\sum_j e^{z_j}}, \\
+# L &= -\ln p_y = \ln \sum_j e^{z_j} - z_y .
+# \end{aligned}
+# $$
 #
 # Take the slope in one logit $z_i$.
 # The logarithm gives $1 / \sum_j e^{z_j}$, times the slope of the sum, which is $e^{z_i}$: together $p_i$.
 # The second term gives −1 if $i$ is the token that came, and else 0.
 # So
 #
-# $$ \frac{\partial L}{\partial z_i} = p_i - [i = y], \qquad [i = y] = 1 \text{ where } i = y, \text{ else } 0 . $$
+# $$ \frac{\partial L}{\partial z_i} = p_i - [i = y], $$
 #
+# where the bracket is 1 if $i = y$, and else 0.
 # The gradient is the prediction minus the truth, if the truth is written as a vector with a 1 in one place, **one-hot**.
 # By hand: the logits $(\ln 2, 0, 0)$ have the probabilities $(½, ¼, ¼)$.
 # If the second token came, the gradient is $(½, -¾, ¼)$.
@@ -623,9 +649,11 @@ error
 # The bias $j$ moves each $Y_{nj}$ by 1.
 #
 # $$
-# \frac{\partial L}{\partial W_{ij}} = \sum_n X_{ni}\, G_{nj}, \qquad
-# \frac{\partial L}{\partial\, \text{bias}_j} = \sum_n G_{nj}, \qquad
-# \frac{\partial L}{\partial X_{ni}} = \sum_j G_{nj} W_{ij} .
+# \begin{aligned}
+# \frac{\partial L}{\partial W_{ij}} &= \sum_n X_{ni}\, G_{nj}, \\
+# \frac{\partial L}{\partial\, \text{bias}_j} &= \sum_n G_{nj}, \\
+# \frac{\partial L}{\partial X_{ni}} &= \sum_j G_{nj} W_{ij} .
+# \end{aligned}
 # $$
 #
 # As matrices these are $X^{\mathsf T} G$, the column sums of $G$, and $G W^{\mathsf T}$: other shapes would not fit.
@@ -760,7 +788,12 @@ print(f"after 60 steps w = {theirs[0]:.3f}, b = {theirs[1]:.3f}, as by hand")
 # Take a soft dictionary with two keys, $k = -1$ and $k = 1$, and the values 0 and 1.
 # A query $q$ gets the mean of the values with the weights
 #
-# $$ w_j = \frac{e^{\beta q k_j}}{\sum_i e^{\beta q k_i}}, \qquad \text{answer} = \sum_j w_j v_j , $$
+# $$
+# \begin{aligned}
+# w_j &= \frac{e^{\beta q k_j}}{\sum_i e^{\beta q k_i}}, \\
+# \text{answer} &= \sum_j w_j v_j ,
+# \end{aligned}
+# $$
 #
 # where β says how sharply it decides.
 # A smoother with a Gaussian kernel, $w_j \propto e^{-(q - k_j)^2 / 2h^2}$, takes a mean of the same values, measured at the places $k_j$.
