@@ -112,7 +112,7 @@ fig
 # %% [markdown]
 # To the right the errors grow like $h$ and $h^2$, as straight lines of slope 1 and 2.
 # To the left both rise: the two evaluations agree in nearly all of their 16 digits, and what is left of the difference is rounding, divided by a tiny $h$.
-# A central difference with $h = 10^{-5}$ has ten right digits here.
+# A central difference with $h = 10^{-5}$ has about ten right digits here.
 #
 # That is a habit to keep.
 # **Whoever writes down a derivative compares it with a central difference**, in double precision.
@@ -413,7 +413,7 @@ print(f"in b: {numerical(lambda b: five_nodes(2.0, b), 3.0):.6f}")
 # %% [markdown]
 # ## An autograd
 #
-# None of this asked for insight, so a program can do it.
+# Every step of this was a rule, so a program can do it.
 # Let a number remember what it was computed from, and the local slopes.
 # Then follow every path from the result back to the inputs, multiply along the way, and add up at the end.
 
@@ -487,6 +487,7 @@ from tinyllm.autograd import inputs_first
 
 # %% [markdown]
 # The rest is what we had, with powers, exponential and logarithm.
+# In `backward` a dictionary collects the slopes that have arrived so far; when the turn of a node comes, its own is complete.
 
 # %% tags=["quote"]
 from tinyllm.autograd import Value
@@ -542,7 +543,7 @@ assert worst < 1e-12
 # `backward` multiplies and adds once at each arrow of the graph.
 # So *all* slopes together cost a small multiple of what the value itself costs, however many numbers there are: one pass in place of two evaluations for each.
 # (The other direction, from the inputs to the result, would take a pass for each input.)
-# The method is **reverse-mode automatic differentiation**, or **backpropagation** {cite}`rumelhart1986`, and it was invented several times {cite}`baydin2018`.
+# The method is **reverse-mode automatic differentiation**, or **backpropagation** {cite}`rumelhart1986`, and numerical analysis and machine learning came to it on separate ways {cite}`baydin2018`.
 # Its price is memory: what the local slopes are made of has to be kept from the way forward until the way back.
 #
 # The gradient of the spring, which we worked out by hand, comes out as well.
@@ -589,17 +590,18 @@ total = sum(zi.exp() for zi in z)
 print([round(zi.grad, 12) for zi in z])
 
 # %% [markdown]
-# Descent pushes the logit of what came up, and all others down, each in proportion to the probability that it had.
-# What was predicted with certainty and came pushes nothing.
+# Descent raises the logit of the token that came, and lowers all others, each in proportion to its probability.
+# A token that came and had been predicted with certainty changes nothing.
 # The three slopes sum to 0, since adding one number to all logits changes no probability.
 # And no slope is larger than 1 in size, however wrong the prediction is.
 #
 # ## Many numbers at once
 #
-# A model computes with millions of numbers, and a Python object for each would take forever.
+# A model computes with millions of numbers, and a Python object for each would be far too slow.
 # Nearly all that it does is of one kind: a sum of products.
-# $N$ inputs with $d$ numbers each are the rows of a matrix $X$, $m$ such sums are the columns of a matrix $W$, and the **matrix product** holds all $N \cdot m$ of them.
-# Rows times columns:
+# Let the rows of a matrix $X$ be $N$ inputs with $d$ numbers each, and the columns of a matrix $W$ be $m$ lists of $d$ factors.
+# The **matrix product** $XW$ holds all $N \cdot m$ sums, each of a row times a column.
+# In the first row, second column stands $1 \cdot 0 + 2 \cdot 2 = 4$:
 #
 # $$
 # \underbrace{\begin{pmatrix} 1 & 2 \\ 3 & 4 \\ 5 & 6 \end{pmatrix}}_{X:\ (3,\,2)}
@@ -640,7 +642,7 @@ error
 
 # %% [markdown]
 # The column was repeated three times, the vector too, and every prediction was compared with every target.
-# The loss is 1.333 in place of 0, and nobody complains.
+# The loss is 1.333 in place of 0, and there is no error message.
 # Print shapes when a loss does not fall.
 #
 # What do slopes look like here?
@@ -756,7 +758,7 @@ print({name: tuple(p.shape) for name, p in linear.named_parameters()})
 #
 # What is left of gradient descent goes into an **optimizer**.
 # It is given the parameters; `step` moves each against its `.grad`, and `zero_grad` clears the gradients.
-# The plainest one is `SGD`, and if all is as we believe, it takes our own steps on the spring, digit for digit.
+# The plainest one is `SGD`, and if all is as we believe, it takes our own steps on the spring, to twelve decimals.
 
 # %%
 line = Line()
@@ -772,7 +774,7 @@ for ours in descend(start, gradient, lr=0.11, steps=60):
 print(f"after 60 steps w = {theirs[0]:.3f}, b = {theirs[1]:.3f}, as by hand")
 
 # %% [markdown]
-# These four lines train every model in this book.
+# These four lines (forward, `zero_grad`, `backward`, `step`) train every model in this book.
 # What changes is the model, the loss and the optimizer.
 # The S in SGD stands for *stochastic*: each step takes a few random pieces of a large text, a **batch**, whose gradient is that of the whole text on average.
 # The other optimizers, Adam for one, use the same gradients and take another step; chapter 08 builds them.
