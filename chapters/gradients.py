@@ -658,7 +658,7 @@ error
 # \end{aligned}
 # $$
 #
-# As matrices these are $X^{\mathsf T} G$, the column sums of $G$, and $G W^{\mathsf T}$: other shapes would not fit.
+# As matrices these are $X^{\mathsf T} G$, the column sums of $G$, and $G W^{\mathsf T}$.
 # What was copied by broadcasting is summed on the way back.
 # (In the code, `detach` gives a tensor without its history, and `item`, further down, the plain number in it.)
 
@@ -797,7 +797,7 @@ print(f"after 60 steps w = {theirs[0]:.3f}, b = {theirs[1]:.3f}, as by hand")
 # \end{aligned}
 # $$
 #
-# where β says how sharply it decides.
+# where β, the **inverse temperature**, says how sharply it decides.
 # A smoother with a Gaussian kernel, $w_j \propto e^{-(q - k_j)^2 / 2h^2}$, takes a mean of the same values, measured at the places $k_j$.
 # Multiply the square out: $q^2$ is the same for both keys, and so is $k_j^2 = 1$, so what remains is $e^{q k_j / h^2}$, the same weights with $\beta = 1/h^2$.
 # How does the answer move when the query moves?
