@@ -13,7 +13,9 @@ from demo_answers import RIGHT, SHEETS, STUBS
 
 import course.checks
 from course.check import sheet
-from course.checks import Part, Question, Sheet, Wrong, close, equal, is_a, kind_of, load, same_shape
+from course.checks import (
+    Part, Question, Sheet, Wrong, close, equal, is_a, kind_of, load, same_shape, topic_of,
+)
 from course.sandbox.call import OutOfTime, within
 from course.sandbox.plain import NotPlain, decode, encode
 
@@ -583,3 +585,11 @@ def test_a_forged_value_is_refused(forged):
 def test_a_module_is_not_plain():
     with pytest.raises(NotPlain, match="a module"):
         encode(types)
+
+
+@pytest.mark.parametrize("name, topic", [
+    ("01_tokens", "tokens"), ("gradients", "gradients"), ("04_attention_as_lookup", "attention_as_lookup"),
+    ("very_happy", "very_happy"),
+])
+def test_a_sheet_may_have_a_number_or_none(name, topic):
+    assert topic_of(name) == topic

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from course.check import Check
-from course.checks import sheets
+from course.checks import sheets, topic_of
 from course.grade import Graded, Runner, grade
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,7 @@ IMPORTED = "import math\nimport numpy as np\nimport torch\n"
 
 def mistakes(name):
     """What tests/mistakes holds for a sheet: (question id, fragment of the message, source of the answer)."""
-    path = ROOT / "tests" / "mistakes" / f"{name.partition('_')[2]}.py"
+    path = ROOT / "tests" / "mistakes" / f"{topic_of(name)}.py"
     spec = importlib.util.spec_from_file_location(f"mistakes_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

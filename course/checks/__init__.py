@@ -145,7 +145,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Sheet:
-    """An exercise sheet: `name` is that of its files, such as 01_tokens."""
+    """An exercise sheet: `name` is that of its files, such as 01_tokens (or gradients, without a number)."""
 
     name: str
     title: str
@@ -172,12 +172,17 @@ class Sheet:
 
 def load(name: str) -> Sheet:
     """The sheet of that name, "01_tokens" from course/checks/tokens.py. ValueError if there is none."""
-    topic = name.partition("_")[2]
+    topic = topic_of(name)
     if topic in topics():
         sheet = importlib.import_module(f"{__name__}.{topic}").SHEET
         if sheet.name == name:
             return sheet
     raise ValueError(f"no sheet is called {name!r}; there are sheets on {', '.join(topics()) or 'nothing'}")
+
+
+def topic_of(name: str) -> str:
+    """The name of a sheet without its chapter's number, if it has one: "tokens" of 01_tokens."""
+    return re.sub(r"^\d+_", "", name)
 
 
 def sheets() -> list[Sheet]:
