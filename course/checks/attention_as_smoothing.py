@@ -109,6 +109,7 @@ def epanechnikov(inputs, answer):
         "all keys together share a sum of 1; each query needs its own": shape / shape.sum(),
         "everything within reach counts the same here: that is the uniform kernel": normalized((u <= 1).float()),
         "a softmax over the kernel's values is not the kernel": torch.softmax(0.75 * shape, -1),
+        "a softmax over 1 - u² is not the kernel": torch.softmax(shape, -1),
     })
 
 
@@ -181,6 +182,7 @@ def _others(q, k, generator):
         (2 * q, k),  # the same key wins
         (q, k + 0.3 * torch.randn(k.shape, generator=generator)),  # the keys shifted apart
         (q, torch.cat([2 * k[:1], k[1:]])),
+        (q, k.roll(1, 0)),  # the same weights for other keys
     )
 
 
@@ -198,6 +200,8 @@ def two_writings(seed):
 
 def told_apart(inputs, answer):
     q, k, other_q, other_k = inputs
+    if isinstance(answer, torch.Tensor) and answer.dtype == torch.bool and answer.ndim == 0:
+        answer = answer.item()
     is_a(answer, bool, "the answer")
     root = math.sqrt(q.shape[-1])
     scores, others = q @ k.T / root, other_q @ other_k.T / root

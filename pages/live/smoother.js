@@ -181,7 +181,8 @@
           "aria-valuetext": `x ${x}, y ${y}` });
       });
       keys.forEach((key, j) => {
-        const radii = weights.map((row) => 34 * Math.sqrt(row[j]));  // the area is the weight
+        // The area is the weight. Discs shrink with the keys' distances, or they would hide one another.
+        const radii = weights.map((row) => 34 * Math.sqrt(row[j]) / Math.max(now.s, 1));
         points[j].querySelectorAll("path").forEach((path, i) => Live.set(path, { d: halfDisc(radii[i], i) }));
         const away = Math.max(...radii) + 8, [, y] = pixel(key);
         const above = key[1] > 0 ? y > away + 14 : y > SIDE - away - 16;  // of the axis, but not of the plane

@@ -72,6 +72,7 @@ MISTAKES = [
     ("q3", "is negative", _weights(kernel="1 - u**2")),
     ("q3", "nan: query 0 has no key in reach", _weights(weights="kernel / kernel.sum(-1, keepdim=True)")),
     ("q3", "uniform kernel", _weights(kernel="(u <= 1).float()")),
+    ("q3", "over 1 - u² is not the kernel", _weights(weights="torch.softmax(kernel, -1)")),
     ("q3", "is not the kernel", _weights(weights="torch.softmax(0.75 * kernel, -1)")),
     ("q4", "lengths of the keys are forgotten", _attention("-distances**2 / (2 * math.sqrt(d))")),
     ("q4", "you divide by d", _attention("(key_lengths**2 - distances**2) / (2 * d)")),
@@ -101,6 +102,12 @@ def same_head(q, k, other_q, other_k):
     ("q5", "the same key wins", """
 def same_head(q, k, other_q, other_k):
     return torch.equal((q @ k.T).argmax(-1), (other_q @ other_k.T).argmax(-1))
+"""),
+    ("q5", "you say yes, but the weights", """
+def same_head(q, k, other_q, other_k):  # compares effective keys only
+    def effective(q, k):
+        return torch.special.entr(torch.softmax(q @ k.T / math.sqrt(k.shape[-1]), -1)).sum(-1)
+    return torch.allclose(effective(q, k), effective(other_q, other_k), atol=1e-4)
 """),
     ("q5", "you say yes, but the weights", "def same_head(q, k, other_q, other_k): return True"),
     ("q5", "you say no", "def same_head(q, k, other_q, other_k): return False"),
