@@ -306,7 +306,7 @@ for seed in range(3):
 # Before you run it: what will that change?
 #
 # Two columns may be new.
-# The **effective keys** of a query are $e^H$, with $H = -\sum_j w_j \ln w_j$ the entropy of its weights: between 1 (all on one key) and 64 (all alike).
+# The **effective keys** of a query are $e^H$, with $H = -\sum_j w_j \ln w_j$ the entropy of its weights: between 1 (all on one key) and 64 (all alike); the table shows their mean.
 # The **trace** of the **smoothing matrix** $S$, whose rows are the weights, is the sum of its diagonal: how much all tokens together attend to themselves.
 
 # %%
