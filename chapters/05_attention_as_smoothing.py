@@ -449,9 +449,9 @@ from tinyllm.smoothing import loocv
 
 # %% [markdown]
 # To a lookup, leaving one out is attention with the diagonal masked.
-# And nothing has to be computed again: if $S_{ii}$ is the weight that point $i$ gives itself, the others have $1 - S_{ii}$ to share, so without point $i$ the estimate is
+# And nothing has to be computed again: if $S_{ii}$ is the weight that point $i$ gives itself, the others have $1 - S_{ii}$ to share, so without point $i$ the estimate and its error are
 #
-# $$ \hat y_{-i} = \frac{\hat y_i - S_{ii}\, y_i}{1 - S_{ii}}, \qquad\text{with the error}\qquad y_i - \hat y_{-i} = \frac{y_i - \hat y_i}{1 - S_{ii}}. $$
+# $$ \hat y_{-i} = \frac{\hat y_i - S_{ii}\, y_i}{1 - S_{ii}}, \qquad y_i - \hat y_{-i} = \frac{y_i - \hat y_i}{1 - S_{ii}}. $$
 
 # %%
 x, y = measure(40, seed=0)
@@ -545,9 +545,9 @@ fig
 # Then the bias, which is the mean of the bowl over the kernel, is $h^2$ in every dimension.
 # The noise is averaged over $1/\sum_j w_j^2$ points, about $n\,(\sqrt\pi\, h)^d$ of them, so
 #
-# $$ \text{error} \approx h^4 + \frac{\sigma^2}{n\,(\sqrt\pi\, h)^d}, \qquad \text{smallest at}\quad h \propto n^{-1/(4+d)}, \quad\text{where it falls like}\quad n^{-4/(4+d)}. $$
+# $$ \text{error} \approx h^4 + \frac{\sigma^2}{n\,(\sqrt\pi\, h)^d}. $$
 #
-# Derive it if you like: set the slope in $h$ to zero.
+# Set the slope in $h$ to zero: the error is smallest at $h \propto n^{-1/(4+d)}$, where it falls like $n^{-4/(4+d)}$.
 # Then search the best $h$ for real points, ten sets of each size, with the library's weights.
 
 # %%
@@ -976,6 +976,6 @@ assert (ahead.mean(0) < -2 * error).tolist() == [False, False, True]
 # What surprised us in the lookup, the mean of two equal keys, is the whole point of the smoother.
 # Chapter 06 puts both views to work on what neither explains alone: several heads, and several layers.
 #
-# **Exercises.** [The sheet of this chapter](../exercises/05_attention_as_smoothing.ipynb) asks how late a moving average is, what happens when noise doubles, and more.
+# **Exercises.** [The sheet of this chapter](../exercises/05_attention_as_smoothing.ipynb) asks how late a moving average is, whether two heads are one, and more.
 #
 # **Further reading.** {cite}`hastie2009`, chapter 6, for smoothers; {cite}`tsai2019` and {cite}`shalizi2023` for attention read as one.
