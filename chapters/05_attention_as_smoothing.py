@@ -193,6 +193,10 @@ def paired(differences):
     return f"{differences.mean():+.4f} (standard error {error:.4f})"
 
 
+# %% [markdown]
+# Five kernels on five sets:
+
+# %%
 five = [measure(100, seed) for seed in range(5)]
 least = {k: torch.tensor([least_error(x, y, k) for x, y in five]) for k in LOG_KERNELS}
 for kernel, errors in least.items():
@@ -334,7 +338,8 @@ for s in (0.5, 1, 2, 4, 10):
     assert torch.allclose(now[3:], numbers[3:], rtol=1e-9)
     moved[s] = now[2].item()
     length, ratio, gone, effective, trace = now.tolist()
-    print(f"{s:4}  {length:10.3f}  {ratio:18.3g}  {gone:.3f}  {effective:14.3f}  {trace:6.3f}")
+    row = f"{length:10.3f}  {ratio:18.3g}  {gone:.3f}  {effective:14.3f}  {trace:6.3f}"
+    print(f"{s:4}  {row}")
 assert moved[0.5] > 100 * moved[10]
 assert abs(math.log(moved[4] / moved[10]) / math.log(10 / 4) - 2) < 0.1
 
@@ -887,7 +892,6 @@ def context_loss(length, followed, wanted, beta, hidden=None):
     return -(0.999 * share + 0.001 / 256).log().mean().item()
 
 
-names = "trigram", "5-gram", "Kneser-Ney 5-gram"
 ahead = []
 for seed in range(8):
     text = tales(30_000, seed=10 + seed)[:20_000]
@@ -908,7 +912,12 @@ for seed in range(8):
     losses = [-model.log_prob(new_ids)[LONGEST:].mean() for model in models]
     ahead.append([loss - soft for loss in losses])
 
+# %% [markdown]
+# The loss of each model minus that of the kernel:
+
+# %%
 ahead = torch.tensor(ahead)  # (texts, models)
+names = "trigram", "5-gram", "Kneser-Ney 5-gram"
 for name, differences in zip(names, ahead.T):
     print(f"{name:17} minus one kernel: {paired(differences)}")
 error = ahead.std(0) / math.sqrt(len(ahead))
