@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercises: Attention II: a smoother
 #
-# Six questions on chapter 05: one to derive, one to guess, one to repair, one to build, one to reconstruct, one to train and measure.
+# Seven questions on chapter 05: to derive, to guess, to build, to reconstruct, to tell apart, to repair, to train and measure.
 # Write your answer into the function, run its cell, then run the check below it; `check.hint("q1")` opens a hint, and hints are free.
 
 # %%
@@ -40,7 +40,7 @@ check("q1")
 # Many points are measured on a smooth curve, and a Gaussian smoother has the bandwidth that suits them best.
 # Now the instrument gets worse: the standard deviation of its noise **doubles**, everything else stays.
 # By which factor does the best bandwidth grow?
-# Write down your guess before you calculate anything; it is compared with a measurement, and a guess within 0.2 is a good one.
+# Write down your guess before you calculate anything; it is compared with a measurement, and a guess within 0.08 is a good one.
 # Then balance $\text{bias}^2 \propto h^4$ against $\text{variance} \propto \sigma^2/nh$.
 
 # %% tags=["answer"]
@@ -106,6 +106,32 @@ check("q4")
 # %% [markdown]
 # {{q5}}
 #
+# Two people hand you the queries and keys of a softmax head, $q$ and $k$, for the same tokens.
+# One of them may have rescaled queries against keys, moved all keys by one vector, or put an invertible matrix in between.
+# Is it the same head: does it give every query the same weights, whatever the values?
+
+# %% tags=["answer"]
+def same_head(
+    q: torch.Tensor, k: torch.Tensor, other_q: torch.Tensor, other_k: torch.Tensor
+) -> bool:
+    """Whether two softmax heads give the same weights, up to 1e-4.
+
+    q and other_q are (T_q, d), k and other_k are (T_k, d).
+    """
+    # Scores may differ by a number for each query, which the softmax does not see.
+    weights, other = (
+        torch.softmax(queries @ keys.T / math.sqrt(keys.shape[-1]), dim=-1)
+        for queries, keys in ((q, k), (other_q, other_k))
+    )
+    return torch.allclose(weights, other, rtol=0, atol=1e-4)
+
+
+# %%
+check("q5")
+
+# %% [markdown]
+# {{q6}}
+#
 # The error of leaving one out, for a Gaussian smoother: predict each value from the others, and take the mean of the squared errors.
 # This version likes narrow kernels far too much, and that is not its only fault: it has four.
 # The check names what it sees first; keep going.
@@ -137,10 +163,10 @@ def leave_one_out_error(x: torch.Tensor, y: torch.Tensor, h: float) -> float:
 
 
 # %%
-check("q5")
+check("q6")
 
 # %% [markdown]
-# {{q6}}
+# {{q7}}
 #
 # You get 150 noisy measurements at places with four channels.
 # Some channels matter and some do not, and nobody says which.
@@ -149,7 +175,7 @@ check("q5")
 # Gradient descent on four logarithms will do, and 100 steps are enough.
 
 # %% tags=["answer"]
-def learn_widths(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def learn_bandwidths(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """A bandwidth for each channel (d,), from places x (T, d) and values y (T, 1)."""
     itself = torch.eye(len(x), dtype=torch.bool)
     log_h = torch.zeros(x.shape[1], requires_grad=True)
@@ -166,4 +192,4 @@ def learn_widths(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 # %%
-check("q6")
+check("q7")

@@ -34,15 +34,16 @@ def shown(page):
     return bars[::2], bars[1::2], answers, float(page.locator(".live-difference strong").text_content())
 
 
-def expected(keys, q, h, equal, counted):
+def expected(keys, q, h, equal, weighted, s=1.0):
     """The same from the library."""
     query, keys = torch.tensor([q]), torch.tensor(keys)
     values = torch.tensor(VALUES[: len(keys)])[:, None]
     if equal:
         keys = math.sqrt(2) * F.normalize(keys, dim=-1)
-    counts = torch.exp(keys.square().sum(-1) / (2 * h**2)) if counted else None
-    looked, softmax = attention(query, keys, values, scale=1 / h**2, return_weights=True)
-    smoothed, kernel = nadaraya_watson(query, keys, values, h, key_weights=counts, return_weights=True)
+    looked, softmax = attention(query, keys, values, scale=1 / h**2, return_weights=True)  # whatever s is
+    query, keys = s * query, keys / s
+    key_weights = torch.exp(keys.square().sum(-1) / (2 * h**2)) if weighted else None
+    smoothed, kernel = nadaraya_watson(query, keys, values, h, key_weights=key_weights, return_weights=True)
     difference = (softmax - kernel).abs().sum().item() / 2
     return softmax[0].tolist(), kernel[0].tolist(), [looked.item(), smoothed.item()], difference
 
@@ -53,7 +54,8 @@ def address(page):
     query = {key: values[0] for key, values in parse_qs(page.url.partition("?")[2]).items()}
     pairs = [[float(x) for x in pair.split(",")] for pair in query["keys"].split(";")]
     q = [float(x) for x in query["q"].split(",")]
-    return pairs, q, float(query["h"]), query.get("norms") != "own", query.get("counts") == "yes"
+    equal, weighted = query.get("norms") != "own", query.get("weights") == "yes"
+    return pairs, q, float(query["h"]), equal, weighted, float(query.get("s", 1))
 
 
 def assert_true(page, state):
@@ -65,25 +67,80 @@ def test_the_numbers_of_the_page_are_the_librarys(visit):
     page = visit()
     chance = random.Random(0)
     for n in range(1, 9):
-        for equal, counted in ((True, False), (False, False), (False, True)):
+        for equal, weighted in ((True, False), (False, False), (False, True)):
             *keys, q = ([round(chance.uniform(-2, 2), 2) for _ in range(2)] for _ in range(n + 1))
             h = round(math.exp(chance.uniform(-1.2, 1)), 2)
+            s = round(math.exp(chance.uniform(-0.6, 1)), 2)
             text = ";".join(f"{x},{y}" for x, y in keys)
-            norms, counts = "" if equal else "&norms=own", "&counts=yes" if counted else ""
-            follow(page, f"smoother?keys={text}&q={q[0]},{q[1]}&h={h}{norms}{counts}")
-            assert_true(page, (keys, q, h, equal, counted))
+            norms, weights = "" if equal else "&norms=own", "&weights=yes" if weighted else ""
+            follow(page, f"smoother?keys={text}&q={q[0]},{q[1]}&h={h}&s={s}{norms}{weights}")
+            assert_true(page, (keys, q, h, equal, weighted, s))
 
 
 def test_chapter_04s_example_is_the_start_and_the_two_part_when_the_lengths_are_let_go(visit):
     page = visit()
     assert shown(page)[3] == 0
     page.get_by_label("equal key norms").uncheck()
-    state = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [2.0, 0.0], 1.0, False, False
+    state = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [2.0, 0.0], 1.0, False, False, 1.0
     assert_true(page, state)
     assert shown(page)[0] == [0.468, 0.063, 0.468] and shown(page)[3] > 0.1
-    page.get_by_label("the kernel counts the keys").check()
+    page.get_by_label("the kernel has the key weights").check()
     assert shown(page)[3] == 0 and shown(page)[0] == shown(page)[1] == [0.468, 0.063, 0.468]
-    assert address(page) == (*state[:4], True)
+    assert address(page) == (*state[:4], True, 1.0)
+
+
+def test_rescaling_queries_against_keys_moves_the_plain_kernel_and_not_the_softmax(visit):
+    page = visit("norms=own")
+    softmax, kernel, answers, difference = shown(page)
+    handle, key, query = (page.get_by_role("slider", name=name, exact=True) for name in ("s", "key 1", "query"))
+    handle.focus()
+    seen = [difference]
+    for _ in range(3):
+        for _ in range(10):
+            page.keyboard.press("ArrowRight")
+        now = shown(page)
+        assert now[0] == softmax and now[2][0] == answers[0] and now[1] != kernel
+        seen.append(now[3])
+    assert seen == sorted(seen, reverse=True) and seen[-1] < 0.05
+    state = address(page)
+    assert state[-1] == pytest.approx(10**0.3, abs=0.01) and state[0][0] == [1, 0]
+    assert_true(page, state)
+    assert key.get_attribute("aria-valuetext") == "x 0.50, y 0.00"
+    assert query.get_attribute("aria-valuetext") == "x 3.99, y 0.00"
+    page.get_by_label("the kernel has the key weights").check()
+    assert shown(page)[3] == 0
+
+
+def test_a_point_follows_the_mouse_however_queries_and_keys_are_scaled(visit):
+    for s in (0.5, 2):
+        page = visit(f"norms=own&s={s}")
+        for name in ("key 3", "query"):
+            grip = page.get_by_role("slider", name=name).locator(".live-grip")
+            box = grip.bounding_box()
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x - 7, y + 5, steps=3)
+            page.mouse.up()
+            after = grip.bounding_box()
+            assert (after["x"] - box["x"], after["y"] - box["y"]) == pytest.approx((-7, 5), abs=1.5)
+        state = address(page)
+        assert state[-1] == s
+        visit(page.url.partition("?")[2])  # the address rounds, and s enlarges what it rounds off
+        assert_true(page, state)
+
+
+def test_a_finger_moves_the_factor(browser, live_book):
+    with reading(browser, has_touch=True, viewport={"width": 375, "height": 800}) as page:
+        open_widget(page, live_book, "smoother", "norms=own")
+        before = shown(page)
+        handle = page.get_by_role("slider", name="s", exact=True)
+        handle.scroll_into_view_if_needed()
+        box = handle.bounding_box()
+        page.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+        state = address(page)
+        assert state[-1] > 2 and shown(page)[0] == before[0] and shown(page)[1] != before[1]
+        assert_true(page, state)
 
 
 def test_a_key_and_the_query_follow_the_mouse(visit):
@@ -154,14 +211,14 @@ def test_the_keyboard_reaches_and_moves_everything(visit):
     page = visit("norms=own")
     page.get_by_label("equal key norms").focus()
     reached = []
-    for _ in range(10):
+    for _ in range(11):
         reached.append(page.evaluate(
             "document.activeElement.ariaLabel || document.activeElement.closest('label, button').innerText"
         ))
         page.keyboard.press("Tab")
     names = [name.split("\n")[0].strip() for name in reached]
     assert names == [
-        "equal key norms", "the kernel counts the keys", "bandwidth h", "key 1", "key 2", "key 3", "query",
+        "equal key norms", "the kernel has the key weights", "bandwidth h", "s", "key 1", "key 2", "key 3", "query",
         "Add a key", "Take one out", "Start again",
     ]
     page.get_by_role("slider", name="key 2").focus()
@@ -209,6 +266,7 @@ def test_an_address_that_makes_no_sense_is_said_to_and_the_start_is_shown(visit)
     page.get_by_text("this is the start instead").wait_for()
     for fragment in (
         "h=-1", "h=wide", "q=9,0", "q=1", "q=a,b", "keys=", "keys=0,0", "keys=1,2,3", "keys=1,1" + 8 * ";1,1",
+        "s=0", "s=9", "s=much",
     ):
         follow(page, "smoother?norms=own")
         assert page.get_by_text("this is the start instead").count() == 0

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.attention import attention, causal_mask
-from tinyllm.smoothing import LOG_KERNELS, local_linear, loocv, nadaraya_watson
+from tinyllm.smoothing import LOG_KERNELS, local_linear, loocv, nadaraya_watson, smoothing_weights
 
 EXACT = dict(rtol=1e-12, atol=1e-12)
 
@@ -109,6 +109,44 @@ def test_without_the_key_weights_they_differ():
     assert (nadaraya_watson(q, k, v, 2.0) - attention(q, k, v)).abs().max() > 0.1
 
 
+def rewritten(q, k, how):
+    """The same head with other queries and keys."""
+    if how == "rescaled":
+        return 5 * q, k / 5
+    return q, k + 3 * data(T_q=1, d=16, seed=7)[0]  # one vector for all keys
+
+
+@pytest.mark.parametrize("how", ["rescaled", "shifted"])
+def test_how_much_the_key_weights_matter_depends_on_how_a_head_is_written(how):
+    q, k, v = data(d=16, T_q=50, T_k=50)
+    other_q, other_k = rewritten(q, k, how)
+    torch.testing.assert_close(attention(other_q, other_k, v), attention(q, k, v), **EXACT)
+    error, other = (
+        (nadaraya_watson(*pair, v, 2.0) - attention(q, k, v)).abs().max() for pair in ((q, k), (other_q, other_k))
+    )
+    assert other < error / 10 if how == "rescaled" else other > 1.2 * error
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-6), (torch.float64, 1e-12)])
+def test_every_head_is_a_plain_gaussian_smoother_in_one_more_dimension(dtype, tolerance):
+    q, k, v = (t.to(dtype) for t in data(2, 3, d=16, T_q=9))
+    squared = k.square().sum(-1, keepdim=True)
+    height = (squared.amax(-2, keepdim=True) - squared).sqrt()
+    places = torch.cat([q, torch.zeros_like(q[..., :1])], -1), torch.cat([k, height], -1)
+    for mask in (None, causal_mask(9)):
+        plain = nadaraya_watson(*places, v, 2.0, mask=mask)
+        torch.testing.assert_close(plain, attention(q, k, v, mask), rtol=0, atol=tolerance)
+
+
+def test_the_derivative_is_the_covariance_of_values_and_keys_under_the_weights():
+    q, k, v = data(T_q=1)
+    out, weights = nadaraya_watson(q.requires_grad_(), k, v, 0.8, return_weights=True)
+    slopes = torch.stack([torch.autograd.grad(y, q, retain_graph=True)[0][0] for y in out[0]])  # (d_v, d)
+    w = weights[0, :, None]
+    covariance = (w * (v - (w * v).sum(0))).T @ (k - (w * k).sum(0))
+    torch.testing.assert_close(slopes, covariance / 0.8**2, **EXACT)
+
+
 def test_keys_of_equal_norm_need_no_weights():
     q, k, v = data(d=16)
     k = 3 * k / k.norm(dim=-1, keepdim=True)
@@ -149,6 +187,15 @@ def test_the_causal_mask_is_a_smoother_of_the_past():
         torch.testing.assert_close(out[t], seen[0], **EXACT)
 
 
+def test_the_past_is_one_side_in_time_and_none_in_content():
+    T = 400
+    time, content = torch.arange(T, dtype=torch.float64)[:, None], data(T_k=T, d=1)[1]
+    late = nadaraya_watson(time, time, time, 4.0, mask=causal_mask(T)) - time
+    assert (late[10:] < -2).all()
+    beside = nadaraya_watson(content, content, content, 0.3, mask=causal_mask(T)) - content
+    assert 0.4 < (beside[10:] < 0).double().mean() < 0.6
+
+
 def test_an_exponential_kernel_of_the_past_is_an_exponential_moving_average():
     T, decay = 12, 0.7
     y = data(T_k=T)[2]
@@ -169,7 +216,89 @@ def test_a_compact_kernel_is_a_mask():
     assert out[~some].isnan().all() and not some.all()
 
 
+# Bias, variance and how both go with the number of points.
+
+
+def even(n, low=-1.0, high=1.0):
+    return torch.linspace(low, high, n, dtype=torch.float64)[:, None]
+
+
+ORIGIN = torch.zeros(1, 1, dtype=torch.float64)
+
+
+def test_in_the_middle_the_bias_is_half_of_h2_times_the_curvature_and_at_the_edge_it_is_of_order_h():
+    h, f = 0.02, lambda x: 3 * x + 5 * x**2
+    middle = nadaraya_watson(ORIGIN, even(4001), f(even(4001)), h).item()
+    assert middle == pytest.approx(h**2 * 10 / 2, rel=0.01)
+    edge = nadaraya_watson(ORIGIN, even(4001, 0), f(even(4001, 0)), h).item()
+    assert edge == pytest.approx(math.sqrt(2 / math.pi) * h * 3, rel=0.05)
+
+
+def test_where_the_density_changes_the_mean_has_a_design_bias_and_the_line_has_not():
+    u = even(8001)
+    places = u - 0.4 * u**2  # at 0 the logarithm of their density has the slope 0.8
+    h = 0.05
+    mean = nadaraya_watson(ORIGIN, places, 3 * places, h).item()
+    assert mean == pytest.approx(h**2 * 3 * 0.8, rel=0.02)
+    assert abs(local_linear(ORIGIN, places, 3 * places, h).item()) < 1e-9
+
+
+def test_two_and_minus_one_cancel_the_bias_in_the_middle_and_leave_most_of_it_at_an_edge():
+    h = 0.02
+    for low, left in ((-1.0, 0.0), (0.0, 2 - math.sqrt(2))):
+        x = even(8001, low)
+        f = x + x**2
+        one, other = (nadaraya_watson(ORIGIN, x, f, h * r).item() for r in (1, math.sqrt(2)))
+        assert (2 * one - other) / one == pytest.approx(left, abs=0.02)
+
+
+@pytest.mark.parametrize("d", [1, 10])
+def test_the_best_bandwidth_falls_like_n_to_minus_one_over_four_plus_d(d):
+    bandwidths = torch.logspace(-1.5, -0.2, 40)
+    best = []
+    for n in (1000, 64_000):
+        errors = torch.zeros(40)
+        for seed in range(6):
+            places = 2 * torch.rand(n, d, generator=torch.Generator().manual_seed(seed)) - 1
+            for i, h in enumerate(bandwidths.tolist()):
+                weights = smoothing_weights(torch.zeros(1, d), places, h)[0]
+                bias = (weights @ places.square().sum(-1)) / d  # of a bowl, at its bottom
+                errors[i] += bias**2 + 0.09 * weights.square().sum()
+        best.append(bandwidths[errors.argmin()].item())
+    assert math.log(best[1] / best[0]) / math.log(64) == pytest.approx(-1 / (4 + d), abs=0.025)
+
+
+def test_the_trace_counts_parameters_from_one_per_point_down_to_one():
+    _, x, y = data()
+    traces = [smoothing_weights(x, x, h).trace().item() for h in (1e-3, 0.5, 1.0, 1e6)]
+    assert traces == sorted(traces, reverse=True)
+    assert traces[0] == pytest.approx(9) and traces[-1] == pytest.approx(1)
+
+
 # What a smoother does at its limits.
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential"])
+@pytest.mark.parametrize("h", [1e-15, 1e-20, 1e-30, 1e-38])
+def test_a_bandwidth_of_next_to_nothing_gives_the_nearest_value_in_single_precision(kernel, h):
+    query, keys, values = (t.float() for t in data())
+    nearest = torch.cdist(query, keys).argmin(-1)
+    assert torch.equal(nadaraya_watson(query, keys, values, h, kernel), values[nearest])
+    distances = torch.cdist(keys, keys).fill_diagonal_(torch.inf)
+    left_out = nadaraya_watson(keys, keys, values, h, kernel, leave_one_out=True)
+    assert torch.equal(left_out, values[distances.argmin(-1)])
+    hidden = torch.ones(5, 9, dtype=torch.bool).scatter(-1, nearest[:, None], False)
+    second = torch.where(hidden, torch.cdist(query, keys), torch.inf).argmin(-1)
+    assert torch.equal(nadaraya_watson(query, keys, values, h, kernel, mask=hidden), values[second])
+
+
+@pytest.mark.parametrize("smoother", [nadaraya_watson, local_linear])
+def test_far_from_the_origin_single_precision_is_enough(smoother):
+    generator = torch.Generator().manual_seed(0)
+    keys = 1000 + 3 * torch.rand(200, 1, generator=generator)
+    query, values = 1000 + 3 * torch.rand(50, 1, generator=generator), torch.sin(3 * keys)
+    exact = smoother(query.double(), keys.double(), values.double(), 0.3)
+    torch.testing.assert_close(smoother(query, keys, values, 0.3).double(), exact, rtol=0, atol=2e-6)
 
 
 def test_a_key_at_the_very_edge_of_the_uniform_kernel_counts():

@@ -20,28 +20,41 @@ LOG_KERNELS = {
 
 
 def kernel_scores(
-    query: Tensor, keys: Tensor, bandwidth: float | Tensor, kernel: str,
-    key_weights: Tensor | None, leave_one_out: bool,
+    query: Tensor, keys: Tensor, bandwidth: float | Tensor, kernel: str, visible: Tensor
 ) -> Tensor:
-    """log w_j K(|x - x_j| / h) for each query and key, (..., T_q, T_k)."""
+    """log K(|x - x_j| / h) for each query and key, (..., T_q, T_k); -inf if not visible."""
     if kernel not in LOG_KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}, expected {', '.join(LOG_KERNELS)}")
-    if not torch.all(torch.as_tensor(bandwidth, dtype=keys.dtype) > 0):
+    h = torch.as_tensor(bandwidth, dtype=keys.dtype, device=keys.device)
+    if not torch.all(h > 0):
         raise ValueError(f"expected a bandwidth > 0, got {bandwidth}")
     # The usual |x|² - 2 x·x_j + |x_j|² loses half the digits of a small distance.
     distance = torch.cdist(query, keys, compute_mode="donot_use_mm_for_euclid_dist")
-    scores = LOG_KERNELS[kernel](distance / bandwidth)  # (..., T_q, T_k)
+    # So far below the nearest distance h changes no weight any more, but u² overflows.
+    nearest = torch.where(visible, distance.detach(), torch.inf).amin(-1, keepdim=True)
+    u = distance / h.maximum(1e-18 * nearest)
+    return torch.where(visible, LOG_KERNELS[kernel](u), -torch.inf)
+
+
+def smoothing_weights(
+    query: Tensor, keys: Tensor, bandwidth: float | Tensor, kernel: str = "gaussian",
+    key_weights: Tensor | None = None, leave_one_out: bool = False,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The weights (..., T_q, T_k) of `nadaraya_watson`; a row without a key is 0."""
     T_q, T_k = query.shape[-2], keys.shape[-2]
-    if key_weights is not None:
-        if key_weights.shape[-1:] != (T_k,) or not torch.all(key_weights >= 0):
-            raise ValueError(f"not {T_k} key weights >= 0: {tuple(key_weights.shape)}")
-        scores = scores + key_weights.log().unsqueeze(-2)
+    visible = torch.ones((), dtype=torch.bool, device=keys.device) if mask is None else mask
     if leave_one_out:
         if T_q != T_k:
             raise ValueError(f"expected query i to be key i, got {T_q} and {T_k}")
-        diagonal = torch.eye(T_k, dtype=torch.bool, device=keys.device)
-        scores = torch.where(diagonal, -torch.inf, scores)
-    return scores
+        visible = visible & ~torch.eye(T_k, dtype=torch.bool, device=keys.device)
+    if key_weights is None:
+        return softmax(kernel_scores(query, keys, bandwidth, kernel, visible))
+    if key_weights.shape[-1:] != (T_k,) or not torch.all(key_weights >= 0):
+        raise ValueError(f"not {T_k} key weights >= 0: {tuple(key_weights.shape)}")
+    log_weights = key_weights.log().unsqueeze(-2)  # (..., 1, T_k)
+    visible = visible & (log_weights > -torch.inf)
+    return softmax(kernel_scores(query, keys, bandwidth, kernel, visible) + log_weights)
 
 
 def nadaraya_watson(
@@ -56,10 +69,9 @@ def nadaraya_watson(
     (Nadaraya 1964, Watson 1964.) query is (..., T_q, d), keys (..., T_k, d), values
     (..., T_k, d_v). The bandwidth h > 0 is in units of the keys: a number, or a tensor
     that broadcasts to (..., T_q, T_k). key_weights w_j >= 0 is (..., T_k), or all 1.
-    leave_one_out hides key i from query i; mask is boolean, (..., T_q, T_k), and True
-    where a query may use a key. Returns (..., T_q, d_v), and with `return_weights` the
-    weights, which sum to 1. Where no key is in reach y would be 0/0: it is nan, and the
-    weights are 0. (There attention says 0, "add nothing"; here that is a made-up y.)
+    leave_one_out hides key i from query i; mask is boolean, True where a query may use
+    a key. Returns (..., T_q, d_v), and with `return_weights` the weights, which sum to
+    1. Where no key is in reach y would be 0/0: it is nan, and the weights are 0.
 
     >>> x, y = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0], [4.0]])
     >>> nadaraya_watson(torch.tensor([[0.5], [9.0]]), x, y, 1.0, kernel="uniform")
@@ -67,10 +79,9 @@ def nadaraya_watson(
             [   nan]])
     """
     check_shapes(query, keys, values, mask)
-    scores = kernel_scores(query, keys, bandwidth, kernel, key_weights, leave_one_out)
-    if mask is not None:
-        scores = torch.where(mask, scores, -torch.inf)
-    weights = softmax(scores)
+    weights = smoothing_weights(
+        query, keys, bandwidth, kernel, key_weights, leave_one_out, mask
+    )
     in_reach = weights.sum(dim=-1, keepdim=True) > 0
     estimate = torch.where(in_reach, weights @ values, torch.nan)  # (..., T_q, d_v)
     return (estimate, weights) if return_weights else estimate
@@ -92,14 +103,15 @@ def local_linear(
     value_mean, weights = nadaraya_watson(
         query, keys, values, bandwidth, kernel, return_weights=True
     )
-    key_mean = weights @ keys  # (..., T_q, d)
-    centered = keys.unsqueeze(-3) - key_mean.unsqueeze(-2)  # (..., T_q, T_k, d)
+    # Relative to the query: places far from 0 would lose the digits of their differences.
+    offset = keys.unsqueeze(-3) - query.unsqueeze(-2)  # (..., T_q, T_k, d)
+    mean_offset = weights.unsqueeze(-2) @ offset  # (..., T_q, 1, d)
+    centered = offset - mean_offset
     weighted = (weights.unsqueeze(-1) * centered).transpose(-2, -1)  # (..., T_q, d, T_k)
     spread = weighted @ centered  # (..., T_q, d, d)
     inverse = torch.linalg.pinv(spread, hermitian=True)
     slope = inverse @ weighted @ values.unsqueeze(-3)  # (..., T_q, d, d_v)
-    moved = (query - key_mean).unsqueeze(-2) @ slope  # (..., T_q, 1, d_v)
-    return value_mean + moved.squeeze(-2)  # (..., T_q, d_v)
+    return value_mean - (mean_offset @ slope).squeeze(-2)  # (..., T_q, d_v)
 
 
 def loocv(

@@ -3,6 +3,9 @@
 // The lookup compares by dot product, the smoother by distance, and the squares of school tie them together:
 //   q·k/h²  =  -|q-k|²/2h²  +  |q|²/2h²  +  |k|²/2h²
 // |q|² is the same for all keys and cancels in the softmax. |k|² cancels if all keys have one length.
+//
+// A factor s that multiplies the query and divides the keys cancels in q·k, but not in the distances: so the
+// weights by softmax do not depend on it, and those by the kernel do, unless they have the key weights.
 
 "use strict";
 
@@ -12,10 +15,11 @@
   const NORM = Math.SQRT2;  // the length of all keys when they have to have one
   const SHORTEST = 0.1;     // a key of length 0 has no direction
   const NARROWEST = 0.1, WIDEST = 10;
+  const SMALLEST = 10 ** -0.3, LARGEST = 10 ** 0.5;  // the factor s, whose slider has 1 among its steps
   const MOST = 8;
   const VALUES = [0, 6, 3, 5, 1, 4, 2, 6];
   const PLACES = [[1, 0], [0, 1], [1, 1], [-1.2, 0.9], [-1.4, -0.6], [0.2, -1.7], [1.5, -1.3], [-0.3, 2]];
-  const START = { keys: PLACES.slice(0, 3), q: [2, 0], h: 1, equal: true, counted: false };  // chapter 04's
+  const START = { keys: PLACES.slice(0, 3), q: [2, 0], h: 1, s: 1, equal: true, weighted: false };  // chapter 04's
 
   const STEPS = { ArrowRight: [0.1, 0], ArrowLeft: [-0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
 
@@ -27,11 +31,11 @@
 
   // --- the mathematics -----------------------------------------------------------------------------------
 
-  const logCount = (key, h) => dot(key, key) / (2 * h * h);
+  const logWeight = (key, h) => dot(key, key) / (2 * h * h);
   const lookupWeights = (q, keys, h) => Live.softmax(keys.map((key) => dot(q, key) / (h * h)));
-  function smootherWeights(q, keys, h, counted) {
+  function smootherWeights(q, keys, h, weighted) {
     const apart = keys.map((key) => length([q[0] - key[0], q[1] - key[1]]));
-    return Live.softmax(keys.map((key, j) => -((apart[j] / h) ** 2) / 2 + (counted ? logCount(key, h) : 0)));
+    return Live.softmax(keys.map((key, j) => -((apart[j] / h) ** 2) / 2 + (weighted ? logWeight(key, h) : 0)));
   }
   const mean = (weights) => weights.reduce((sum, weight, j) => sum + weight * VALUES[j], 0);
   // How much of the weight would have to be carried to other keys to make one of the other.
@@ -43,27 +47,29 @@
   const isPlace = (a) => a.length === 2 && a.every((x) => Math.abs(x) <= EDGE);
   const isKey = (a) => isPlace(a) && length(a) >= SHORTEST / 2;  // written with three decimals, it may be less
 
-  function fromAddress({ keys, q, h, norms, counts }) {
-    const now = { ...START, equal: norms !== "own", counted: counts === "yes" };
+  function fromAddress({ keys, q, h, s, norms, weights }) {
+    const now = { ...START, equal: norms !== "own", weighted: weights === "yes" };
     if (keys !== undefined) now.keys = places(keys);
     if (q !== undefined) [now.q] = places(q);
     if (h !== undefined) now.h = Number(h);
+    if (s !== undefined) now.s = Number(s);
     const sound = now.keys.every(isKey) && now.keys.length <= MOST && isPlace(now.q)
-      && now.h >= NARROWEST && now.h <= WIDEST;
+      && now.h >= NARROWEST && now.h <= WIDEST && now.s >= 0.5 && now.s <= 3.2;
     return sound ? now : null;
   }
 
-  function toAddress({ keys, q, h, equal, counted }) {
+  function toAddress({ keys, q, h, s, equal, weighted }) {
     const text = (a) => a.map((x) => +x.toFixed(3)).join(",");
     return {
-      keys: keys.map(text).join(";"), q: text(q), h: +h.toPrecision(6),
-      norms: equal ? null : "own", counts: counted ? "yes" : null,
+      keys: keys.map(text).join(";"), q: text(q), h: +h.toPrecision(6), s: s === 1 ? null : +s.toPrecision(6),
+      norms: equal ? null : "own", weights: weighted ? "yes" : null,
     };
   }
 
   // --- the page ------------------------------------------------------------------------------------------
 
-  const pixel = ([x, y]) => [CENTER + x * UNIT, CENTER - y * UNIT];
+  const times = (a, factor) => a.map((x) => x * factor);
+  const zoom = (s) => Math.max(s, 1 / s);  // so far the plane goes back, and every point stays in it
   const halfDisc = (r, side) => `M 0 ${-r} A ${r} ${r} 0 0 ${side} 0 ${r} Z`;  // the left half is side 0
   const exponent = (x) => x < 10 ? x.toFixed(2) : x.toPrecision(3);
   const VIEWS = ["lookup", "smoother"];
@@ -78,14 +84,16 @@
     let points = [];   // what can be dragged: the keys, and the query as the last
     let frame;
 
-    // Where a key is: always on its own ray.
-    const placed = (key) => stretched(key, length(key) ** (1 - equality) * NORM ** equality);
+    // Where a key is: always on its own ray. The query is multiplied by s, the keys are divided by it.
+    const placed = (key) => stretched(key, length(key) ** (1 - equality) * NORM ** equality / now.s);
+    const unit = () => UNIT / zoom(now.s);
+    const pixel = ([x, y]) => [CENTER + x * unit(), CENTER - y * unit()];
 
     // - the parts -
 
     const rings = ["h", "2h"].map((name) =>
       svg("g", { class: "live-ring" }, svg("circle"), svg("text", {}, name)));
-    const circle = svg("circle", { class: "live-circle", cx: CENTER, cy: CENTER, r: UNIT * NORM });
+    const circle = svg("circle", { class: "live-circle", cx: CENTER, cy: CENTER });
     const rays = svg("path", { class: "live-ray" });
     const handles = svg("g");
     const axes = svg("path", { class: "live-axis", d: `M 0 ${CENTER} h ${SIDE} M ${CENTER} 0 v ${SIDE}` });
@@ -95,7 +103,7 @@
     const rows = make("tbody"), answers = make("td"), difference = make("strong");
     const heading = (...parts) => make("th", { scope: "col" }, ...parts);
     const table = make("table", { class: "live-table" },
-      make("thead", {}, make("tr", {}, heading("key"), heading("value"), heading("count"), heading(
+      make("thead", {}, make("tr", {}, heading("key"), heading("value"), heading("key weight"), heading(
         named("lookup", "softmax"), named("smoother", "kernel")))),
       rows,
       make("tfoot", {}, make("tr", {}, make("th", { scope: "row", colspan: 3 }, "answer"), answers)));
@@ -103,7 +111,9 @@
     const width = Live.slider("bandwidth h", { min: NARROWEST, max: WIDEST, log: true, value: 1,
       text: (h) => h.toFixed(2) }, (h) => change({ h }));
     const equal = Live.check("equal key norms", true, (equal) => { change({ equal }); glide(); });
-    const counted = Live.check("the kernel counts the keys", false, (counted) => change({ counted }));
+    const weighted = Live.check("the kernel has the key weights", false, (weighted) => change({ weighted }));
+    const factor = Live.slider("s", { min: SMALLEST, max: LARGEST, log: true, value: 1,
+      text: (s) => `q × ${s.toFixed(2)}, k ÷ ${s.toFixed(2)}` }, (s) => change({ s }));
     const button = (label, onclick) => make("button", { class: "live-button", onclick }, label);
     const add = button("Add a key", () => change({ keys: [...now.keys, PLACES[now.keys.length]] }));
     const remove = button("Take one out", () => change({ keys: now.keys.slice(0, -1) }));
@@ -125,7 +135,7 @@
       const step = STEPS[event.key];
       if (!step) return;
       event.preventDefault();
-      const [x, y] = isQuery(j) ? now.q : placed(now.keys[j]);
+      const [x, y] = isQuery(j) ? now.q : times(placed(now.keys[j]), now.s);
       const turn = Math.sign(step[1] - step[0]) * Math.PI / 36, cos = Math.cos(turn), sin = Math.sin(turn);
       const onCircle = now.equal && !isQuery(j);  // where one can only go around
       move(j, onCircle ? [x * cos - y * sin, x * sin + y * cos] : [x + step[0], y + step[1]]);
@@ -134,7 +144,8 @@
     function drag(event, j) {
       const toPlane = plane.getScreenCTM().inverse();  // from pixels of the window to those of the plane
       const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(toPlane);
-      move(j, [(x - CENTER) / UNIT, (CENTER - y) / UNIT]);
+      const to = times([x - CENTER, CENTER - y], 1 / unit());
+      move(j, times(to, isQuery(j) ? 1 / now.s : now.s));
     }
 
     function point(j, label, ...drawn) {
@@ -162,15 +173,16 @@
     // - drawing -
 
     function draw() {
-      const keys = now.keys.map(placed), { q, h } = now;
-      const weights = [lookupWeights(q, keys, h), smootherWeights(q, keys, h, now.counted)];
+      const keys = now.keys.map(placed), q = times(now.q, now.s), { h } = now;
+      const weights = [lookupWeights(q, keys, h), smootherWeights(q, keys, h, now.weighted)];
       [...keys, q].forEach((at, j) => {
         const [x, y] = at.map((c) => c.toFixed(2));
         Live.set(points[j], { transform: `translate(${pixel(at)})`, "aria-valuenow": x,
           "aria-valuetext": `x ${x}, y ${y}` });
       });
       keys.forEach((key, j) => {
-        const radii = weights.map((row) => 34 * Math.sqrt(row[j]));  // the area is the weight
+        // The area is the weight. Discs shrink with the keys' distances, or they would hide one another.
+        const radii = weights.map((row) => 34 * Math.sqrt(row[j]) / Math.max(now.s, 1));
         points[j].querySelectorAll("path").forEach((path, i) => Live.set(path, { d: halfDisc(radii[i], i) }));
         const away = Math.max(...radii) + 8, [, y] = pixel(key);
         const above = key[1] > 0 ? y > away + 14 : y > SIDE - away - 16;  // of the axis, but not of the plane
@@ -178,16 +190,16 @@
       });
       const [cx, cy] = pixel(q);
       rings.forEach((ring, i) => {
-        const r = UNIT * (i + 1) * h;
+        const r = unit() * (i + 1) * h;
         Live.set(ring.firstChild, { cx, cy, r });
         Live.set(ring.lastChild, { x: cx, y: cy + r + 12 });
       });
       Live.set(rays, { d: keys.map((key) => `M ${pixel([0, 0])} L ${pixel(key)}`).join(" ") });
-      Live.set(circle, { opacity: equality });
+      Live.set(circle, { opacity: equality, r: unit() * NORM / now.s });
 
       rows.replaceChildren(...keys.map((key, j) => make("tr", {},
         make("th", { scope: "row" }, "k", make("sub", {}, j + 1)), make("td", {}, VALUES[j]),
-        make("td", {}, "e", make("sup", {}, exponent(logCount(key, h)))),
+        make("td", {}, "e", make("sup", {}, exponent(logWeight(key, h)))),
         make("td", {}, ...VIEWS.map((view, i) => bar(view, weights[i][j]))))));
       answers.replaceChildren(...VIEWS.map((view, i) => named(view, mean(weights[i]).toFixed(3))));
       difference.textContent = moved(...weights).toFixed(3);
@@ -196,16 +208,17 @@
     // - what happens -
 
     function explain() {
-      if (now.counted) return "A key counts exp(|k|²/2h²) times: the two coincide, whatever the lengths.";
-      if (now.equal) return "All keys have one length: the counts are equal and cancel, so the two coincide.";
-      return "By dot product a long key is heard by everyone, by distance only nearby.";
+      if (now.weighted) return "With the key weights exp(|k|²/2h²) the two coincide, for every s.";
+      if (now.equal) return "All keys have one length: their weights are equal and cancel, so the two coincide, for every s.";
+      return "Softmax does not depend on s. The kernel without key weights does: as s grows, it comes to agree.";
     }
 
     function show() {
       if (points.length !== now.keys.length + 1) rebuild();
       width.set(now.h);
       equal.set(now.equal);
-      counted.set(now.counted);
+      weighted.set(now.weighted);
+      factor.set(now.s);
       Live.set(add, { disabled: now.keys.length === MOST });
       Live.set(remove, { disabled: now.keys.length === 1 });
       draw();
@@ -240,7 +253,7 @@
     }
 
     stage.append(
-      make("div", { class: "live-controls" }, equal, counted, width),
+      make("div", { class: "live-controls" }, equal, weighted, width, factor),
       make("div", { class: "live-beside" }, plane,
         make("div", {}, table, make("p", { class: "live-difference" }, difference,
           " of the weight differs"))),

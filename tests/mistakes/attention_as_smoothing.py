@@ -30,9 +30,9 @@ def leave_one_out_error(x, y, h):
 '''
 
 
-def _widths(loss: str, n: str = "x.shape[1]") -> str:
+def _bandwidths(loss: str, n: str = "x.shape[1]") -> str:
     return f'''
-def learn_widths(x, y):
+def learn_bandwidths(x, y):
     log_h = torch.zeros({n}, requires_grad=True)
     optimizer = torch.optim.Adam([log_h], lr=0.1)
     for _ in range(100):
@@ -56,9 +56,11 @@ MISTAKES = [
     ("q1", "continuous time", "def behind(r): return -1 / math.log(r)"),
     ("q1", "a positive number", "def behind(r): return -r / (1 - r)"),
     ("q1", "where is the age", "def behind(r): return 1 - r"),
-    ("q2", "more than 0.2 away", "def guessed_factor(): return 2.0"),
-    ("q2", "more than 0.2 away", "def guessed_factor(): return 4"),
-    ("q2", "more than 0.2 away", "def guessed_factor(): return 1.0"),
+    ("q2", "need less than that", "def guessed_factor(): return 2.0"),
+    ("q2", "need less than that", "def guessed_factor(): return 4"),
+    ("q2", "need more than that", "def guessed_factor(): return 1.0"),
+    ("q2", "the variance holds σ²", "def guessed_factor(): return 2 ** 0.2"),
+    ("q2", "h⁴ times h", "def guessed_factor(): return math.sqrt(2)"),
     ("q2", "is no factor", "def guessed_factor(): return -1.3"),
     ("q3", "an arch, not a tent", _weights(kernel="(1 - u).clamp(min=0)")),
     ("q3", "only the distance is squared", _weights(u="u = (torch.cdist(query, keys) ** 2 / h) ** 0.5")),
@@ -70,12 +72,13 @@ MISTAKES = [
     ("q3", "is negative", _weights(kernel="1 - u**2")),
     ("q3", "nan: query 0 has no key in reach", _weights(weights="kernel / kernel.sum(-1, keepdim=True)")),
     ("q3", "uniform kernel", _weights(kernel="(u <= 1).float()")),
+    ("q3", "over 1 - u² is not the kernel", _weights(weights="torch.softmax(kernel, -1)")),
     ("q3", "is not the kernel", _weights(weights="torch.softmax(0.75 * kernel, -1)")),
     ("q4", "lengths of the keys are forgotten", _attention("-distances**2 / (2 * math.sqrt(d))")),
     ("q4", "you divide by d", _attention("(key_lengths**2 - distances**2) / (2 * d)")),
     ("q4", "so h is its root", _attention("(key_lengths**2 - distances**2) / (2 * d**0.25)")),
     ("q4", "where is √d", _attention("(key_lengths**2 - distances**2) / 2")),
-    ("q4", "half is missing", _attention("(key_lengths**2 - distances**2) / math.sqrt(d)")),
+    ("q4", "the factor ½ is missing", _attention("(key_lengths**2 - distances**2) / math.sqrt(d)")),
     ("q4", "a long key gets less weight", _attention("-(key_lengths**2 + distances**2) / (2 * math.sqrt(d))")),
     ("q4", "the lengths are not squared", _attention("(key_lengths - distances**2) / (2 * math.sqrt(d))")),
     ("q4", "the distances are not squared", _attention("(key_lengths**2 - distances) / (2 * math.sqrt(d))")),
@@ -84,23 +87,53 @@ MISTAKES = [
         "torch.softmax(scores, -1) * torch.exp(key_lengths**2 / (2 * math.sqrt(d)))")),
     ("q4", "over the queries", _attention(
         "(key_lengths**2 - distances**2) / (2 * math.sqrt(d))", "torch.softmax(scores, 0)")),
+    ("q5", "though queries and keys are not", """
+def same_head(q, k, other_q, other_k):
+    return torch.allclose(q, other_q) and torch.allclose(k, other_k)
+"""),
+    ("q5", "differ by one number for all keys", """
+def same_head(q, k, other_q, other_k):
+    return torch.allclose(q @ k.T, other_q @ other_k.T, atol=1e-4)
+"""),
+    ("q5", "every query gets the same weights", """
+def same_head(q, k, other_q, other_k):
+    return torch.allclose(torch.cdist(q, k), torch.cdist(other_q, other_k), atol=1e-4)
+"""),
+    ("q5", "the same key wins", """
+def same_head(q, k, other_q, other_k):
+    return torch.equal((q @ k.T).argmax(-1), (other_q @ other_k.T).argmax(-1))
+"""),
+    ("q5", "you say yes, but the weights", """
+def same_head(q, k, other_q, other_k):  # compares effective keys only
+    def effective(q, k):
+        return torch.special.entr(torch.softmax(q @ k.T / math.sqrt(k.shape[-1]), -1)).sum(-1)
+    return torch.allclose(effective(q, k), effective(other_q, other_k), atol=1e-4)
+"""),
+    ("q5", "you say yes, but the weights", "def same_head(q, k, other_q, other_k): return True"),
+    ("q5", "you say no", "def same_head(q, k, other_q, other_k): return False"),
     # The function as it is handed out.
-    ("q5", "sum to 1 together", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)",
+    ("q6", "sum to 1 together", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)",
                                        "torch.exp(scores) / torch.exp(scores).sum()", "(weights @ y - y).abs().mean()")),
-    ("q5", "sum to 1 together", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)",
+    ("q6", "sum to 1 together", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)",
                                        "torch.exp(scores) / torch.exp(scores).sum()")),
-    ("q5", "each point predicts itself", _error(diagonal="scores.fill_diagonal_(0.0)")),
-    ("q5", "the diagonal is not masked", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)")),
-    ("q5", "after the softmax", _error(diagonal="", weights="torch.softmax(scores, -1).fill_diagonal_(0)")),
-    ("q5", "h stands where h² belongs", _error("-torch.cdist(x, x) ** 2 / (2 * h)")),
-    ("q5", "mean absolute error", _error(error="(weights @ y - y).abs().mean()")),
-    ("q5", "not over those that predict", _error(weights="torch.softmax(scores, 0)")),
-    ("q5", "the root of the error", _error(error="(weights @ y - y).square().mean().sqrt()")),
-    ("q5", "not their mean", _error(error="(weights @ y - y).square().sum()")),
+    ("q6", "each point predicts itself", _error(diagonal="scores.fill_diagonal_(0.0)")),
+    ("q6", "the diagonal is not masked", _error("-torch.cdist(x, x) ** 2 / (2 * h)", "scores.fill_diagonal_(0.0)")),
+    ("q6", "sum to 1 together", _error(weights="torch.exp(scores) / torch.exp(scores).sum()")),
+    ("q6", "sum to 1 together", _error(weights="torch.exp(scores) / torch.exp(scores).sum()",
+                                       error="(weights @ y - y).abs().mean()")),
+    ("q6", "h stands where h² belongs", _error("-torch.cdist(x, x) ** 2 / (2 * h)",
+                                               error="(weights @ y - y).abs().mean()")),
+    ("q6", "after the softmax", _error(diagonal="", weights="torch.softmax(scores, -1).fill_diagonal_(0)")),
+    ("q6", "h stands where h² belongs", _error("-torch.cdist(x, x) ** 2 / (2 * h)")),
+    ("q6", "mean absolute error", _error(error="(weights @ y - y).abs().mean()")),
+    ("q6", "not over those that predict", _error(weights="torch.softmax(scores, 0)")),
+    ("q6", "the root of the error", _error(error="(weights @ y - y).square().mean().sqrt()")),
+    ("q6", "not their mean", _error(error="(weights @ y - y).square().sum()")),
     # Right on paper, and underflows.
-    ("q5", "nan", _error(weights="torch.exp(scores) / torch.exp(scores).sum(-1, keepdim=True)")),
-    ("q6", "nearly every point is alone", _widths(WITH_ITSELF)),
-    ("q6", "do not matter equally", _widths(LEFT_OUT, n="1")),
-    ("q6", "has to be positive", "def learn_widths(x, y): return torch.tensor([1.0, -1.0, 1.0, 1.0])"),
-    ("q6", "well below it", "def learn_widths(x, y): return torch.tensor([0.3, 0.4, 0.5, 0.6])"),
+    ("q6", "nan", _error(weights="torch.exp(scores) / torch.exp(scores).sum(-1, keepdim=True)")),
+    ("q7", "nearly every point is alone", _bandwidths(WITH_ITSELF)),
+    ("q7", "do not matter equally", _bandwidths(LEFT_OUT, n="1")),
+    ("q7", "has to be positive", "def learn_bandwidths(x, y): return torch.tensor([1.0, -1.0, 1.0, 1.0])"),
+    ("q7", "one over these bandwidths", _bandwidths(LEFT_OUT).replace("return log_h", "return 1 / log_h")),
+    ("q7", "well below it", "def learn_bandwidths(x, y): return torch.tensor([0.3, 0.4, 0.5, 0.6])"),
 ]
