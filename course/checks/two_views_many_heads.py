@@ -283,6 +283,7 @@ def induction(inputs, answer):
         "queries whose token is new have nothing to look at, and are in your mean all the same":
             (weights * after).sum(-1).mean(-1),
         "only the last of several earlier copies is counted": score(last),
+        "the place right after an earlier copy may be the query's own, which is left out here": score(after.tril(-1)),
         "the weights are averaged over places; they should be added up, and averaged over queries":
             weights[:, after].mean(-1),
         "the largest weight counts here; add up all places after a copy":

@@ -122,6 +122,8 @@ def many_heads(x, W_qkv, W_o, n_head):
     ("q5", "only the last of several", _score("""
     last = after & (after.flip(-1).cumsum(-1).flip(-1) == 1)
     return (weights * last).sum(-1)[:, last.any(-1)].mean(-1)""")),
+    ("q5", "may be the query's own", _score("after = after.tril(-1)\n"
+     "    return (weights * after).sum(-1)[:, after.any(-1)].mean(-1)")),
     ("q5", "the weight on the token before", _score("return weights.diagonal(-1, -2, -1).mean(-1)")),
     ("q5", "averaged over places", _score("return weights[:, after].mean(-1)")),
     ("q5", "the largest weight counts", _score("return (weights * after).amax(-1)[:, after.any(-1)].mean(-1)")),
