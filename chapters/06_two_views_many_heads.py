@@ -558,7 +558,7 @@ dots(scores, "What one layer lacks here is neither heads nor width")
 # Two layers solve it.
 # One does not: four heads, twice the width and four times the steps all buy next to nothing.
 # Smeared keys nearly solve it in one layer, without one parameter more.
-# So at this size what is missing is neither capacity nor training, but a key that knows its predecessor.
+# So at this size what is missing is neither capacity nor steps, but a key that knows its predecessor.
 #
 # Inside the two-layer model one can see the plan of the argument.
 
@@ -679,7 +679,7 @@ for seed in range(3):
     print("W_K =", *cells, sep="   ")
 
 # %% [markdown]
-# The counts of the first two agree (16 and 16 do not fit into 31 dimensions), their shares differ by a factor of tens of thousands.
+# The counts of the first two are as good as equal (16 and 16 do not fit into 31 dimensions), their shares differ by a factor of tens of thousands.
 # Half is what random matrices have, since $-W_K$ is as random as $W_K$.
 # And trained heads?
 # Six of them, before and after training, on the same inputs of random texts:
