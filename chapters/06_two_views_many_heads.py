@@ -758,7 +758,7 @@ for T_free in (8, 32, 128):
           f"{weights} with scores up to 100 and 20")
 
 # %% [markdown]
-# So $W_K = W_Q$ does not forbid a layer that looks one back in a text of 32 tokens; it demands large scores.
+# So $W_K = W_Q$ does not forbid a layer that looks one back in a text of 32 tokens; it demands large scores (and at $T = 128$ the 600 steps were too few).
 # With 99 % of each row on $t - 1$, that of the first token with itself has to be at least $2 \cdot 31 \ln 99 = 285$, and more with every token.
 # Symmetry alone makes no such demand: with $k = q \operatorname{diag}(\pm 1)$, where half of the signs are negative, the score is symmetric and indefinite.
 # Three kinds of score, three seeds, the best of three learning rates, and again the copying task with two layers; the last row has four times the steps:
@@ -826,7 +826,7 @@ for start, residual in kinds:
 # With full attention and no residual all tokens become one: after two layers if the matrices are small, after four in any case.
 # Where nothing but attention is stacked, the collapse is known to be doubly exponential in depth {cite}`dong2021`; larger matrices and a norm put it off.
 # The causal mask slows it, since the first token can only keep what it is.
-# The residual slows it most, and again the start decides how much: small matrices add little to what is there, with large ones a third to a half of the spread is gone after eight layers.
+# The residual slows it most, and again the start decides how much: small matrices add little to what is there, with large ones three to five tenths of the spread are gone after eight layers.
 # [Chapter 07](07_the_block_and_the_model.ipynb) goes on to thirty-two, and builds its block around the answer.
 # The lookup view gives no warning: a dictionary hands its values on unchanged, however often one asks.
 #
