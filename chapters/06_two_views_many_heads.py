@@ -46,7 +46,6 @@ machine_map(here="heads")
 
 # %% [markdown]
 # [Chapter 04](04_attention_as_lookup.ipynb) built the lookup, [chapter 05](05_attention_as_smoothing.ipynb) showed that it is a kernel smoother.
-# From here on we use both.
 
 # %%
 from functools import partial
@@ -302,8 +301,7 @@ assert torch.allclose(layer(x), output, rtol=0, atol=1e-12)
 tuple(weights.shape)  # (B, n_head, T, T)
 
 # %% [markdown]
-# "More heads, more parameters" is a sentence one meets.
-# Count.
+# Do more heads bring more parameters?
 
 # %%
 for n_head in (1, 4, 16):
@@ -828,7 +826,6 @@ for start, residual in kinds:
 # The causal mask slows it, since the first token can only keep what it is.
 # The residual slows it most, and again the start decides how much: small matrices add little to what is there, with large ones three to five tenths of the spread are gone after eight layers.
 # [Chapter 07](07_the_block_and_the_model.ipynb) goes on to thirty-two, and builds its block around the answer.
-# The lookup view gives no warning: a dictionary hands its values on unchanged, however often one asks.
 #
 # :::{why-it-works}
 #
@@ -865,7 +862,6 @@ for start, residual in kinds:
 # | [scores are asymmetric, indefinite](#signature-of-a-score) | natural: a question is not an entry | allowed: weights need only be non-negative | what the bilinear form compares: it is learned |
 # | [tokens collapse without a residual](#averages-of-averages) | surprising: values are handed on | averages of averages agree | how fast: that is the start, the norm, the residual |
 #
-# The last column is the honest one.
 # "Attention is just a lookup" and "attention is just kernel smoothing" both leave out the same four things: a bilinear form that is *learned*, layers that work on each other's output, positions, and the MLP that stands between the layers.
 # The last of these is chapter 07's.
 #
@@ -875,7 +871,6 @@ for start, residual in kinds:
 # - Heads cut the same matrices into more pieces: $4 d_\text{model}^2$ parameters for any number of them, and a layer is the sum of its heads.
 # - A second layer looks up in what the first has written; at our size neither width nor heads replaced it.
 # - The score is a learned bilinear form; the counts of its eigenvalues are algebra, their shares on real inputs can be compared.
-# - Ask of each explanation which of the three columns it belongs to.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/06_two_views_many_heads.ipynb): a bound to derive, a bill to add up, a number of eigenvalues to guess, five bugs in ten lines, induction heads to measure, and a smoother with any number of heads.
 #
