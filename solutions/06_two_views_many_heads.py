@@ -16,9 +16,9 @@ check = sheet("06_two_views_many_heads")
 # %% [markdown]
 # {{q1}}
 #
-# One head that is asked for two values has a mean squared error of at least ½.
-# Now a query points to `lookups` different names, each with a value of `channels` independent numbers of mean 0 and variance 1, and all their values are wanted.
-# The layer has `n_head` heads, which share `d_model` channels between them.
+# One head that is asked for two values, with a linear read-out, has a mean squared error of at least ½.
+# Now a query points to `lookups` different names, each with a value of `channels` uncorrelated numbers of mean 0 and variance 1, and all their values are wanted.
+# The layer has `n_head` heads, which share `d_model` channels between them, and a matrix $W_O$ that reads them.
 # Which mean squared error can no choice of weights and matrices beat?
 # Derive it on paper; the proof in the chapter needs two changes.
 
@@ -58,7 +58,8 @@ check("q2")
 # %% [markdown]
 # {{q3}}
 #
-# With $2 d_\text{head} \le d_\text{model}$ the symmetric part of $W_Q W_K^{\mathsf T}$ has $d_\text{head}$ positive and $d_\text{head}$ negative eigenvalues.
+# With $2 d_\text{head} \le d_\text{model}$ the symmetric part of $W_Q W_K^{\mathsf T}$ has, for almost all matrices, $d_\text{head}$ positive and $d_\text{head}$ negative eigenvalues.
+# These counts say nothing about what a head has learned; they follow from the sizes alone, and so can yours.
 # How many **negative** ones does a head with random normal $W_Q, W_K$ have if $d_\text{model} = 64$ and $d_\text{head} = 48$?
 # Write your guess down before you run anything; it is compared with five draws, and within 3 is good.
 
@@ -146,7 +147,7 @@ check("q5")
 # %% [markdown]
 # {{q6}}
 #
-# Bandwidths $h$ and $\sqrt 2\,h$ with output weights $(2, -1)$ rid a smoother of its bias in $h^2$.
+# Bandwidths $h$ and $\sqrt 2\,h$ with output weights $(2, -1)$ rid a smoother of its bias in $h^2$, where keys lie on both sides.
 # Any two different bandwidths can do that, and $n$ of them can do more: a head of bandwidth $h_i$ has the bias $c_2 h_i^2 + c_4 h_i^4 + \dots$, with the same $c$ for all heads.
 # Find the output weights, for any number of heads, that get a constant right and remove as many terms as $n$ heads can.
 # Then the check fits a curve with them and looks at the bias.

@@ -123,6 +123,19 @@ def test_what_is_broken_stops_at_its_bound_and_a_second_head_heals(visit):
         assert one["error"] < 0.02 and two["error"] < 0.02 and two["right"] > 0.99
 
 
+def test_one_mean_bounds_the_error_of_a_linear_read_out_and_not_its_right_answers():
+    digits = torch.cartesian_prod(torch.arange(DIGITS), torch.arange(DIGITS))  # every pair, equally often
+    one_hot = torch.eye(DIGITS, dtype=torch.float64)[digits]  # (100, 2, 10)
+    mean = 0.7 * one_hot[:, 0] + 0.3 * one_hot[:, 1]
+    wanted = (one_hot - 1 / DIGITS).flatten(1)
+    miss = (mean - 1 / DIGITS) @ torch.linalg.lstsq(mean - 1 / DIGITS, wanted).solution - wanted
+    assert miss.square().sum() / wanted.square().sum() == pytest.approx(0.5)
+    # A matrix, too, but not the one of least error: it says the larger digit for the second one.
+    second = mean @ torch.diag(3.0 ** torch.arange(DIGITS, dtype=torch.float64))
+    said = torch.stack([mean.argmax(-1), second.argmax(-1)], dim=1)
+    assert (said == digits).double().mean() == pytest.approx(0.775)  # and not at most 0.55
+
+
 def weights(page):
     """The text of the cells of each row of the map, and which of them holds what was told last."""
     rows = page.locator(".live-recall-map tbody tr:has(td)")
@@ -171,7 +184,10 @@ def test_one_click_breaks_it(visit):
     assert [reply[-1] for reply in replies(page)[:4]] == ["✓"] * 4 and "✗" in "".join(replies(page)[4:])
     page.get_by_label("two names, one head").click()
     page.get_by_text("Training …").wait_for(state="hidden")
-    assert "tested 0.5" in page.locator(".live-recall-legend").first.inner_text()
+    error, right = page.locator(".live-recall-legend").all_inner_texts()
+    assert "tested 0.5" in error and "best 0.50" in error
+    assert "best" not in right  # the error of a linear read-out is bounded, its right answers are not
+    assert "a linear read-out cannot" in said(page)
     assert "✗" in "".join(replies(page))
     page.get_by_label("two names, two heads").click()
     page.get_by_text("Training …").wait_for(state="hidden")

@@ -97,14 +97,18 @@ def multiplications(inputs, answer):
 
 
 def guess(inputs, answer):
-    is_a(answer, int, "the number")
+    is_a(answer, float, "the number")
+    answer = float(answer)
+    if not answer.is_integer():
+        raise Wrong(f"a number of eigenvalues is a whole number, and {answer:g} is none")
+    answer = int(answer)
     if not 0 <= answer <= 64:
         raise Wrong(f"a matrix of 64 × 64 cannot have {answer} negative eigenvalues")
     negative = []
     for seed in range(5):
         W_q, W_k = torch.randn(2, 64, 48, dtype=torch.float64, generator=_generator(seed))
-        S = W_q @ W_k.T
-        negative.append(int((torch.linalg.eigvalsh(S + S.T) < -1e-9).sum()))
+        W_qk = W_q @ W_k.T
+        negative.append(int((torch.linalg.eigvalsh(W_qk + W_qk.T) < -1e-9).sum()))
     if answer == 0:
         raise Wrong("none would mean that the score is positive semidefinite: only if W_K = W_Q, or nearly so")
     if abs(answer - sum(negative) / 5) > 3:
@@ -153,6 +157,8 @@ def _many_heads(inputs, by="channels", mask="causal", width="d_head", join="side
         "causal": lambda: torch.softmax(scores.masked_fill(~may, -torch.inf), -1),
         "inverted": lambda: torch.softmax(scores.masked_fill(~may.T, -torch.inf), -1),
         "strict": lambda: torch.softmax(scores.masked_fill(may, -torch.inf), -1),
+        "without itself": lambda: torch.softmax(scores.masked_fill(~may.tril(-1), -torch.inf), -1),
+        "without itself, finite": lambda: torch.softmax(scores.masked_fill(~may.tril(-1), -1e9), -1),
         "after": lambda: plain * may,
         "after, inverted": lambda: plain * may.T,
         "none": lambda: plain,
@@ -171,6 +177,9 @@ def _many_heads(inputs, by="channels", mask="causal", width="d_head", join="side
 MASKS = {
     "the mask is inverted: a token sees itself and what comes later": "inverted",
     "the mask is inverted: a token sees only what comes later": "strict",
+    "the mask hides a token from itself, too: the first one has nothing left to look at": "without itself",
+    "the mask hides a token from itself, too: the first one, with nothing left, looks at all alike":
+        "without itself, finite",
     "the mask comes after the softmax: the weights that are left no longer sum to 1": "after",
     "the mask comes after the softmax, and it is inverted: a token sees what comes later": "after, inverted",
     "a token sees what comes later: the mask has no effect": "none",
@@ -200,19 +209,26 @@ def masked(inputs, answer):
 def joined(inputs, answer):
     close(answer, _many_heads(inputs), "the output for a text of one token", axes=("token", "channel"), mistakes={
         says: _many_heads(inputs, join=join) for says, join in JOINS.items()
-    } | {says: _many_heads(inputs, by=by) for says, by in SPLITS.items()})
+    } | {says: _many_heads(inputs, by=by) for says, by in SPLITS.items()}
+      | {says: _many_heads(inputs, mask=mask) for says, mask in MASKS.items() if mask == "without itself"})
 
 
 def all_heads(inputs, answer):
-    kinds = [{"": right} | wrong for right, wrong in
+    """Of several mistakes the first is named, in the order of the program; the others are left to find."""
+    right = _many_heads(inputs)
+    got = torch.as_tensor(same_shape(answer, right, "the output", axes=("token", "channel"))).float()
+    near = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True}
+    if torch.allclose(got, right, **near):
+        return
+    kinds = [{"": fine} | wrong for fine, wrong in
              (("channels", SPLITS), ("causal", MASKS), ("d_head", WIDTHS), ("side by side", JOINS))]
-    mistakes = {}
     for says in sorted(product(*kinds), key=lambda says: sum(map(bool, says))):  # few mistakes before many
         named = [what for what in says if what]
-        if 1 <= len(named) <= 3:
-            wrong = (kind[what] for kind, what in zip(kinds, says))
-            mistakes["; and ".join(named)] = _many_heads(inputs, *wrong)
-    close(answer, _many_heads(inputs), "the output", axes=("token", "channel"), mistakes=mistakes)
+        if named and torch.allclose(
+            got, _many_heads(inputs, *(kind[what] for kind, what in zip(kinds, says))), **near
+        ):
+            raise Wrong(named[0] + ("; and this is not the only bug" if named[1:] else ""))
+    close(answer, right, "the output", axes=("token", "channel"))
 
 
 # q5
@@ -228,13 +244,12 @@ def texts_with_weights(seed):
 
 
 def perfect_heads(seed):
-    ids = torch.arange(4 + seed).repeat(2)
-    T = len(ids)
-    back = torch.zeros(2, T, T)
-    for t in range(T):
-        back[0, t, max(t - (3 + seed), 0)] = 1  # right after the copy
-        back[1, t, max(t - 1, 0)] = 1  # the token before
-    yield (back, ids)
+    """Heads that look at one place each: after the earlier copy, at it, before it, one back, at themselves."""
+    period = 4 + seed
+    ids = torch.arange(period).repeat(2)
+    t = torch.arange(len(ids))
+    places = torch.stack([t - period + 1, t - period, t - period - 1, t - 1, t]).clamp(min=0)
+    yield (torch.nn.functional.one_hot(places, len(ids)).float(), ids)
 
 
 def induction(inputs, answer):
@@ -268,6 +283,7 @@ def induction(inputs, answer):
         "queries whose token is new have nothing to look at, and are in your mean all the same":
             (weights * after).sum(-1).mean(-1),
         "only the last of several earlier copies is counted": score(last),
+        "the place right after an earlier copy may be the query's own, which is left out here": score(after.tril(-1)),
         "the weights are averaged over places; they should be added up, and averaged over queries":
             weights[:, after].mean(-1),
         "the largest weight counts here; add up all places after a copy":
@@ -300,7 +316,7 @@ def _solve(bandwidths, first, power):
 def output_weights(inputs, answer):
     (bandwidths,) = inputs
     right = _solve(bandwidths, 2, 2)
-    got = torch.as_tensor(same_shape(answer, right, "the output weights", axes=("head",)))
+    got = torch.as_tensor(same_shape(answer, right, "the output weights", axes=("head",))).double()
     if abs(got.sum() - 1) > 1e-6:
         raise Wrong(f"the output weights sum to {got.sum():.3g}: where all values are 1, the answer should be 1")
     close(answer, right, "the output weights", axes=("head",), rtol=1e-6, atol=1e-6, mistakes={
@@ -342,7 +358,7 @@ SHEET = Sheet("06_two_views_many_heads", "Two views, many heads", questions=(
                     "Fill q with the number of the channel, and look at what head 0 receives.",
                     "How many terms are in the sum of one score?")),
     Question("q5", "Is it an induction head?", function="induction_score", minutes=20, difficulty=2,
-             parts=(Part("a perfect induction head, and one that looks one back", 2, induction, perfect_heads),
+             parts=(Part("heads that look at one place each, right after a copy or elsewhere", 2, induction, perfect_heads),
                     Part("weights of any kind", 2, induction, texts_with_weights)),
              hints=("Write the table of T × T truths for the text a b a b by hand, before any code.",
                     "Key j is right for query t if token j − 1 equals token t. What does that say about j = 0?")),

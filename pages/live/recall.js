@@ -4,15 +4,16 @@
 
 {
   const WHOLE = { heads: 1, asked: 1, positions: true, mask: true };
-  // What can be taken away. `best` is the least error, and the most right answers, that are left to reach.
+  // What can be taken away. `best` is the least error, and where it is known the most right answers, left to reach.
+  // (With two digits in one mean the error of a linear read-out is bounded; which digit is the largest is not.)
   const TASKS = {
     one: { ...WHOLE, label: "one head" },
     positions: { ...WHOLE, positions: false, label: "no positions", best: { error: 0.5, right: 0.55 },
       why: "Both entries of a name have one key and get one weight: without an order, the error stays at ½ at least." },
     mask: { ...WHOLE, mask: false, label: "no mask", best: { error: 0.82, right: 0.36 },
       why: "It copies the answer after the question and knows no name; from the places alone, 0.82 is the least error." },
-    two: { ...WHOLE, asked: 2, label: "two names, one head", best: { error: 0.5, right: 0.55 },
-      why: "Both digits go into one mean, and nothing takes them apart again: the error stays at ½ at least." },
+    two: { ...WHOLE, asked: 2, label: "two names, one head", best: { error: 0.5 },
+      why: "Both digits go into one mean, and a linear read-out cannot take them apart: its error stays at ½ at least." },
     heads: { ...WHOLE, asked: 2, heads: 2, label: "two names, two heads" },
   };
   const START = { task: "one", seed: "0", steps: "0", text: "A3 C7 B1 C5 A8 D4 B6 D2" };
@@ -149,7 +150,7 @@
       const y = (share) => (4 + HEIGHT * (1 - Math.min(share / top, 1))).toFixed(1);
       const at = (point) => `${(LEFT + (WIDTH - LEFT) * point.step / learn.STEPS).toFixed(1)} ${y(point[what])}`;
       const line = (kind, d) => svg("path", { class: `live-recall-${kind}`, d });
-      const levels = [["axis", 0], ["axis", 1], ...(best ? [["best", best[what]]] : [])];
+      const levels = [["axis", 0], ["axis", 1], ...(what in (best ?? {}) ? [["best", best[what]]] : [])];
       const legend = [...Object.entries(curves).map(([kind, points]) => [kind, points.at(-1)[what]]), ...levels.slice(2)];
       return make("div", {},
         make("p", { class: "live-recall-legend" }, make("strong", {}, name),

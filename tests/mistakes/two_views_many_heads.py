@@ -79,6 +79,8 @@ MISTAKES = [
     ("q3", "more than 3 away", "def guessed_negative(): return 16"),
     ("q3", "positive semidefinite", "def guessed_negative(): return 0"),
     ("q3", "cannot have", "def guessed_negative(): return 96"),
+    ("q3", "a whole number", "def guessed_negative(): return 31.5"),
+    ("q3", "be a number", "def guessed_negative(): return 'half'"),
     # The function as it is handed out.
     ("q4", "comes after the softmax, and it is inverted", '''
 def many_heads(x, W_qkv, W_o, n_head):
@@ -96,16 +98,32 @@ def many_heads(x, W_qkv, W_o, n_head):
     ("q4", "the mask comes after the softmax: the weights", _layer(WEIGHTS="torch.softmax(scores, -1) * may")),
     ("q4", "itself and what comes later",
      _layer(WEIGHTS="torch.softmax(scores.masked_fill(~may.T, -torch.inf), -1)")),
+    # triu() without 1.
+    ("q4", "hides a token from itself", _layer(WEIGHTS="torch.softmax(scores.masked_fill(~may.tril(-1), -torch.inf), -1)")),
+    ("q4", "looks at all alike", _layer(WEIGHTS="torch.softmax(scores.masked_fill(~may.tril(-1), -1e9), -1)")),
     ("q4", "the mask has no effect", _layer(WEIGHTS="torch.softmax(scores, -1)")),
     ("q4", "the heads are averaged", _layer(JOIN="heads.mean(0).repeat(1, n_head)")),
     ("q4", "the heads are summed", _layer(JOIN="heads.sum(0).repeat(1, n_head)")),
     ("q4", "has to move back first", _layer(JOIN="heads.reshape(T, C)")),
-    # Two at once: each is named.
-    ("q4", "not the channels: split the channel axis, then let the heads change places with the tokens; and the scores "
-     "are divided by the root of d_model", _layer(SPLIT="z.reshape(n_head, T, C // n_head)", SCALE="math.sqrt(C)")),
+    # Two at once: the first is named, and that there is more.
+    ("q4", "let the heads change places with the tokens; and this is not the only bug",
+     _layer(SPLIT="z.reshape(n_head, T, C // n_head)", SCALE="math.sqrt(C)")),
+    # The function as it is handed out, with its mask repaired.
+    ("q4", "let the heads change places with the tokens; and this is not the only bug",
+     _layer(SPLIT="z.reshape(n_head, T, C // n_head)", SCALE="math.sqrt(C)", JOIN="heads.mean(0).repeat(1, n_head)")),
     ("q5", "the earlier copies themselves", _score("return (weights * earlier).sum(-1)[:, earlier.any(-1)].mean(-1)")),
     ("q5", "the token itself among them", _score("return (weights * same.tril()).sum(-1).mean(-1)")),
     ("q5", "are in your mean all the same", _score("return (weights * after).sum(-1).mean(-1)")),
+    # Looking before the copy is not looking at it.
+    ("q5", "before the earlier copies", _score("""
+    before = torch.zeros(T, T, dtype=torch.bool)
+    before[:, :-1] = earlier[:, 1:]
+    return (weights * before).sum(-1)[:, before.any(-1)].mean(-1)""")),
+    ("q5", "only the last of several", _score("""
+    last = after & (after.flip(-1).cumsum(-1).flip(-1) == 1)
+    return (weights * last).sum(-1)[:, last.any(-1)].mean(-1)""")),
+    ("q5", "may be the query's own", _score("after = after.tril(-1)\n"
+     "    return (weights * after).sum(-1)[:, after.any(-1)].mean(-1)")),
     ("q5", "the weight on the token before", _score("return weights.diagonal(-1, -2, -1).mean(-1)")),
     ("q5", "averaged over places", _score("return weights[:, after].mean(-1)")),
     ("q5", "the largest weight counts", _score("return (weights * after).amax(-1)[:, after.any(-1)].mean(-1)")),
@@ -117,5 +135,6 @@ def many_heads(x, W_qkv, W_o, n_head):
     # The chapter's answer to one pair of bandwidths, for all of them.
     ("q6", "depend on the bandwidths",
      "def output_weights(b): return torch.tensor([2.0, -1.0] + [0.0] * (len(b) - 2), dtype=torch.float64)[:len(b)]"),
+    ("q6", "sum to", "def output_weights(b): return torch.arange(len(b))"),
     ("q6", "sum to", "def output_weights(b): return torch.tensor([-(x**2) for x in b], dtype=torch.float64)"),
 ]
