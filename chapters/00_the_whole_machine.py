@@ -23,8 +23,7 @@ for paragraph in (prompt + "".join(told)).splitlines():
 # This was written by *Taleteller*, a language model that fits into three megabytes.
 # It was trained on 30 million characters of little stories, some 29,000 of them.
 # (The best of six: with another seed it tells another one.)
-# It is fluent, and *he* and *she* are seldom confused: not in 97 of 100 stories, as far as those can be checked.
-# It does not keep track of everything: of 200 stories drawn with its own probabilities not one has all its names, things and places right (`bench/taleteller.md`), and [chapter 08](08_training.ipynb) looks at where it loses its way.
+# It is fluent, and in 97 of 100 stories *he* and *she* are right, as far as can be checked; of 200 stories drawn with its own probabilities not one has all names, things and places right (`bench/taleteller.md`, and [chapter 08](08_training.ipynb)).
 # At the end of this book you will have built it, every line, and trained it yourself.
 #
 # This chapter only opens the lid.
@@ -129,8 +128,7 @@ attention_map(weights, pieces, title=title, mask=causal)
 #   A local average: the keys are places where values were measured, near ones count more, by a Gaussian of the distance, and keys with a larger norm get extra weight.
 #   [Chapter 05](05_attention_as_smoothing.ipynb) begins with points on a plane and ends there.
 #
-# Both give the same weights.
-# (How the second splits them into distance and norm depends on how the numbers inside the model are written; the weights do not. Chapter 05 shows that, too.)
+# Both give the same weights; how these split into distance and norm depends on how the model's numbers are written, which chapter 05 shows.
 #
 # :::
 #
@@ -179,10 +177,9 @@ assert not any(says_she[:layer]) and all(says_she[layer:])
 torch.testing.assert_close(now, logits[-1].softmax(-1))
 
 # %% [markdown]
-# The last line is what the model says; the lines before it are a reading for which the earlier blocks were never trained.
-# In block 4 *he* turns into *she*, and the head that looks at Iris is one of the four in that block.
-# Is it this head that does it?
-# Take away what one head of the block adds, each in turn, and leave all else as it is:
+# The last line is what the model says; the earlier blocks were never trained for this reading.
+# In block 4 *he* turns into *she*. Is it the head that looks at Iris that does it?
+# Take away what one head of the block adds, each in turn:
 
 # %%
 for i in range(4):
@@ -225,8 +222,8 @@ fig
 # How good is that?
 # Take stories that it was not trained on and look at how much probability it gave to what came.
 # The average of $-\ln p$ is the **loss**, in *nats*; [chapter 02](02_next_token.ipynb) is about this one number.
-# Our stories come from a generator that knows the probability of each, and no model can have a lower loss than that knowledge gives, on average: this is the **floor**.
-# So each story is scored twice, by the model and by the generator, and the difference is what the model could still learn.
+# Our stories come from a generator that knows the probability of each, and on average no model can have a lower loss than that gives: this is the **floor**.
+# So score each story twice, by the model and by the generator.
 # (A *standard error* says how far such a mean would move if other stories had been drawn.)
 
 # %%
@@ -260,9 +257,8 @@ assert per_character(above)[1] < 0.7 * per_character(losses)[1]
 # %% [markdown]
 # The difference is known better than either of the two, as both find the same stories easy.
 #
-# And what is the difference worth?
-# The simplest rival counts what followed the last few letters.
-# The best rival that we have found counts, too, but in all of Taleteller's training text and in Taleteller's tokens; `bench/counting.md` holds what it reached on a thousand stories, and the appendix [Smoothing counts](smoothing_counts.ipynb) says how it works.
+# How far do models get that only count what followed the last few tokens?
+# The best that we have found counts in all of Taleteller's training text, in Taleteller's tokens (`bench/counting.md` and the appendix [Smoothing counts](smoothing_counts.ipynb)).
 
 # %% tags=["hide-input"] alt="Ladder of losses per character: a uniform guess, a count of three letters, the best count of tokens in the same text, Taleteller, and just below it the floor"
 import math
@@ -289,8 +285,8 @@ ladder(rungs, floor=best, title=f"Taleteller closes {closed:.0f} % of what the b
 # %% [markdown]
 # ## Where the numbers come from
 #
-# Before training, more than half of the numbers in the machine are random, and the others are 0 or 1.
-# The head starts at 0, so an untrained model gives every token the same probability, and tells this story:
+# Before training some numbers in the machine are random, and the others 0 or 1.
+# The head starts at 0, so an untrained model gives every token the same probability:
 
 # %%
 from tinyllm.model import GPT
@@ -306,7 +302,7 @@ told = prompt + "".join(stream(newborn, tokenizer, "\n\n" + prompt, 12))
 print(textwrap.fill(told, 80))
 
 # %% [markdown]
-# Training takes a few pieces of stories, looks how little probability the model gave to what came, and moves each number a little in the direction that would have given more; the chapter [Gradients](gradients.ipynb) says how that direction is found.
+# Training takes a few pieces of stories, looks how little probability the model gave to what came, and moves each number a little in the direction that would have given more ([Gradients](gradients.ipynb)).
 # Five and a half thousand times.
 # [Chapter 08](08_training.ipynb) does it live, in four minutes.
 #
@@ -366,12 +362,11 @@ print(f"a story of 300 tokens: {cached / 1e6:.0f} million, each token computed o
 print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times as much")
 
 # %% [markdown]
-# The loop above computes the whole text anew for each token that it appends.
-# Chapter 09 keeps keys and values of the tokens before, and the rest need not be computed again.
+# The loop above computes the whole text anew for each token that it appends; chapter 09 keeps what can be kept.
 #
 # A large model has the same map.
-# GPT-3 has 175 billion weights {cite}`brown2020`, a hundred thousand times as many as ours, and the same parts with one exception: in every other layer a token sees only a band of near ones.
-# Models of 2026 have exchanged several parts, each for one that does the same work: RoPE for the table of positions, RMSNorm for the norms, SwiGLU in the MLP, fewer keys and values than queries; that is chapter 10, *Modern blocks and real weights*.
+# GPT-3 has 175 billion weights {cite}`brown2020`, a hundred thousand times as many as ours, and the same parts, but for every other layer, in which a token sees only a band of near ones.
+# Models of 2026 have other positions (RoPE), norms (RMSNorm), MLPs (SwiGLU), and fewer keys and values than queries: chapter 10, *Modern blocks and real weights*.
 #
 # ## Touch it
 #

@@ -48,10 +48,9 @@ machine_map(here="prediction")
 # The `manuals` you know.
 # The `tales` come from a program that makes up stories, and since we wrote the program, we know the probability of each story; more on that when we need it.
 #
-# A predictor that has seen a text can recite it, and says nothing by that about any other text.
-# To learn a text so well that new text is predicted worse for it is called **overfitting**.
-# So of each corpus there is a part to learn from, `train`, and a part that is **held out**.
-# A loss on held-out text is a *validation loss* where it helps to choose among models, and a *test loss* where it is looked at once, after all choices; on this page nothing is chosen by it.
+# A predictor that has seen a text can recite it.
+# To learn a text so well that new text is predicted worse for it is called **overfitting**, so a part of each corpus is **held out**, and only the rest, `train`, is learned from.
+# The loss on held-out text is a *validation loss* where it helps to choose among models, and a *test loss* where it is looked at once, after all choices; on this page nothing is chosen by it.
 
 # %%
 import math
@@ -104,7 +103,6 @@ for tokens, targets in zip(x.tolist(), y.tolist()):
 x.shape, y.shape
 
 # %% [markdown]
-# Read a line by columns.
 # The context of the first target is the first letter of `x`, that of the second is the first two, and so on.
 # A batch of shape $(B, T)$ holds $B \cdot T$ pairs, and a model predicts all their targets at once.
 #
@@ -123,13 +121,13 @@ x.shape, y.shape
 #
 # Why the logarithm?
 # The probability of the three letters together is the product $0.5 \cdot 0.75 \cdot 0.1$, and a product of a million such numbers is 0 on every computer.
-# Its logarithm is a sum, and divided by the number of tokens it is the **cross-entropy**, the loss of this book from here to its end:
+# Its logarithm is a sum, and divided by the number of tokens it is the **cross-entropy**, the loss of this book:
 #
 # $$
 # L = -\frac{1}{T} \sum_{t=1}^{T} \ln p(y_t \mid x_1, \dots, x_t) .
 # $$
 #
-# It is measured in nats per token: 0 for who gave probability 1 to all that came, $\ln V$ for the **uniform** model, which gives $1/V$ to everything, and infinite as soon as something came that had probability 0.
+# It is measured in nats per token (*nats* as the logarithm is the natural one): 0 for a model that gave probability 1 to all that came, $\ln V$ for the **uniform** model, which gives $1/V$ to everything, and infinite as soon as something came that had probability 0.
 #
 # Neural networks do not hand over probabilities but **logits**, any real numbers $z$, of which the softmax makes probabilities.
 # Put the softmax into the formula, and one position costs
@@ -150,7 +148,7 @@ came = torch.tensor([0, 1, 1])
 print(f"{cross_entropy(predictions.log(), came):.3f}")
 
 # %% [markdown]
-# And against torch's own, in double precision, with two leading dimensions.
+# And against torch's own.
 # The last lines show why the function subtracts the largest logit first: computed as it is written, the formula overflows.
 
 # %%
@@ -166,7 +164,7 @@ as_written = z.exp().sum().log() - z[answer]
 print(f"as written: {as_written}; ours: {cross_entropy(z, answer)}")
 
 # %% [markdown]
-# Two other units are in use, and both say the same as $L$.
+# Two other units say the same as $L$.
 # **Perplexity** is $e^L$: the number of equally likely tokens among which one would be as uncertain.
 # **Bits per byte** is $L$ in base 2, per byte of text: the unit of file compressors, and one in which models with different tokens can be compared.
 
@@ -186,7 +184,7 @@ print(f"{bits_per_byte(uniform, n_tokens=1000, n_bytes=1000):.3f} bits per byte"
 #
 # ## Counting
 #
-# The simplest model that has learned something is a table of pairs: how often each letter followed each other letter.
+# The simplest model that has learned something is a table of pairs: how often each letter followed each other one.
 # Guess before you run it: what comes after `q`, after `T`, after a full stop?
 
 # %%
@@ -225,13 +223,12 @@ for n in range(1, 7):
 # %% [markdown]
 # The training loss falls, and from the trigram on the held-out loss is infinite: overfitting in its sharpest form.
 # A single probability of 0 makes the loss infinite, and these tables gave 0 to something that came.
-# More text makes such places rarer and cannot remove them, as with the words of chapter 01.
+# More text makes such places rarer and cannot remove them.
 #
 # ## Mix a long context with a short one
 #
 # A long context says much about the next token and has been seen seldom, or never; a short one says less and has been seen often.
 # So mix the two estimates, and let the short one weigh more where the long one has seen little.
-# How much more?
 # **Absolute discounting** takes the same *discount* $D$, a number between 0 and 1, from every count that is not 0, and what it collects is the weight of the next shorter context {cite}`ney1994`:
 #
 # $$
@@ -245,8 +242,7 @@ for n in range(1, 7):
 # The shortest context is none, and below it stands the uniform model.
 # Each of the $n(h)$ tokens gives up $D$, so the probabilities add up to 1 whatever the counts are.
 # The shorter context has a part in *every* probability, which is called **interpolation**; a *back-off* model would ask it only about tokens that never followed $h$.
-# How large should $D$ be, and what should the shorter contexts count?
-# The appendix [Smoothing counts](smoothing_counts.ipynb) measures both; here $D = ¾$.
+# Here $D = ¾$; the appendix [Smoothing counts](smoothing_counts.ipynb) measures how large it should be, and what shorter contexts should count.
 #
 # By hand on `banana`, with the three letters it has and $D = ½$.
 #
@@ -257,8 +253,7 @@ for n in range(1, 7):
 # | after `a`: counts 0, 0, 2 of 2 | 0 + ¼ · 1/2 | 0 + ¼ · 1/6 | ¾ + ¼ · 1/3 |
 # | | **0.125** | **0.042** | **0.833** |
 #
-# After `a` only `n` was seen.
-# It gives up ½ of 2, a quarter, and that quarter is shared out as the unigram would.
+# After `a` only `n` was seen; it gives up ½ of 2, a quarter, which is shared out as the unigram would.
 # In code the formula is a recursion, from the whole context to none.
 
 # %%
@@ -289,8 +284,8 @@ for w in b"abn":
     print(chr(w), f"{probability(w, b'a', after, discount=0.5, vocab_size=3):.3f}")
 
 # %% [markdown]
-# The recursion is slow; `NGram` computes the same for all places of a text at once, and the assertion holds it to that.
-# Below it, what a 5-gram that has seen three thousand letters gives to the first letters of a new story.
+# `NGram` computes the same for all places of a text at once.
+# What a 5-gram that has seen three thousand letters gives to the first letters of a new story, by both:
 
 # %%
 old, new = train["tales"][:3000], held_out["tales"][:60]
@@ -304,8 +299,7 @@ print(" ".join(f"{chr(w)}:{p:.2f}" for w, p in zip(new[:11], fast)))
 # %% [markdown]
 # ## The floor
 #
-# Before we score the models: what would be a good score?
-#
+# What would be a good score?
 # For most text nobody knows.
 # From guesses made with a hundred letters in view, Shannon put English between 0.6 and 1.3 bits per letter {cite}`shannon1951`, a factor of two apart.
 # For a story of `tales` we know the best score exactly.
@@ -319,7 +313,8 @@ print(" ".join(f"{chr(w)}:{p:.2f}" for w, p in zip(new[:11], fast)))
 # + \underbrace{\sum_s p(s) \ln \frac{p(s)}{q(s)}}_{D_{\mathrm{KL}}(p \,\|\, q) \; \ge \; 0} .
 # $$
 #
-# The last term is the **Kullback-Leibler (KL) divergence** of $q$ from $p$, and that it is never negative is **Gibbs' inequality**.
+# Here $\mathbb{E}_p$ is the mean over stories as the program tells them.
+# The last term is the **Kullback-Leibler (KL) divergence** of $p$ from $q$, and that it is never negative is **Gibbs' inequality**.
 # The proof is one line, from $\ln u \le u - 1$, with equality only at $u = 1$:
 #
 # $$
@@ -338,9 +333,9 @@ assert math.isclose(cross, entropy + divergence)
 print(f"cross-entropy {cross:.3f} = entropy {entropy:.3f} + divergence {divergence:.3f}")
 
 # %% [markdown]
-# The entropy of `tales`, per character, is the **floor** over which every held-out loss on `tales` is drawn in this book.
-# The sum over all stories cannot be computed, there are far too many.
-# What can be computed is the mean over stories that the program tells: an estimate (a *Monte Carlo* mean) with a **standard error**, which says how much it would vary if other stories had been told.
+# Stories are told independently, so nothing that was read before a story begins helps to predict it.
+# The entropy of `tales`, divided by the mean length of a story, is the **floor** over which every held-out loss on `tales` is drawn in this book.
+# There are far too many stories to sum over all of them, so it is estimated by the mean over some that the program tells (a *Monte Carlo* mean), with a **standard error**, which says how much that mean would vary if others had been told.
 
 # %%
 from itertools import islice
@@ -368,7 +363,7 @@ print(f"the {len(told)} held-out ones: {best:.4f}, standard error {error:.4f}")
 # %% [markdown]
 # Some stories are easier than others, and a model that comes near the true distribution finds the same ones easy.
 # So the fair question is how far a model is above the floor *on the same stories*: from its loss on each story take the story's own $-\ln p(s)$, and average these **paired differences**.
-# The nearer two predictors are to each other, the more precise that is: it halves the standard error for Taleteller ([chapter 00](00_the_whole_machine.ipynb)), and does nothing for the models below, whose losses follow other things than the story's own.
+# The nearer two predictors are to each other, the more precise that is: it halves the standard error for Taleteller ([chapter 00](00_the_whole_machine.ipynb)), and does nothing for the 5-gram below, which finds other stories easy than those that are.
 #
 # Two losses may be lower than the floor, and neither is a discovery.
 # On a single story a model can be lucky: one that gives some stories less than their true probability can give others more.
@@ -407,11 +402,11 @@ for name, model in models["tales"].items():
     above, error = per_character(per_story(model) - exact)
     print(f"{name:8}{nats:12.3f}{above:9.3f} ({error:.3f})", end="")
     print(f"{perplexity(nats):12.3f}{nats / math.log(2):11.3f}{other / math.log(2):20.3f}")
+assert error > per_character(per_story(model))[1]  # for the 5-gram pairing does not help
 
 # %% [markdown]
-# In parentheses stands the standard error of the paired difference.
-# For the `manuals` there is no second column: nobody knows their true distribution.
-# The losses on `tales` drawn to scale, with the floor at the bottom:
+# In parentheses stands the standard error of the paired difference; of the `manuals` nobody knows the true distribution.
+# The losses on `tales` drawn to scale:
 
 # %% tags=["hide-input"] alt="Ladder of held-out losses on tales, from uniform at the top to the floor at the bottom: each model is nearer to it, and the 5-gram is still far above"
 from course.figures import figure, ladder, visible
@@ -452,7 +447,7 @@ fig
 # ## Samples
 #
 # A model that predicts can also write: draw a token with the probabilities it gives, append it, ask again.
-# Samples show at a glance what a model knows, and are easily taken for more than they are; the loss is not.
+# Samples show at a glance what a model knows, and flatter it; the loss does not.
 
 # %%
 for name, model in models["tales"].items():
@@ -488,20 +483,17 @@ for size in (256, 512, 1024, 4096):
     print(f"{bits_per_byte(nats, n_tokens, n_bytes):.3f} bits per byte")
 
 # %% [markdown]
-# By loss per token, and by perplexity, the bytes win by far and every larger vocabulary is worse.
-# By bits per byte it is the other way around.
-#
-# Both columns are right, they answer different questions.
-# To guess a token of six letters is harder than to guess a letter, but it has to be done only a sixth as often.
-# What can be compared is the price of the *whole text*, and that is `bits_per_byte`: nats per token, times tokens, divided by bytes and by $\ln 2$.
+# By loss per token, and by perplexity, every larger vocabulary is worse; by bits per byte it is the other way around.
+# A token of six letters is harder to predict than a letter, but has to be predicted only a sixth as often.
+# What can be compared is the loss of the *whole text*, and that is `bits_per_byte`: nats per token, times tokens, divided by bytes and by $\ln 2$.
 # A perplexity without its tokenizer is a number without its unit.
 #
 # Chapter 01 left a question open: do fewer tokens make better models?
 # Here they did, but a trigram of long tokens also *sees further*.
-# The fair opponent is a model of bytes with as long a memory: three of the 4096 tokens span about ten bytes, so compare with a 10-gram of bytes, on five different parts of the manuals.
+# Three of the 4096 tokens span about ten bytes, so the fair opponent is a 10-gram of bytes; compare on five different parts of the manuals.
 #
-# This is the place for a convention.
-# Wherever this book writes $a \pm b$, $a$ is a mean over repetitions (seeds, or samples of data) and $b$ their **standard deviation**, that is how much *one* repetition varies.
+# **A convention.**
+# Where this book writes $a \pm b$, $a$ is a mean over repetitions (seeds, or samples of data) and $b$ their standard deviation: how much *one* repetition varies.
 # How well the *mean* is known is its standard error, $b/\sqrt n$ for $n$ repetitions, and is always called so.
 
 # %%
@@ -526,8 +518,8 @@ print(f"standard error {spread / 5**0.5:.3f}")
 #
 # ## A bigram that nobody counted
 #
-# No later model of this book counts anything.
-# They all start with random numbers or zeros, see batches, and move the numbers down the slope of the loss, as the chapter [Gradients](gradients.ipynb) has shown.
+# Later models do not count.
+# They start with random numbers or zeros, see batches, and move the numbers down the slope of the loss, as in the chapter [Gradients](gradients.ipynb).
 # Does that lead anywhere sensible?
 # Here is a case where the answer is known: a table of $256 \times 256$ logits, all zero, trained on batches of the manuals to predict from the current byte alone.
 # Torch's optimizer Adam takes the steps until chapter 08 takes it apart.
@@ -562,7 +554,6 @@ title = "Gradient descent arrives at the counts"
 loss_plot(descent, floor=counted, floor_label="counted", title=title)
 
 # %% [markdown]
-# It starts at the uniform model's loss, $\ln 256$, and ends at that of the table of plain counts.
 # The loss is one number, though, and the table has 65,536.
 # Compare the predictions themselves, after some frequent letters.
 
@@ -594,8 +585,7 @@ print(f"held out: learned {learned_loss:.2f}, counted {loss_of(plain, new):.2f}"
 # ## Seen from here
 #
 # Look once more at what a counting model does when it predicts.
-# It goes back to the training text and finds the places that end as the present does.
-# There are two ways to say so, and they will be with us to the end of the book.
+# It goes back to the training text and finds the places that end as the present does, and there are two ways to say so.
 #
 # :::{two-views}
 # - **As a lookup.**
@@ -633,14 +623,14 @@ np.testing.assert_allclose(as_smoother, trigram, atol=1e-12)
 #
 # :::{why-it-might}
 # That *good prediction needs understanding* is the great hypothesis behind language models.
-# The gap between the 5-gram and the floor is where it would have to show: there are the names, wishes and promises that four letters do not hold.
-# A model that closes the gap has at least kept track of them; the training chapter will count how many it kept.
+# The gap between the 5-gram and the floor is where it would have to show: names, wishes and promises are not in four letters.
+# The training chapter will count how many of them a model keeps.
 # :::
 #
 # ## What to take along
 #
 # - The loss is the mean surprise in nats per token; before losses of different tokenizers are compared, they are converted to bits per byte.
-# - On `tales` the floor is known: a held-out loss is the entropy plus a KL divergence, and the divergence is what a model can still learn.
+# - On `tales` the expected held-out loss is a known entropy plus a KL divergence, and the divergence is what a model can still learn.
 # - A zero makes the loss infinite; mixing with shorter contexts removes every zero.
 # - Compare on the same stories, take differences, and give them a standard error.
 # - Where counting is possible, descending the loss arrives at the counts; its use is that it goes on where counting stops.

@@ -210,9 +210,9 @@ recorded = Path("../bench/counting.md").read_text(encoding="utf-8")
 Markdown(recorded.split("\n\n", 2)[2])
 
 # %% [markdown]
-# So the fair headline is the last line, and not the distance from a trigram of letters, of which Taleteller closes 99 %.
-# It is still a statement about what we tried: interpolated Kneser-Ney with one discount, up to ten tokens.
-# Chen and Goodman's three discounts, or a mixture of several models, would come somewhat nearer.
-# What stays out of reach of any table of runs is a name that was said two hundred letters ago, and in these stories that is most of what is left.
+# The last line is the comparison with the same text and the same tokens, and the one that this book quotes.
+# Against a trigram of letters the share would be 99 %, and would say little.
+# It remains a statement about what we tried: interpolated Kneser-Ney with one discount and up to ten tokens.
+# Three discounts {cite}`chen1999`, or a mixture of several models, might come nearer.
 #
 # **Back to** [chapter 02](02_next_token.ipynb), which uses these models as rungs of its ladder.
