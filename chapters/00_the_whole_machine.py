@@ -379,7 +379,7 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 #
 # ![Taleteller in the page: a story, the attention weights of one head on its tokens, and bars for the most probable next tokens](../pages/live/speak.png)
 #
-# In the rendered book this picture is alive: it is the model above, running in the page.
+# In the rendered book this picture can be used: it is the model above, running in the page.
 # :::
 #
 # ## What to take along
