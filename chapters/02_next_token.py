@@ -507,6 +507,7 @@ for start in range(0, 5_000_000, 1_000_000):
     tokens, letters = bits_per_byte(nats, n_tokens, size), bits_per_byte(rival, 1, 1)
     differences.append(tokens - letters)
     print(f"tokens {tokens:.3f}, bytes {letters:.3f}, {size / n_tokens:.2f} bytes per token")
+assert min(differences) > 0
 mean, spread = np.mean(differences), np.std(differences, ddof=1)
 print(f"tokens minus bytes: {mean:.3f} ± {spread:.3f} bits per byte, ", end="")
 print(f"standard error {spread / 5**0.5:.3f}")
@@ -550,7 +551,7 @@ plain = NGram(train["manuals"], 2, 256, discount=0)
 counted = loss_of(plain, train["manuals"])
 assert abs(np.mean(history[-50:]) - counted) < 0.04
 descent = {"learned": (np.arange(len(history)), np.array(history))}
-title = "Gradient descent arrives at the counts"
+title = "Descending the loss arrives at the counts"
 loss_plot(descent, floor=counted, floor_label="counted", title=title)
 
 # %% [markdown]
@@ -568,7 +569,7 @@ for h in b"the ":
 
 # %% [markdown]
 # The reason is Gibbs' inequality, row by row, with the shares of the training text as $p$: among all predictions after `h`, the one with the smallest mean loss on the training text equals those shares.
-# The loss is convex in the logits, so there is no other valley in which the descent could end.
+# The loss is convex in the logits, a single bowl, so there is no other valley in which the descent could end.
 #
 # In one respect it differs from the counts, to its advantage.
 
