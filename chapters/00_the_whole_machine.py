@@ -250,8 +250,9 @@ def per_character(nats):
 
 
 above = np.array(losses) - exact
-for name, nats in {"Taleteller": losses, "the generator": exact, "difference": above}.items():
-    print("{:14}{:.3f} nats per character, standard error {:.4f}".format(name, *per_character(nats)))
+for name, nats in ("Taleteller", losses), ("the generator", exact), ("difference", above):
+    mean, error = per_character(nats)
+    print(f"{name:14}{mean:.3f} nats per character, standard error {error:.4f}")
 assert per_character(above)[1] < 0.7 * per_character(losses)[1]
 
 # %% [markdown]
@@ -276,7 +277,8 @@ rungs = {
     "Taleteller, 30 million": loss,
 }
 closed = 100 * (1 - recorded_above / counted_above)
-ladder(rungs, floor=best, title=f"Taleteller closes {closed:.0f} % of what the best count leaves")
+title = f"Taleteller closes {closed:.0f} % of what the best count leaves"
+ladder(rungs, floor=best, title=title)
 
 # %% [markdown]
 # ## Where the numbers come from

@@ -452,15 +452,15 @@ token_strip(
 
 # %%
 same = {
-    "English": "It was dark in the lighthouse. The keeper had lost his key, and the storm came "
-    "nearer. He asked his neighbor for a lantern. She gave him two and said that one was for "
-    "the cat. Then they climbed the stairs together.",
-    "German": "Im Leuchtturm war es dunkel. Der Wärter hatte seinen Schlüssel verloren, und der "
-    "Sturm kam näher. Er bat seine Nachbarin um eine Laterne. Sie gab ihm zwei und sagte, dass "
-    "eine für die Katze sei. Dann stiegen sie zusammen die Treppe hinauf.",
-    "Russian": "На маяке было темно. Смотритель потерял ключ, а буря приближалась. Он попросил у "
-    "соседки фонарь. Она дала ему два и сказала, что один из них для кота. Потом они вместе "
-    "поднялись по лестнице.",
+    "English": "It was dark in the lighthouse. The keeper had lost his key, and the storm "
+    "came nearer. He asked his neighbor for a lantern. She gave him two and said that one "
+    "was for the cat. Then they climbed the stairs together.",
+    "German": "Im Leuchtturm war es dunkel. Der Wärter hatte seinen Schlüssel verloren, und "
+    "der Sturm kam näher. Er bat seine Nachbarin um eine Laterne. Sie gab ihm zwei und "
+    "sagte, dass eine für die Katze sei. Dann stiegen sie zusammen die Treppe hinauf.",
+    "Russian": "На маяке было темно. Смотритель потерял ключ, а буря приближалась. Он "
+    "попросил у соседки фонарь. Она дала ему два и сказала, что один из них для кота. "
+    "Потом они вместе поднялись по лестнице.",
     "Chinese": "灯塔里很黑。守塔人丢了钥匙，暴风雨越来越近。他向邻居借一盏灯笼。她给了他两盏，"
     "说其中一盏是给猫的。然后他们一起爬上了楼梯。",
 }

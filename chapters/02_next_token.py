@@ -355,9 +355,9 @@ def per_character(nats):
 
 
 best, error = per_character(exact)
-estimate = floor()
-print(f"{estimate.stories} stories: {estimate.nats_per_character:.4f} nats per character, ", end="")
-print(f"standard error {estimate.standard_error:.4f}")
+whole = floor()
+print(f"{whole.stories} stories: {whole.nats_per_character:.4f} nats per character", end="")
+print(f", standard error {whole.standard_error:.4f}")
 print(f"the {len(told)} held-out ones: {best:.4f}, standard error {error:.4f}")
 
 # %% [markdown]

@@ -97,7 +97,8 @@ for discount in (0.5, 0.75, 1.0):
 banana = np.array([1, 0, 2, 0, 2, 0])  # a, b, n are 0, 1, 2
 for kneser_ney in (False, True):
     model = NGram(banana, 2, vocab_size=3, discount=0.5, kneser_ney=kneser_ney)
-    print("different letters:" if kneser_ney else "occurrences:      ", model.levels[0].counts[:-1])
+    name = "different letters:" if kneser_ney else "occurrences:"
+    print(f"{name:18}", model.levels[0].counts[:-1])
 
 # %% [markdown]
 # Predict: does it matter more for short contexts or for long ones?
@@ -195,7 +196,8 @@ def above_floor(model, told):
 development, new_stories = (list(islice(tell(seed), 200)) for seed in (2, 1))
 for size in (1_000_000, 3_000_000):
     ids = np.array(encode(tales(size, seed=0)))
-    counting = [NGram(ids, n, 2048, d, kneser_ney=True) for n in (4, 6, 8) for d in (0.75, 0.9)]
+    settings = [(n, discount) for n in (4, 6, 8) for discount in (0.75, 0.9)]
+    counting = [NGram(ids, n, 2048, discount, kneser_ney=True) for n, discount in settings]
     chosen = min(counting, key=lambda model: above_floor(model, development)[0])
     mean, error = above_floor(chosen, new_stories)
     print(f"{size:,} characters, {chosen.order}-gram, D = {chosen.discount}: ", end="")
