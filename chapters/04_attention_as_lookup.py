@@ -304,16 +304,19 @@ def weight_of_one(factor):
     return attention(q, k, k, return_weights=True)[1][:, 0, 0]
 
 
+tenths = torch.tensor([0.1, 0.5, 0.9])
 before = weight_of_one(1)
-for factor in (1, 3, 0.1):
+print("as it is: ", *(f"{w:.3f}" for w in before.quantile(tenths)))
+for factor in (3, 0.1):
     w = weight_of_one(factor)
-    print(f"length × {factor}: gains from {(w > before).float().mean():.0%} of the queries,", end=" ")
-    print(f"under 0.01 from {(w < 0.01).float().mean():.0%}, over 0.5 from {(w > 0.5).float().mean():.0%}")
-assert abs((weight_of_one(3) > before).float().mean() - 0.5) < 0.03
+    print(f"× {factor:3}:    ", *(f"{w:.3f}" for w in w.quantile(tenths)), end=", ")
+    print(f"more than before for {(w > before).float().mean():.0%} of the queries")
+    assert abs((w > before).float().mean() - 0.5) < 0.03
 
 # %% [markdown]
-# It gains weight from half of the queries and loses it with the other half, those at more than a right angle to it: $3\,q \cdot k$ is farther from 0 *on either side*.
-# So a long key is nearly all or nearly nothing, and a very short one has about the mean weight, $\frac1{16}$, for every query.
+# The three numbers are the weight that a tenth, half and nine tenths of the queries stay below.
+# The long key gains weight for half of the queries and loses it for the other half, those at more than a right angle to it: $3\,q \cdot k$ is farther from 0 *on either side*.
+# So its weight is often large and often nearly nothing, while a very short key has a score near 0, and much the same weight, for every query.
 # Models with *QK-norm* make all keys equally long {cite}`henry2020`.
 # (How long a head's keys are is not determined by what the head does: queries twice as long and keys half as long give the same weights. [Chapter 05](05_attention_as_smoothing.ipynb) takes this up.)
 #
@@ -339,7 +342,7 @@ assert abs((weight_of_one(3) > before).float().mean() - 0.5) < 0.03
 # $$ \frac{\partial \bar v}{\partial q} = \beta \sum_j w_j\, v_j (k_j - \bar k)^{\mathsf T} = \beta \sum_j w_j (v_j - \bar v)(k_j - \bar k)^{\mathsf T} = \beta \operatorname{Cov}_w(v, k) . $$
 #
 # The derivative of a lookup is $\beta$ times the **covariance** of values and keys under its weights.
-# It is 0 when one weight is 1: a covariance needs two points at least.
+# When one weight is 1 it is 0: nothing varies where there is a single point.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -353,12 +356,14 @@ for beta in (1 / math.sqrt(8), 1.0, 10.0):
         lambda q: attention(q[None], k, v, scale=beta)[0], q
     )  # (d_v, d), by PyTorch
     assert torch.allclose(jacobian, beta * covariance, atol=1e-5)
-    print(f"β = {beta:6.3f}: largest weight {w.max():.3f}, |∂v̄/∂q| = {jacobian.norm():.3f}")
+    print(f"β = {beta:6.3f}: largest weight {w.max():.3f}, |Cov| = {covariance.norm():.3f}")
 
 # %% [markdown]
+# The covariance does not shrink steadily with $\beta$; but once one key has all the weight, nothing is left of it.
+#
 # ### Do gradients vanish?
 #
-# The textbook says that without $\sqrt d$ they do.
+# The authors of the transformer suspected that without $\sqrt d$ they do {cite}`vaswani2017`, and textbooks repeat it.
 # A gradient is a slope *with respect to something*, and the choice matters.
 # With respect to $q$ it says nothing here: $\partial L/\partial q$ has the factor $\beta$ in it, so halving all queries and doubling $\beta$, which changes no score and no loss, doubles it.
 # So compare at the **scores**, the numbers that enter the softmax: $\partial L/\partial s$.
@@ -393,7 +398,7 @@ for d in (16, 64, 256, 1024):
 # %% [markdown]
 # They do vanish, for most rows.
 # A row is *saturated* when one key has more than 0.99 of its weight, and then hardly any gradient passes, as the covariance says.
-# Unscaled, that is one row in twenty at $d = 16$, where nothing much is lost, and three in four at $d = 1024$, where the typical gradient is gone; scaled, no row at any $d$.
+# Unscaled, that is one row in twenty at $d = 16$, where hardly anything is lost, three in ten at $d = 64$, and three in four at $d = 1024$, where the typical gradient is gone; scaled, it is no row at any $d$.
 # The mean falls more slowly than the median, since what is left comes from the few undecided rows.
 #
 # ### Confidently wrong
@@ -477,7 +482,7 @@ assert smaller[:, 2].max() < scaled[:, 2].min()  # and √d in the formula is no
 #
 # The third row has no $1/\sqrt d$ in its formula and learns at least as fast as the first.
 # So what helps is the temperature at which learning *starts*, and there is more than one place to put it.
-# The place is not quite indifferent: with the factor in the formula the gradients of $W_Q$ and $W_K$ are smaller by it, and a step of Adam changes the scores less.
+# The place is not quite indifferent: without the factor in the formula a step of Adam in $W_Q$, whose size does not depend on the size of the gradient, moves the scores $\sqrt d$ times as far.
 # And later, when queries and their keys have become aligned, $q \cdot k$ grows like $d$ and not like $\sqrt d$; the *maximal update parametrization* (μP), made so that settings carry over from narrow to wide models, divides by $d$ for this reason {cite}`yang2022`.
 #
 # "It keeps the computation stable" is the other reason that one reads.
@@ -702,7 +707,7 @@ _, weights = attention(Q, K, V, causal_mask(4), return_weights=True)
 late = softmax(Q @ K.T / math.sqrt(2)) * causal_mask(4)  # masked after the softmax,
 assert torch.allclose(weights, late / late.sum(-1, keepdim=True))  # renormalized: the same
 assert torch.allclose(weights.sum(-1), torch.ones(4)) and weights.triu(1).eq(0).all()
-title = "No token attends to a later one, and it still finds fox"
+title = "Every token looks back only; the last one still finds fox"
 attention_map(weights, queries=tokens, mask=causal_mask(4), title=title)
 
 # %% [markdown]
