@@ -92,7 +92,7 @@ f"{len(ids):,} words, {V:,} different ones"
 # The rows of $E$, of shape $(V, C)$, are the **embeddings**.
 # A table $E W^{\mathsf T}$ has **rank** at most 32: each of its rows is a mixture of the same 32 rows, so no row is independent of the others.
 # Two words that are followed by the same words get similar mixtures, and what is learned about one serves the other.
-# (Since the best $z_{ij}$ is $\ln p(j \mid i)$ up to a constant for each row, training looks for a table of low rank near $\ln \frac{p(j \mid i)}{p(j)}$, the *pointwise mutual information*, with $b_j$ near $\ln p(j)$. For a close relative of this model that is a theorem {cite}`levy2014`.)
+# (Since the best $z_{ij}$ is $\ln p(j \mid i)$ up to a constant for each row, training looks for a table of low rank near $\ln \frac{p(j \mid i)}{p(j)}$, the *pointwise mutual information*, if $b_j$ takes the part $\ln p(j)$. For a close relative of this model that is a theorem {cite}`levy2014`.)
 #
 # A bigram can only be asked $V$ different questions.
 # So there is no need to draw batches: ask all of them in each step (a **full batch**), each weighted by its share $p(i)$ of the text.
@@ -161,12 +161,15 @@ learned = torch.stack(surprises)  # (seeds, N)
 losses = learned.mean(-1)
 assert losses.max() < counted.mean()
 print(f"counted {counted.mean():.3f}, learned {losses.mean():.3f} ± {losses.std():.3f}")
+paired = counted - learned.mean(0)  # of each held-out word, (N,)
+error = paired.std() / len(paired) ** 0.5
+print(f"difference {paired.mean():.3f}, standard error {error:.3f}")
 n_numbers = sum(part.numel() for part in trained[0])
 f"{n_numbers:,} numbers; the table has {V * V:,} cells, {filled:,} of them not empty"
 
 # %% [markdown]
 # A small gain.
-# It does not come from storing less: 141 thousand numbers are a thirtieth of the whole table, but three times as many as its non-empty cells.
+# It does not come from storing less: 139 thousand numbers are a thirtieth of the whole table, but three times as many as its non-empty cells.
 # Where does it come from?
 # Sort the held-out words by how often the word before them was seen in training.
 
@@ -185,12 +188,12 @@ ax.axhline(0, color=COLORS["FLOOR"], linestyle="--")
 ax.semilogx(middles, gains, "o", color=COLORS["CYCLE"][0])
 ax.semilogx(middles, gains.mean(-1), color=COLORS["CYCLE"][0])
 ax.set(xlabel="times seen in training", ylabel="nats gained over counting")
-ax.set_title("After rare words sharing gains, after frequent ones it costs a little")
+ax.set_title("Rare words gain from sharing; frequent ones lose a little")
 fig
 
 # %% [markdown]
 # A rare word profits from what words with similar vectors have shown.
-# A frequent one has counts enough of its own: for the most frequent words the 32 numbers are too few, and cost 0.01 to 0.03 nats.
+# A frequent one has counts enough of its own: for words seen more than 1,500 times the 32 numbers are too few, and cost about a hundredth or two of a nat.
 # Bengio and his colleagues proposed sharing in 2003, as a cure for tables that are always too empty {cite}`bengio2003`.
 #
 # And `lanterns`?
@@ -222,7 +225,7 @@ assert surprise["others with s"].mean() + 0.3 < surprise["all words"].mean()
 f"{len(j)} words, such as {', '.join(vocabulary[t] for t in j[:4])}"
 
 # %% [markdown]
-# The row of the piece `s` is a better guess than knowing nothing, by half a nat, and the row of the word itself is a worse one: after `lantern` may come what never follows `lanterns`.
+# The row of the piece `s` is a better guess than knowing nothing, by half a nat, and the row of the word without its `s` is a worse one: a singular goes on in other ways.
 # So the pieces give `lanterns` neighbors.
 # Their vectors are trained like those of any other token.
 #
@@ -296,17 +299,21 @@ KINDS = (
 members = torch.tensor([index[word] for kind in KINDS for word in kind])
 kinds = torch.tensor([number for number, kind in enumerate(KINDS) for _ in kind])
 kind_of = torch.full((V - 1,), -1).index_put((members,), kinds)
+
+
+def of_one_kind(E, by):
+    """The share of the six nearest that are of the same kind, and how much longer they are."""
+    E = E[: V - 1]
+    scores = similarity(E[members], E, by)
+    scores[torch.arange(len(members)), members] = -torch.inf
+    near = scores.topk(6).indices  # (members, 6)
+    longer = E[near].norm(dim=-1).mean() / E[members].norm(dim=-1).mean()
+    return torch.stack([(kind_of[near] == kinds[:, None]).float().mean(), longer])
+
+
 for by in ("cosine", "distance", "dot"):
-    rows = []
-    for vectors, _, _ in trained:
-        E = vectors[: V - 1]
-        scores = similarity(E[members], E, by)
-        scores[torch.arange(len(members)), members] = -torch.inf
-        near = scores.topk(6).indices  # (members, 6)
-        longer = E[near].norm(dim=-1).mean() / E[members].norm(dim=-1).mean()
-        rows.append([(kind_of[near] == kinds[:, None]).float().mean(), longer])
-    same, longer = torch.tensor(rows).unbind(-1)
-    print(f"{by:9}{same.mean():.3f} ± {same.std():.3f} of the same kind", end=", ")
+    same, longer = torch.stack([of_one_kind(E, by) for E, _, _ in trained]).unbind(-1)
+    print(f"{by:9}{same.mean():.2f} ± {same.std():.2f} of the same kind", end=", ")
     print(f"{longer.mean():.2f} times as long")
     assert same.min() > 0.9 if by != "dot" else same.max() < 0.9
 
@@ -327,42 +334,92 @@ for word in ("monday", "soup", "once"):
     print(f"{word} → {' '.join(vocabulary[j] for j in nearest)}")
 
 # %% [markdown]
+# ### What belongs to the model
+#
+# There is a deeper reason to be careful.
+# The model says $z = E W^{\mathsf T} + b$, and nothing else.
+# Take any invertible matrix $A$: $E A$ and $W A^{-\mathsf T}$ have the same products, so they are *the same model*, with every probability unchanged.
+# Lengths, angles and neighbors among the $e_i$ do change.
+
+# %%
+def factored_anew(E, W, b):
+    A = torch.diag(torch.logspace(-1, 1, 32))  # channels from a tenth to ten times as large
+    return E @ A, W @ torch.linalg.inv(A).T, b
+
+
+again = [factored_anew(*parts) for parts in trained]
+for (E, W, b), (E_new, W_new, _) in zip(trained, again):
+    assert torch.allclose(E @ W.T + b, E_new @ W_new.T + b, atol=1e-3)
+for by in ("cosine", "distance", "dot"):
+    before, after = (
+        torch.stack([of_one_kind(E, by)[0] for E, _, _ in models]) for models in (trained, again)
+    )
+    print(f"{by:9}{before.mean():.2f} ± {before.std():.2f}, factored anew", end=" ")
+    print(f"{after.mean():.2f} ± {after.std():.2f}")
+
+# %% [markdown]
+# One and the same model, and two answers to who is near whom.
+# So what is read off the embeddings is partly a fact about how training happened to factor the logits.
+# What belongs to the model are the logits.
+# Compare two words by their *rows of logits*, after the mean of each row is taken out, which the softmax does not see.
+# (That is one choice; one could weight the columns.)
+# No row has to be written down for this: a matrix of $C \times C$ gives the embeddings the rows' lengths and angles.
+
+# %% tags=["quote"]
+from tinyllm.vectors import canonical
+
+# %%
+for by in ("cosine", "distance", "dot"):
+    one, other = (
+        torch.stack([of_one_kind(canonical(E, W), by)[0] for E, W, _ in models])
+        for models in (trained, again)
+    )
+    assert torch.allclose(one, other, atol=0.02)
+    print(f"{by:9}{one.mean():.2f} ± {one.std():.2f}, factored anew {other.mean():.2f}")
+
+# %% [markdown]
+# Now the factoring makes no difference, and the finding stands: by cosine or distance nineteen of twenty neighbors are of the same kind.
+# That is a fact about the model.
+#
 # ### A map, with its error
 #
 # 32 dimensions cannot be seen.
-# **Principal components** are the two directions in which a set of vectors spreads most; draw the words of our two kinds, and twelve trades, along those.
+# **Principal components** are the directions in which a set of vectors spreads most.
+# Draw the words of our two kinds, and eight trades, along the first two of them.
 
-# %% alt="Map of thirty words along two principal components: weekdays, numbers and trades form three separate groups; the title says which share of the spread the two axes hold"
+# %% alt="Map of twenty-six words along two principal components: weekdays, numbers and trades form three separate groups; the title says which share of the spread the two axes hold"
 TRADES = "baker innkeeper shepherd ferryman miller clockmaker potter gardener".split()
-groups = (*KINDS, [word for word in TRADES if word in index])
-of_map = E[[index[word] for group in groups for word in group]]
+groups = dict(zip(("weekdays", "numbers", "trades"), (*KINDS, TRADES)))
+listed = [index[word] for group in groups.values() for word in group]
+E, W, _ = trained[0]
+of_map = canonical(E, W)[listed]
 of_map = of_map - of_map.mean(0)
 _, spread, axes = torch.linalg.svd(of_map, full_matrices=False)
 held = (spread[:2].square().sum() / spread.square().sum()).item()
 flat = of_map @ axes[:2].T  # (words, 2)
-flat = flat * flat.sum(0).sign()  # the sign of an axis means nothing
-near, seen_near = ((-torch.cdist(m, m)).topk(6).indices[:, 1:] for m in (of_map, flat))
-agree = (near[:, :, None] == seen_near[:, None]).any(-1).float().mean().item()
+flat = flat * flat[0].sign()  # the sign of an axis means nothing
+near, on_map = (torch.cdist(m, m).argsort(-1)[:, 1:6] for m in (of_map, flat))
+agree = (near[:, :, None] == on_map[:, None]).any(-1).float().mean().item()
 fig, ax = figure()
-start = 0
-for color, group in zip(COLORS["CYCLE"], groups):
-    for word, (right, up) in zip(group, flat[start : start + len(group)].tolist()):
-        ax.plot(right, up, "o", color=color, markersize=4)
-        ax.annotate(f" {word}", (right, up), color=color, fontsize=9)
-    start += len(group)
+marks = zip(groups.items(), COLORS["CYCLE"], flat.split([len(g) for g in groups.values()]))
+for (name, group), color, points in marks:
+    ax.plot(*points.T, "o", color=color, label=name)
+    for which in (0, len(group) // 2):
+        ax.annotate(f" {group[which]}", points[which].tolist(), color=color)
 ax.set(xlabel="first principal component", ylabel="second")
-ax.set_title(f"Kinds lie together; these two axes hold {held:.0%} of the spread")
-print(f"neighbors in 32 dimensions that are neighbors on the map: {agree:.0%}")
+ax.set_title(f"Three kinds, three groups; two axes hold {held:.0%} of the spread")
+ax.legend()
+print(f"of five neighbors in 32 dimensions, {agree:.0%} are neighbors on the map")
 fig
 
 # %% [markdown]
-# That the kinds lie apart is true in 32 dimensions, too: it is what the count above has shown.
-# Who is nearest *within* a kind the map often gets wrong.
+# That the kinds lie apart is true in 32 dimensions, too, as the count has shown.
+# Distances on the map are another matter: three groups always spread most in the plane through their three centers, so that is what the axes show, and many nearest neighbors *within* a group come out wrong.
 #
 # ## What the length knows
 #
 # It is often said that the length of an embedding is its frequency in disguise.
-# Measure it: the correlation of $|e|$ with the logarithm of the count.
+# Measure it: the correlation of the length with the logarithm of the count, for $E$ as it is and in canonical form.
 # And measure it for the *same* model, trained in the usual way with small random batches.
 # So that nothing else differs, both get the same optimizer with the same rate, and are compared when the loss on the whole text has come down to the same value, 4.1, and once more at 3.7.
 
@@ -371,12 +428,15 @@ fig
 log_count = seen[: V - 1].log()  # without <rare>
 
 
-def correlation(E, other):
-    return torch.corrcoef(torch.stack([E[: V - 1].norm(dim=-1), other]))[0, 1].item()
+def correlations(E, W):
+    """Of log count with the lengths of E, and with those of its canonical form, (2,)."""
+    both = (E, canonical(E, W))
+    lengths = torch.stack([vectors[: V - 1].norm(dim=-1) for vectors in both])
+    return torch.corrcoef(torch.cat([log_count[None], lengths]))[0, 1:]
 
 
 def train_until(targets, seed, full_batch):
-    """The embeddings when the loss on the whole text first falls below each target."""
+    """(E, W) when the loss on the whole text first falls below each target."""
     E, W, b = new_vectors(seed)
     optimizer, reached = torch.optim.Adam([E, W, b], lr=0.03), []
     generator = torch.Generator().manual_seed(seed)
@@ -385,7 +445,7 @@ def train_until(targets, seed, full_batch):
             with torch.set_grad_enabled(full_batch):
                 loss = whole = loss_of(E @ W.T + b, p_next, p_word)
             if whole < targets[len(reached)]:
-                reached.append(E.detach().clone())
+                reached.append((E.detach().clone(), W.detach().clone()))
                 if len(reached) == len(targets):
                     return reached
         if not full_batch:
@@ -397,74 +457,30 @@ def train_until(targets, seed, full_batch):
 
 
 # %% [markdown]
-# Three seeds of each.
+# Three seeds of each, and the vectors from above, which were trained with a full batch to the end.
 
 # %%
-two_ways = {
-    name: [train_until((4.1, 3.7), seed, full) for seed in range(3)]
-    for name, full in (("full batch", True), ("small batches", False))
-}
-for name, runs in two_ways.items():
-    for which, at in enumerate((4.1, 3.7)):
-        r = torch.tensor([correlation(run[which], log_count) for run in runs])
-        print(f"{name:14} at loss {at}: correlation {r.mean():+.2f} ± {r.std():.2f}")
-r = torch.tensor([correlation(E, log_count) for E, _, _ in trained])
-print(f"{'full batch':14} to its end, {losses.mean():.1f}: correlation {r.mean():+.2f} ± {r.std():.2f}")
+losses_at, measured = (4.1, 3.7), {}
+for name, full in (("full batch", True), ("small batches", False)):
+    runs = [train_until(losses_at, seed, full) for seed in range(3)]
+    for at, models in zip(losses_at, zip(*runs)):
+        measured[name, at] = torch.stack([correlations(*parts) for parts in models])
+measured["full batch", 3.2] = torch.stack([correlations(E, W) for E, W, _ in trained])
+for (name, at), r in measured.items():
+    (raw, free), (raw_std, free_std) = r.mean(0).tolist(), r.std(0).tolist()
+    print(f"{name:13} loss {at}: as it is {raw:+.2f} ± {raw_std:.2f},", end=" ")
+    print(f"canonical {free:+.2f} ± {free_std:.2f}")
+full, small = measured["full batch", 4.1][:, 0], measured["small batches", 4.1][:, 0]
+assert full.max() < 0 < small.min()
+assert measured["full batch", 3.2].max() < -0.3
 
 # %% [markdown]
-# Frequency is in the length, and at one loss it has opposite signs.
-# In small batches a vector is pushed only when its word is drawn, so frequent words have moved farther from a beginning near 0, and the rest catch up later: the correlation falls as training goes on.
-# In a full batch every word is pushed at every step.
-
-# %% alt="Mean length of the embeddings against log frequency for two ways of training the same model to the same loss: one falls with frequency, the other rises"
-fig, ax = figure()
-groups = log_count.argsort().chunk(12)
-middles, slopes = [log_count[group].mean().exp() for group in groups], {}
-for name, runs in two_ways.items():
-    lengths = torch.stack([run[0][: V - 1].norm(dim=-1) for run in runs])
-    lengths = lengths / lengths.mean(-1, keepdim=True)  # (seeds, words)
-    means = torch.stack([lengths[:, group].mean(-1) for group in groups])
-    slopes[name] = means[-1] - means[0]  # (seeds,)
-    ax.semilogx(middles, means.mean(-1), "o-", label=name)
-assert slopes["full batch"].max() < 0 < slopes["small batches"].min()
-ax.set(xlabel="times seen", ylabel="length, relative to the mean")
-ax.set_title("One model, one loss: the batches decide which words are long")
-ax.legend()
-fig
-
-# %% [markdown]
-# If frequency alone explained the length, the sign would not depend on the training.
-# A second candidate: how much a word tells about the next one.
-# That is $\sum_j p(j \mid i) \ln \frac{p(j \mid i)}{p(j)}$, the **KL divergence** of what follows *this* word from what follows *any* word, in nats; it is not a distance, since the two sides have different roles.
-# For word vectors of another kind it has been derived that the squared length is about that **information gain** {cite}`oyama2023`.
-# Rare words have more of it, so the two candidates have to be told apart: fit $\ln|e|$ by each of them, and by both.
-
-
-# %%
-def information_gain(p_next, p_word):
-    """KL divergence of each row from the mean of all rows, in nats, (V,)."""
-    anything = p_word @ p_next  # (V,)
-    return (torch.xlogy(p_next, p_next) - torch.xlogy(p_next, anything)).sum(-1)
-
-
-def r_squared(E, *causes):
-    """The share of the variance of ln |e| that a linear fit by `causes` explains."""
-    y = E[: V - 1].norm(dim=-1).log()
-    X = torch.stack([torch.ones(V - 1), *causes], dim=-1)
-    left = y - X @ torch.linalg.lstsq(X, y).solution
-    return 1 - (left.var() / y.var()).item()
-
-
-gain = information_gain(p_next, p_word)[: V - 1]
-rows = [
-    [r_squared(E, log_count), r_squared(E, gain), r_squared(E, log_count, gain)]
-    for E, _, _ in trained
-]
-names = ("log count", "gain", "both")
-[f"{name} {r2:.2f}" for name, r2 in zip(names, torch.tensor(rows).mean(0).tolist())]
-
-# %% [markdown]
-# Whether length may hold *strength*, so that *very happy* would be a longer *happy*, is tested in [an appendix](very_happy.ipynb), and fails the test.
+# At one loss of 4.1 the two trainings disagree about the *sign*, as far as $E$ itself is concerned.
+# In small batches a vector is pushed only when its word is drawn, so frequent words have moved farther from a beginning near 0; in a full batch every word is pushed at every step.
+# In canonical form the two differ less, and at 3.7 they agree: the rarer a word, the longer its row of logits, that is, the more decided the model about what follows.
+# So before you read anything off the length of an embedding, ask how it was trained, how far, and whether the model would notice another length.
+#
+# Two more claims about length are tested in [an appendix](very_happy.ipynb): that it holds how much a word tells about its company {cite}`oyama2023`, which holds up, and that it holds *strength*, so that *very happy* would be a longer *happy*, which does not.
 #
 # ## Who, but not where
 #
@@ -660,7 +676,7 @@ smoother = nadaraya_watson(P, P, v, bandwidth=math.sqrt(1 / 0.5))  # h² = 1/β
 assert torch.allclose(lookup, smoother, rtol=0, atol=1e-5)
 assert (weights.argmax(-1) == torch.arange(16)).all()
 assert (weights.diagonal(1)[:-3] > weights.diagonal(4)).all()
-title = "Keys that are positions: each place averages its neighborhood"
+title = "Positions alone: each place averages its neighborhood"
 attention_map(weights, title=title, vmax=0.5)
 
 # %% [markdown]
@@ -668,7 +684,7 @@ attention_map(weights, title=title, vmax=0.5)
 #
 # Shown on this page: vectors of few numbers make words share what they learn, and rare words gain by it.
 # Dot product, cosine and distance agree when the lengths do.
-# The length holds frequency with a sign that depends on how the vectors were trained.
+# Lengths and angles of embeddings are partly a matter of how the logits are factored; in a form that is free of this, words of one kind still lie together.
 # Without positions attention cannot tell a sentence from its reverse.
 # The dot product of sinusoidal positions depends on the difference of two places only, and a rotation moves all of them.
 #
@@ -686,7 +702,7 @@ attention_map(weights, title=title, vmax=0.5)
 #
 # - An id is a name; an embedding is a place among others, and training puts together what is followed by the same.
 # - Ask what a dot product was trained for before you read it as nearness.
-# - The length of a vector mixes frequency, training and how much a word tells about the next.
+# - What a re-factoring of the logits changes is not the model's. Compare rows of logits, or say which factors you compared.
 # - Order is not in attention. It has to be put into the vectors, and adding is enough.
 #
 # Words now have places, and places can be compared.

@@ -195,7 +195,7 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 # :::
 #
 # Both columns describe `weights @ v`.
-# If the second one is right, a routine that knows nothing of queries must give the same numbers: chapter 05 writes it, with a Gaussian bell around each measurement.
+# If the second one is right, a routine from statistics must give the same numbers: chapter 05 writes it, with a Gaussian bell around each measurement.
 # Here is its answer in advance, for keys of length 1.
 
 # %%
@@ -281,7 +281,7 @@ for by in ("dot", "cosine", "distance"):
 
 # %% [markdown]
 # About three in four.
-# The rest get somebody else's value, and it is easy to see whose: $q \cdot k = |q|\,|k| \cos\theta$ grows with the *length* of the key.
+# The rest get somebody else's value, and it is easy to see whose: $q \cdot k = |q|\,|k| \cos\theta$ grows with the *length* of the key, as long as $\cos\theta > 0$.
 # For the query $q$ the key $3q$ has three times the score of the key $q$ itself.
 
 # %%
@@ -365,7 +365,7 @@ for beta in (1 / math.sqrt(8), 1.0, 10.0):
 #
 # The authors of the transformer suspected that without $\sqrt d$ they do {cite}`vaswani2017`, and textbooks repeat it.
 # A gradient is a slope *with respect to something*, and the choice matters.
-# With respect to $q$ it says nothing here: $\partial L/\partial q$ has the factor $\beta$ in it, so halving all queries and doubling $\beta$, which changes no score and no loss, doubles it.
+# The slope with respect to $q$ does not answer this question: $\partial L/\partial q$ has the factor $\beta$ in it, so halving all queries and doubling $\beta$, which changes no score and no loss, doubles it.
 # So compare at the **scores**, the numbers that enter the softmax: $\partial L/\partial s$.
 # Queries and keys are random, one of 16 keys holds the right one of 8 values, and both heads see the same ones.
 
@@ -396,7 +396,7 @@ for d in (16, 64, 256, 1024):
     assert not (warm[:, 1] > 0.99).any() and (d < 64 or max(means.max(), medians.max()) < 0.8)
 
 # %% [markdown]
-# They do vanish, for most rows.
+# They do vanish as $d$ grows, and for most rows.
 # A row is *saturated* when one key has more than 0.99 of its weight, and then hardly any gradient passes, as the covariance says.
 # Unscaled, that is one row in twenty at $d = 16$, where hardly anything is lost, three in ten at $d = 64$, and three in four at $d = 1024$, where the typical gradient is gone; scaled, it is no row at any $d$.
 # The mean falls more slowly than the median, since what is left comes from the few undecided rows.
@@ -404,7 +404,7 @@ for d in (16, 64, 256, 1024):
 # ### Confidently wrong
 #
 # But does it matter?
-# Adam, the optimizer of nearly all large models, divides each gradient by its typical size, so small gradients alone need not slow it down.
+# Adam, the optimizer of most large models, divides each gradient by its typical size, so small gradients alone need not slow it down.
 # Train a head and look.
 # The task: 16 keys are shown, each with one of 8 values, and the query is one of the keys.
 # We train the head scaled, unscaled, and unscaled but with the factor $1/\sqrt d$ moved into the first value of $W_Q$.

@@ -101,7 +101,7 @@ check("q3")
 # A key that is stored twice is averaged.
 # Give the lookup a clock: add `slope` times the position of the key to its score, so that of two equal keys the later one has the larger weight.
 # For a large slope a key that was bound again now answers like a `dict`.
-# This is, but for its sign and its name, the position bias that some large models use.
+# Large models have used this bias under the name *ALiBi* (Press et al. 2022): it adds `slope` times $j - i$ in row $i$, and the softmax does not see the $-i$.
 
 
 # %% tags=["answer"]
