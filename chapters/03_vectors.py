@@ -302,7 +302,7 @@ kind_of = torch.full((V - 1,), -1).index_put((members,), kinds)
 
 
 def of_one_kind(E, by):
-    """The share of the six nearest that are of the same kind, and how much longer they are."""
+    """The share of the six nearest that are of the same kind, and their relative length."""
     E = E[: V - 1]
     scores = similarity(E[members], E, by)
     scores[torch.arange(len(members)), members] = -torch.inf
@@ -352,7 +352,8 @@ for (E, W, b), (E_new, W_new, _) in zip(trained, again):
     assert torch.allclose(E @ W.T + b, E_new @ W_new.T + b, atol=1e-3)
 for by in ("cosine", "distance", "dot"):
     before, after = (
-        torch.stack([of_one_kind(E, by)[0] for E, _, _ in models]) for models in (trained, again)
+        torch.stack([of_one_kind(E, by)[0] for E, _, _ in models])
+        for models in (trained, again)
     )
     print(f"{by:9}{before.mean():.2f} ± {before.std():.2f}, factored anew", end=" ")
     print(f"{after.mean():.2f} ± {after.std():.2f}")
@@ -404,8 +405,9 @@ fig, ax = figure()
 marks = zip(groups.items(), COLORS["CYCLE"], flat.split([len(g) for g in groups.values()]))
 for (name, group), color, points in marks:
     ax.plot(*points.T, "o", color=color, label=name)
-    for which in (0, len(group) // 2):
-        ax.annotate(f" {group[which]}", points[which].tolist(), color=color)
+    lowest = points[:, 1].argmin()
+    ax.annotate(f" {group[lowest]}", points[lowest].tolist(), color=color, va="top")
+ax.margins(0.15)
 ax.set(xlabel="first principal component", ylabel="second")
 ax.set_title(f"Three kinds, three groups; two axes hold {held:.0%} of the spread")
 ax.legend()
@@ -414,7 +416,7 @@ fig
 
 # %% [markdown]
 # That the kinds lie apart is true in 32 dimensions, too, as the count has shown.
-# Distances on the map are another matter: three groups always spread most in the plane through their three centers, so that is what the axes show, and many nearest neighbors *within* a group come out wrong.
+# Distances on the map are another matter: three groups always spread most in the plane through their three centers, so that is what the axes show, and of the nearest neighbors one in five comes out wrong.
 #
 # ## What the length knows
 #
@@ -480,7 +482,7 @@ assert measured["full batch", 3.2].max() < -0.3
 # In canonical form the two differ less, and at 3.7 they agree: the rarer a word, the longer its row of logits, that is, the more decided the model about what follows.
 # So before you read anything off the length of an embedding, ask how it was trained, how far, and whether the model would notice another length.
 #
-# Two more claims about length are tested in [an appendix](very_happy.ipynb): that it holds how much a word tells about its company {cite}`oyama2023`, which holds up, and that it holds *strength*, so that *very happy* would be a longer *happy*, which does not.
+# Two more claims about length are tested in [an appendix](very_happy.ipynb): that it tells how much a word says about its company {cite}`oyama2023`, which is confirmed, and that it tells *strength*, so that *very happy* would be a longer *happy*, which is not.
 #
 # ## Who, but not where
 #

@@ -134,7 +134,7 @@ tokens = ["The", " fox", " says", " it"]
 X = torch.tensor(  # (T=4, C=3)
     [[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0.5, 0, 1]]
 )
-W_Q = torch.tensor([[0.0, 2], [2, 0], [4, 0]])  # (C=3, d=2); row 3: a pointer asks for a name
+W_Q = torch.tensor([[0.0, 2], [2, 0], [4, 0]])  # (C=3, d=2); a pointer asks for a name
 W_K = torch.tensor([[1.0, 0], [0, 1], [0, 0]])  # channels of a key: a name, a deed
 W_V = torch.tensor([[10.0, 0], [0, 10], [-5, 0]])  # what goes into the answer, (C, d_v=2)
 Q, K, V = X @ W_Q, X @ W_K, X @ W_V  # (T, d), (T, d), (T, d_v)
@@ -376,7 +376,8 @@ N_VALUES = 8
 def score_gradients(d, scale, seed, B=2000):
     """|∂loss/∂scores| of each of B random lookups (B,), and its largest weight (B,)."""
     generator = torch.Generator().manual_seed(seed)
-    q, k = torch.randn(B, 1, d, generator=generator), torch.randn(B, 16, d, generator=generator)
+    q = torch.randn(B, 1, d, generator=generator)
+    k = torch.randn(B, 16, d, generator=generator)
     values = torch.randint(N_VALUES, (B, 16), generator=generator)
     scores = (scale * (q @ k.mT)[:, 0]).requires_grad_()  # (B, T_k)
     weights = softmax(scores)
@@ -391,12 +392,14 @@ for d in (16, 64, 256, 1024):
     means = cold[:, 0].mean(-1) / warm[:, 0].mean(-1)  # (seeds,)
     medians = cold[:, 0].median(-1).values / warm[:, 0].median(-1).values
     saturated = (cold[:, 1] > 0.99).float().mean()
-    print(f"d = {d:4}: unscaled/scaled mean {means.mean():.2f} ± {means.std():.2f},", end=" ")
-    print(f"median {medians.mean():.3f}; saturated {saturated:.0%}")
-    assert not (warm[:, 1] > 0.99).any() and (d < 64 or max(means.max(), medians.max()) < 0.8)
+    print(f"d = {d:4}: ratio of means {means.mean():.2f} ± {means.std():.2f}", end=", ")
+    print(f"of medians {medians.mean():.3f}; saturated {saturated:.0%}")
+    assert not (warm[:, 1] > 0.99).any()
+    assert d < 64 or max(means.max(), medians.max()) < 0.8
 
 # %% [markdown]
-# They do vanish as $d$ grows, and for most rows.
+# The ratios are unscaled over scaled.
+# Unscaled gradients do vanish as $d$ grows, and for most rows.
 # A row is *saturated* when one key has more than 0.99 of its weight, and then hardly any gradient passes, as the covariance says.
 # Unscaled, that is one row in twenty at $d = 16$, where hardly anything is lost, three in ten at $d = 64$, and three in four at $d = 1024$, where the typical gradient is gone; scaled, it is no row at any $d$.
 # The mean falls more slowly than the median, since what is left comes from the few undecided rows.
@@ -562,7 +565,7 @@ fig
 # %%
 for d in (16, 64, 128):
     exact, near = capacity(math.sqrt(d), d), math.exp(math.sqrt(d) - 0.5)
-    print(f"d = {d:3}: β = {math.sqrt(d):5.2f}, N* = {exact:9,.0f}, e^(√d - ½) = {near:9,.0f}")
+    print(f"d = {d:3}: β = {math.sqrt(d):5.2f}, N* = {exact:6,.0f}, about {near:6,.0f}")
     assert abs(near / exact - 1) < 0.02
 assert abs(capacity(8, 10**6) / math.exp(8) - 1) < 0.001  # where the dashed line ends
 
@@ -642,7 +645,7 @@ for seed in range(3):
             logits, weights = model(keys, values, query)
         right = (logits.argmax(-1) == target).float().mean()
         found = [right, weights.gather(1, asked[:, None]).mean(), *found]
-    print(f"seed {seed}: seen {found[0]:.1%}, weight on the right key {found[1]:.2f};", end=" ")
+    print(f"seed {seed}: seen {found[0]:.1%}, weight on the key {found[1]:.2f};", end=" ")
     print(f"unseen {found[2]:.0%}, weight {found[3]:.1f}")
     assert found[0] > 0.999 and found[2] > 0.96
 

@@ -257,8 +257,8 @@ for name, columns in causes.items():
         rows.append(row)
     r2, *ratios = torch.tensor(rows).mean(0).tolist()
     expected = zip(pairings, ratios[::2], ratios[1::2])
-    listed = ", ".join(f"{what} × {guess:.2f} ({found:.2f})" for what, guess, found in expected)
-    print(f"{name:9} R² {r2:.2f}: {listed}")
+    listed = [f"{what} × {guess:.2f} ({found:.2f})" for what, guess, found in expected]
+    print(f"{name:9} R² {r2:.2f}:", ", ".join(listed))
 
 # %% [markdown]
 # R² is the share of the variance of $\ln|e|$ that the fit explains among the plain words; then the length that the fit expects of the phrases, with the measured one in parentheses.
