@@ -90,7 +90,7 @@ f"{len(ids):,} words, {V:,} different ones"
 # $$ z_{ij} = e_i \cdot w_j + b_j $$
 #
 # The rows of $E$, of shape $(V, C)$, are the **embeddings**.
-# A table $E W^{\mathsf T}$ has **rank** at most 32: each of its rows is a mixture of the same 32 rows, so no row is independent of the others.
+# A table $E W^{\mathsf T}$ has **rank** at most 32: all its rows are mixtures of the same 32 rows, the columns of $W$.
 # Two words that are followed by the same words get similar mixtures, and what is learned about one serves the other.
 # (Since the best $z_{ij}$ is $\ln p(j \mid i)$ up to a constant for each row, training looks for a table of low rank near $\ln \frac{p(j \mid i)}{p(j)}$, the *pointwise mutual information*, if $b_j$ takes the part $\ln p(j)$. For a close relative of this model that is a theorem {cite}`levy2014`.)
 #
@@ -416,7 +416,7 @@ fig
 
 # %% [markdown]
 # That the kinds lie apart is true in 32 dimensions, too, as the count has shown.
-# Distances on the map are another matter: three groups always spread most in the plane through their three centers, so that is what the axes show, and of the nearest neighbors one in five comes out wrong.
+# Distances on the map are another matter: three groups that lie far apart spread most in the plane through their centers, so that is what the axes show, and of the nearest neighbors one in five comes out wrong.
 #
 # ## What the length knows
 #
@@ -459,7 +459,7 @@ def train_until(targets, seed, full_batch):
 
 
 # %% [markdown]
-# Three seeds of each, and the vectors from above, which were trained with a full batch to the end.
+# Three seeds of each, and last the vectors from above, which were trained with a full batch and larger steps, to the end.
 
 # %%
 losses_at, measured = (4.1, 3.7), {}
