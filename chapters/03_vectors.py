@@ -576,7 +576,13 @@ for name, make_positions in {
 # Adding was enough: the head reads *who* and *where* out of one sum.
 # With $\mathrm{PE}(i)$ for the vector of position $i$, a dot product of two such sums has four terms,
 #
-# $$ (x_i + \mathrm{PE}(i)) \cdot (x_j + \mathrm{PE}(j)) = x_i \cdot x_j + x_i \cdot \mathrm{PE}(j) + \mathrm{PE}(i) \cdot x_j + \mathrm{PE}(i) \cdot \mathrm{PE}(j) , $$
+# $$
+# \begin{aligned}
+# &(x_i + \mathrm{PE}(i)) \cdot (x_j + \mathrm{PE}(j)) \\
+# &\quad = x_i \cdot x_j + x_i \cdot \mathrm{PE}(j) \\
+# &\quad + \mathrm{PE}(i) \cdot x_j + \mathrm{PE}(i) \cdot \mathrm{PE}(j) ,
+# \end{aligned}
+# $$
 #
 # who with who, who with where, where with who, where with where, and $W_Q$ and $W_K$ learn how much each of them counts.
 #

@@ -109,7 +109,12 @@ soft, soft @ values
 # Put all queries into the rows of $\mathbf Q$, keys into $\mathbf K$, values into $\mathbf V$, and choose $\beta = 1/\sqrt d$, for a reason that has a section to itself below.
 # That is all of it {cite}`vaswani2017`:
 #
-# $$ \operatorname{Attention}(\mathbf Q, \mathbf K, \mathbf V) = \operatorname{softmax}\!\left(\frac{\mathbf Q \mathbf K^{\mathsf T}}{\sqrt d}\right) \mathbf V $$
+# $$
+# \begin{aligned}
+# &\operatorname{Attention}(\mathbf Q, \mathbf K, \mathbf V) \\
+# &\qquad = \operatorname{softmax}\!\left(\frac{\mathbf Q \mathbf K^{\mathsf T}}{\sqrt d}\right) \mathbf V
+# \end{aligned}
+# $$
 
 # %%
 from tinyllm.attention import check_shapes
@@ -333,13 +338,19 @@ for factor in (3, 0.1):
 #
 # Let $s_j = \beta\, q \cdot k_j$, let $w$ be their softmax, and let $\bar v = \sum_j w_j v_j$ be the answer.
 # From $w_j = e^{s_j}/\sum_i e^{s_i}$ the quotient rule gives $\partial w_j/\partial s_i = w_j(\delta_{ij} - w_i)$, where $\delta_{ij}$ is 1 for $i = j$ and 0 otherwise.
-# Since $\partial s_i / \partial q = \beta k_i$,
+# Write $\bar k = \sum_i w_i k_i$ for the weighted mean of the keys. Since $\partial s_i / \partial q = \beta k_i$,
 #
-# $$ \frac{\partial w_j}{\partial q} = \beta\, w_j \Bigl(k_j - \sum_i w_i k_i\Bigr) = \beta\, w_j (k_j - \bar k), $$
+# $$ \frac{\partial w_j}{\partial q} = \beta\, w_j (k_j - \bar k), $$
 #
 # and, because $\sum_j w_j (k_j - \bar k) = 0$, we may subtract $\bar v$ from every value in
 #
-# $$ \frac{\partial \bar v}{\partial q} = \beta \sum_j w_j\, v_j (k_j - \bar k)^{\mathsf T} = \beta \sum_j w_j (v_j - \bar v)(k_j - \bar k)^{\mathsf T} = \beta \operatorname{Cov}_w(v, k) . $$
+# $$
+# \begin{aligned}
+# \frac{\partial \bar v}{\partial q} &= \beta \sum_j w_j\, v_j (k_j - \bar k)^{\mathsf T} \\
+# &= \beta \sum_j w_j (v_j - \bar v)(k_j - \bar k)^{\mathsf T} \\
+# &= \beta \operatorname{Cov}_w(v, k) .
+# \end{aligned}
+# $$
 #
 # The derivative of a lookup is $\beta$ times the **covariance** of values and keys under its weights.
 # When one weight is 1 it is 0: nothing varies where there is a single point.
@@ -501,7 +512,12 @@ assert smaller[:, 2].max() < scaled[:, 2].min()  # and √d in the formula is no
 # Each other one adds $e^{\beta\cos\theta}$ to the sum, whose mean over random directions is a known series, ${}_0F_1(;\tfrac d2;\tfrac{\beta^2}4)$: up to constants the normalizer of the *von Mises-Fisher distribution*, which is the Gaussian's counterpart on a sphere {cite}`mardia2000`.
 # The right key keeps the weight $1-\varepsilon$ as long as all others together take no more than $\frac{\varepsilon}{1-\varepsilon}e^\beta$, that is, up to about
 #
-# $$ N^* = \frac{\varepsilon}{1-\varepsilon} \cdot \frac{e^{\beta}}{{}_0F_1(;\tfrac d2;\tfrac{\beta^2}4)} \;\approx\; \frac{\varepsilon}{1-\varepsilon}\, e^{\beta - \beta^2/2d} $$
+# $$
+# \begin{aligned}
+# N^* &= \frac{\varepsilon}{1-\varepsilon} \cdot \frac{e^{\beta}}{{}_0F_1(;\tfrac d2;\tfrac{\beta^2}4)} \\
+# &\approx \frac{\varepsilon}{1-\varepsilon}\, e^{\beta - \beta^2/2d}
+# \end{aligned}
+# $$
 #
 # keys; the approximation takes $\cos\theta$ for normal with variance $1/d$, and is good while $\beta$ is small against $d$.
 # Then fill a memory until half of the weight is lost, and see.
