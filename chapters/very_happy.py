@@ -192,6 +192,7 @@ for kind in both_kinds:
 
 # %% [markdown]
 # Stop at the first number and the hypothesis is confirmed, with both kinds of vectors: the phrases are longer than their words.
+# But the control is longer than its words, too, and for next words by more.
 #
 # The *direction* is wrong.
 # One meaning under two names has a cosine of 0.93.
