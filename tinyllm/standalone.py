@@ -16,6 +16,7 @@ import re
 import struct
 import sys
 import unicodedata
+from collections import namedtuple
 from operator import mul
 from pathlib import Path
 
@@ -27,9 +28,8 @@ def read_tensors(path):
     data = Path(path).read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     header, tensors = json.loads(data[8 : 8 + length].decode()), {}
+    header.pop("__metadata__", None)
     for name, about in header.items():
-        if name == "__metadata__":
-            continue
         begin, end = (8 + length + offset for offset in about["data_offsets"])
         letter, size = {"F16": ("e", 2), "F32": ("f", 4), "F64": ("d", 8)}[about["dtype"]]
         numbers = struct.unpack_from("<%d%s" % ((end - begin) // size, letter), data, begin)
@@ -61,10 +61,8 @@ SPACES = "\t\n\v\f\r\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(
 
 def kind(char):
     """Is it a letter, a number, a space, or something other? The space itself stays what it is."""
-    if char == " ":
-        return char
     category = unicodedata.category(char)[0]
-    return category if category in "LN" else "S" if char in SPACES else "O"
+    return char if char == " " else category if category in "LN" else "S" if char in SPACES else "O"
 
 
 def split(text):
@@ -149,136 +147,139 @@ def gelu(A):
 # --------------------------------------------------------------------------------------------- the model
 
 
-class GPT:
-    """The book's GPT: `weights` by name, as `tinyllm.model` names them."""
+# `weights` has the matrices and vectors by name, as `tinyllm.model` names them.
+GPT = namedtuple("GPT", ["weights", "n_layer", "n_head"])
 
-    def __init__(self, weights, n_layer, n_head):
-        self.weights, self.n_layer, self.n_head = weights, n_layer, n_head
 
-    def new_cache(self):
-        """For each head of each layer its keys and its values so far: none."""
-        return [[([], []) for _ in range(self.n_head)] for _ in range(self.n_layer)]
+def new_cache(model):
+    """For each head of each layer its keys and its values so far: none."""
+    return [[([], []) for _ in range(model.n_head)] for _ in range(model.n_layer)]
 
-    def forward(self, ids, cache, kept=None):
-        """Logits, a row for each id, of ids that go on where the cache ends.
 
-        A list `kept` gets what the way back needs.
-        """
-        W, start = self.weights, len(cache[0][0][0])
-        room = len(W["position.weight"])
-        if start + len(ids) > room:
-            raise ValueError("%d ids are more than the context of %d" % (start + len(ids), room))
-        places = W["position.weight"][start : start + len(ids)]
-        X = add([W["token.weight"][i] for i in ids], places)  # (T, C)
-        for n, heads in enumerate(cache):
-            block = "blocks.%d." % n
-            N1 = norm(X, W[block + "norm_1.weight"])
-            qkv = products(N1, W[block + "attention.qkv.weight"])  # (T, 3C)
-            answers, weights = self.attend(qkv, heads)
-            X1 = add(X, products(answers, W[block + "attention.out.weight"]))
-            N2 = norm(X1, W[block + "norm_2.weight"])
-            up = products(N2, W[block + "mlp.up.weight"])  # (T, 4C)
-            X2 = add(X1, products(gelu(up), W[block + "mlp.down.weight"]))
-            if kept is not None:
-                kept.append((X, N1, qkv, weights, answers, X1, N2, up))
-            X = X2
-        N = norm(X, W["norm.weight"])
-        if kept is not None:
-            kept.append((X, N))
-        return products(N, W["head.weight"])  # (T, V)
+def forward(model, ids, cache, kept=None):
+    """Logits, a row for each id, of ids that go on where the cache ends: (T, V).
 
-    def attend(self, qkv, heads):
-        """What each head finds for each token, side by side, (T, C), and its weights, (n_head, T, keys)."""
-        answers, found = [[] for _ in qkv], []
-        for (keys, values), Q, K, V in zip(heads, *self.parts(qkv)):
-            found.append([])
-            for answer, q, k, v in zip(answers, Q, K, V):
-                keys.append(k)  # a token sees itself and what came before it
-                values.append(v)
-                scores = [sum(map(mul, q, key)) / math.sqrt(len(q)) for key in keys]
-                weights = softmax(scores)
-                answer += [sum(map(mul, weights, channel)) for channel in zip(*values)]
-                found[-1].append(weights)
-        return answers, found
+    A list `kept` gets what the way back needs.
+    """
+    W, start = model.weights, len(cache[0][0][0])
+    room = len(W["position.weight"])
+    if start + len(ids) > room:
+        raise ValueError("%d ids are more than the context of %d" % (start + len(ids), room))
+    X = add([W["token.weight"][i] for i in ids], W["position.weight"][start:])  # (T, C)
+    for n, heads in enumerate(cache):
+        X = block(W, "blocks.%d." % n, X, heads, kept)
+    N = norm(X, W["norm.weight"])
+    if kept is not None:
+        kept.append((X, N))
+    return products(N, W["head.weight"])  # (T, V)
 
-    def parts(self, qkv):
-        """Queries, keys and values of each head, (n_head, T, d_head) each, from (T, 3C)."""
-        size = len(qkv[0]) // (3 * self.n_head)
-        cut = [[row[i : i + size] for row in qkv] for i in range(0, len(qkv[0]), size)]
-        return cut[: self.n_head], cut[self.n_head : -self.n_head], cut[-self.n_head :]
 
-    def generate(self, ids, n, temperature=1.0):
-        """Yield n ids, each drawn from what the model expects after those before it."""
-        cache = self.new_cache()
-        for _ in range(n):
-            logits = self.forward(ids, cache)[-1]
-            if temperature == 0:
-                ids = [logits.index(max(logits))]
-            else:
-                p = softmax([logit / temperature for logit in logits])
-                ids = random.choices(range(len(p)), p)
-            yield ids[0]
+def block(W, name, X, heads, kept=None):
+    """Read the residual stream (T, C) and add to it, twice."""
+    N1 = norm(X, W[name + "norm_1.weight"])
+    qkv = products(N1, W[name + "attention.qkv.weight"])  # (T, 3C)
+    answers, weights = attend(qkv, heads)
+    X1 = add(X, products(answers, W[name + "attention.out.weight"]))
+    N2 = norm(X1, W[name + "norm_2.weight"])
+    up = products(N2, W[name + "mlp.up.weight"])  # (T, 4C)
+    if kept is not None:
+        kept.append((X, N1, qkv, weights, answers, X1, N2, up))
+    return add(X1, products(gelu(up), W[name + "mlp.down.weight"]))
 
-    # ------------------------------------------------------------------------------------ the way back
 
-    def loss_and_gradient(self, ids):
-        """Mean loss in nats of predicting each id from those before it, and its slope in every weight."""
-        W, kept, gradient = self.weights, [], {}
-        logits = self.forward(ids[:-1], self.new_cache(), kept)
-        P, targets, T = [softmax(row) for row in logits], ids[1:], len(ids) - 1
-        loss = -sum(math.log(p[i]) for p, i in zip(P, targets)) / T
-        for p, i in zip(P, targets):
-            p[i] -= 1
-        dL = [[value / T for value in p] for p in P]
-        X, N = kept.pop()
-        gradient["head.weight"] = products(transpose(dL), transpose(N))
-        dX, gradient["norm.weight"] = norm_back(X, W["norm.weight"], products(dL, transpose(W["head.weight"])))
-        for n in reversed(range(self.n_layer)):
-            dX = self.block_back(n, dX, kept.pop(), gradient)
-        token = gradient["token.weight"] = [[0.0] * len(dX[0]) for _ in W["token.weight"]]
-        place = gradient["position.weight"] = [[0.0] * len(dX[0]) for _ in W["position.weight"]]
-        for t, (i, d) in enumerate(zip(ids, dX)):
-            token[i] = [a + b for a, b in zip(token[i], d)]
-            place[t] = d
-        return loss, gradient
+def attend(qkv, heads):
+    """What each head finds for each token, side by side, (T, C), and its weights, (n_head, T, keys)."""
+    answers, found = [[] for _ in qkv], []
+    for (keys, values), Q, K, V in zip(heads, *parts(qkv, len(heads))):
+        found.append([])
+        for answer, q, k, v in zip(answers, Q, K, V):
+            keys.append(k)  # a token sees itself and what came before it
+            values.append(v)
+            weights = softmax([sum(map(mul, q, key)) / math.sqrt(len(q)) for key in keys])
+            answer += [sum(map(mul, weights, channel)) for channel in zip(*values)]
+            found[-1].append(weights)
+    return answers, found
 
-    def block_back(self, n, dX2, kept, gradient):
-        """The slope of the loss in what a block read, from that in what it wrote."""
-        X, N1, qkv, weights, answers, X1, N2, up = kept
-        block = "blocks.%d." % n
 
-        def linear_back(name, read, d):
-            gradient[block + name] = products(transpose(d), transpose(read))
-            return products(d, transpose(self.weights[block + name]))
+def parts(qkv, n_head):
+    """Queries, keys and values of each head, (n_head, T, d_head) each, from (T, 3C)."""
+    size = len(qkv[0]) // (3 * n_head)
+    cut = [[row[i : i + size] for row in qkv] for i in range(0, len(qkv[0]), size)]
+    return cut[:n_head], cut[n_head:-n_head], cut[-n_head:]
 
-        def through_norm(name, x, d):
-            d, gradient[block + name] = norm_back(x, self.weights[block + name], d)
-            return d
 
-        d = linear_back("mlp.down.weight", gelu(up), dX2)
-        d = [[g * gelu_slope(s) for g, s in zip(*rows)] for rows in zip(d, up)]
-        d = linear_back("mlp.up.weight", N2, d)
-        dX1 = add(dX2, through_norm("norm_2.weight", X1, d))
-        d = linear_back("attention.out.weight", answers, dX1)
-        d = linear_back("attention.qkv.weight", N1, self.attend_back(qkv, weights, d))
-        return add(dX1, through_norm("norm_1.weight", X, d))
+def generate(model, ids, n, temperature=1.0):
+    """Yield n ids, each drawn from what the model expects after those before it."""
+    cache = new_cache(model)
+    for _ in range(n):
+        logits = forward(model, ids, cache)[-1]
+        ids = [logits.index(max(logits))]
+        if temperature > 0:
+            ids = random.choices(range(len(logits)), softmax([z / temperature for z in logits]))
+        yield ids[0]
 
-    def attend_back(self, qkv, weights, d_answers):
-        """The slope of the loss in queries, keys and values, side by side as in `qkv`."""
-        found = [], [], []
-        size = len(d_answers[0]) // self.n_head
-        for head, (Q, K, V) in enumerate(zip(*self.parts(qkv))):
-            D = [row[head * size : (head + 1) * size] for row in d_answers]  # (T, d_head)
-            S = []  # the slope in the scores
-            for row, w in zip(products(D, V), weights[head]):
-                mean = sum(map(mul, w, row))
-                S.append([a * (b - mean) / math.sqrt(size) for a, b in zip(w, row)])
-            S, w = ([row + [0.0] * (len(K) - len(row)) for row in A] for A in (S, weights[head]))
-            found[0].append(products(S, transpose(K)))
-            found[1].append(products(transpose(S), transpose(Q)))
-            found[2].append(products(transpose(w), transpose(D)))
-        heads = [head for part in found for head in part]
-        return [sum((head[t] for head in heads), []) for t in range(len(qkv))]
+
+# ------------------------------------------------------------------------------------------- the way back
+
+
+def loss_and_gradient(model, ids):
+    """Mean loss in nats of predicting each id from those before it, and its slope in every weight."""
+    W, kept, gradient = model.weights, [], {}
+    logits = forward(model, ids[:-1], new_cache(model), kept)
+    P, targets, T = [softmax(row) for row in logits], ids[1:], len(ids) - 1
+    loss = -sum(math.log(p[i]) for p, i in zip(P, targets)) / T
+    for p, i in zip(P, targets):
+        p[i] -= 1
+    dL = [[value / T for value in p] for p in P]
+    X, N = kept.pop()
+    gradient["head.weight"] = products(transpose(dL), transpose(N))
+    dX, gradient["norm.weight"] = norm_back(X, W["norm.weight"], products(dL, transpose(W["head.weight"])))
+    for n in reversed(range(model.n_layer)):
+        dX = block_back(W, "blocks.%d." % n, dX, kept.pop(), gradient)
+    token = gradient["token.weight"] = [[0.0] * len(dX[0]) for _ in W["token.weight"]]
+    place = gradient["position.weight"] = [[0.0] * len(dX[0]) for _ in W["position.weight"]]
+    for t, (i, d) in enumerate(zip(ids, dX)):
+        token[i] = [a + b for a, b in zip(token[i], d)]
+        place[t] = d
+    return loss, gradient
+
+
+def block_back(W, name, dX2, kept, gradient):
+    """The slope of the loss in what a block read, from that in what it gave."""
+    X, N1, qkv, weights, answers, X1, N2, up = kept
+
+    def linear_back(which, read, d):
+        gradient[name + which] = products(transpose(d), transpose(read))
+        return products(d, transpose(W[name + which]))
+
+    def through_norm(which, x, d):
+        d, gradient[name + which] = norm_back(x, W[name + which], d)
+        return d
+
+    d = linear_back("mlp.down.weight", gelu(up), dX2)
+    d = [[g * gelu_slope(s) for g, s in zip(*rows)] for rows in zip(d, up)]
+    d = linear_back("mlp.up.weight", N2, d)
+    dX1 = add(dX2, through_norm("norm_2.weight", X1, d))
+    d = linear_back("attention.out.weight", answers, dX1)
+    d = linear_back("attention.qkv.weight", N1, attend_back(qkv, weights, d))
+    return add(dX1, through_norm("norm_1.weight", X, d))
+
+
+def attend_back(qkv, weights, d_answers):
+    """The slope of the loss in queries, keys and values, side by side as in `qkv`."""
+    n_head, dQ, dK, dV = len(weights), [], [], []
+    size = len(d_answers[0]) // n_head
+    for head, (Q, K, V) in enumerate(zip(*parts(qkv, n_head))):
+        D = [row[head * size : (head + 1) * size] for row in d_answers]  # (T, d_head)
+        S = []  # the slope in the scores
+        for w, slopes in zip(weights[head], products(D, V)):
+            mean = sum(map(mul, w, slopes))
+            S.append([a * (b - mean) / math.sqrt(size) for a, b in zip(w, slopes)])
+        S, w = ([row + [0.0] * (len(K) - len(row)) for row in A] for A in (S, weights[head]))
+        dQ.append(products(S, transpose(K)))
+        dK.append(products(transpose(S), transpose(Q)))
+        dV.append(products(transpose(w), transpose(D)))
+    return [sum((head[t] for head in dQ + dK + dV), []) for t in range(len(qkv))]
 
 
 def norm_back(X, gain, D):
@@ -347,7 +348,7 @@ def train(model, ids, n_steps, lr=0.01):
     optimizer, T = Adam(model), len(model.weights["position.weight"])
     for step in range(n_steps):
         start = random.randrange(len(ids) - T)
-        loss, gradient = model.loss_and_gradient(ids[start : start + T + 1])
+        loss, gradient = loss_and_gradient(model, ids[start : start + T + 1])
         optimizer.step(gradient, lr * min(1.0, 1.5 * (1 - step / n_steps)))
         yield loss
 
@@ -364,8 +365,7 @@ def watch(path, n_steps):
         if step % max(1, n_steps // 20) == 0:
             print("step %5d   loss %.2f" % (step, sum(losses) / len(losses)))
             losses = []
-    prompt = ids[:8]
-    print("".join(letters[i] for i in prompt + list(model.generate(prompt, 24, 0.7))))
+    print("".join(letters[i] for i in ids[:8] + list(generate(model, ids[:8], 24, 0.7))))
 
 
 def main():
@@ -386,7 +386,7 @@ def main():
     text = codecs.getincrementaldecoder("utf-8")("replace")  # a character may take several tokens
     print(args.prompt, end="", flush=True)
     n = max(1, min(args.tokens, len(model.weights["position.weight"]) - len(ids)))
-    for i in model.generate(ids, n, args.temperature):
+    for i in generate(model, ids, n, args.temperature):
         print(text.decode(tokenizer.vocab[i]), end="", flush=True)
     print()
 
