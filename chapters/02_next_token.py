@@ -60,6 +60,7 @@ import torch
 from torch import Tensor
 
 from course.data import manuals
+from tinyllm.loss import check_targets
 
 text = {"tales": tales(1_000_000, seed=0), "manuals": manuals()[:1_000_000]}
 new_text = {"tales": tales(200_000, seed=1), "manuals": manuals()[-200_000:]}
