@@ -465,7 +465,7 @@ def test_an_unknown_special_token_is_refused():
 def test_a_byte_that_the_vocabulary_lacks_cannot_be_encoded():
     tokenizer = Tokenizer({i: bytes([i]) for i in range(256) if i != 7}, [])
     assert tokenizer.encode("ab") == [97, 98]
-    with pytest.raises(ValueError, match="no token for the byte 7 of b'\\\\x07a'"):
+    with pytest.raises(ValueError, match="no token for the byte 7 of"):
         tokenizer.encode("\x07a")
 
 
