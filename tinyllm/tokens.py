@@ -503,8 +503,8 @@ class Tokenizer:
         """The same tokenizer as a `tiktoken.Encoding`: the same ids, faster.
 
         Four things differ. Lone surrogates become U+FFFD there; letters that are younger than the Unicode
-        tables of one of the two libraries are split in another way; a piece of a million characters, spaces
-        say, is an error there; and a pair that never was a merge is merged there if it spells a token.
+        tables of one of the two libraries are split in another way; a million spaces in a row are an error
+        there; and two tokens that spell a third are merged there, also if they never were a merge.
         ValueError for a tokenizer that tiktoken cannot be: one with a Unicode form, or with ids that are
         not in the order of the merges.
         """
