@@ -192,6 +192,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(tmp_path):
     [
         ({"steps": 3}, r"unknown keys \['steps'\]"),
         ({"n_steps": 0}, "n_steps must be a whole number above 0, not 0"),
+        ({"n_steps": 10**8}, "n_steps must have at most eight digits"),
         ({"optimizer": "sgd"}, "'sgd'"),
         ({"warmup": 0.5, "decay": 0.6}, "do not fit into 12"),
         ({"shape": "round"}, "'round'"),
@@ -375,3 +376,21 @@ def test_a_checkpoint_of_another_device_goes_on_here(tmp_path):
     state = some_state()
     assert load_checkpoint(path, *state)[0] == 3
     assert torch.equal(weights(state[0]), weights(trained_state()[0]))
+
+
+def test_what_an_optimizer_held_before_is_gone(tmp_path):
+    path = save_checkpoint(tmp_path, 0, *some_state(), {})
+    model, optimizers, generator = trained_state()
+    load_checkpoint(path, model, optimizers, generator)
+    assert not any(optimizer.state for optimizer in optimizers)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32])
+def test_a_run_goes_on_with_the_same_ids_in_other_numbers(tmp_path, dtype):
+    straight, resumed = new_model(), new_model(seed=5)
+    list(train(straight, IDS, RUN_CONFIG))
+    run = train(new_model(), IDS, RUN_CONFIG, folder=tmp_path)
+    next(run)
+    run.close()
+    list(train(resumed, IDS.to(dtype), RUN_CONFIG, folder=tmp_path, resume=True))
+    assert torch.equal(weights(resumed), weights(straight))
