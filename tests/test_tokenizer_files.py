@@ -181,12 +181,24 @@ def test_the_pairs_of_a_rank_come_as_in_the_list_or_as_in_the_piece():
         assert by_token.encode(text) == tiktokens.encode_ordinary(text)
 
 
+@pytest.mark.parametrize("ignore_merges", [True, False])
+def test_a_piece_that_is_a_token_needs_no_merges_where_the_file_says_so(tmp_path, ignore_merges):
+    saved = json.loads(their_tokenizer("llama3").to_str())
+    saved["model"]["vocab"]["\u0120zyx"] = 900  # no merge leads to " zyx"
+    saved["model"]["ignore_merges"] = ignore_merges
+    (tmp_path / "x.json").write_text(json.dumps(saved), encoding="utf-8")
+    ours, theirs = Tokenizer.from_file(tmp_path / "x.json"), Theirs.from_str(json.dumps(saved))
+    for text in (" zyx", " zyx zyxzyx", "zyx"):
+        assert ours.encode(text) == theirs.encode(text).ids
+    assert (900 in ours.encode(" zyx")) == ignore_merges
+
+
 # ---------------------------------------------------------------------------------------- tiktoken's files
 
 
 @cache
 def tiktoken_ranks(pattern):
-    """A vocabulary as tiktoken has it, and some tokens of it that merges do not lead to."""
+    """A vocabulary as tiktoken has it."""
     from tinyllm.tokens import train_bpe
 
     with warnings.catch_warnings():
