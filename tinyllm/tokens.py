@@ -313,14 +313,11 @@ def join(left: list[int], right: list[int], encode: Callable[[list[int]], list[i
         width *= 2
 
 
-OPTIONS = ("normalize", "ignore_merges", "rank_by_token")  # what most tokenizers do without
+OPTIONS = ("normalize", "ignore_merges")  # what most tokenizers do without
 
 
 def number_merges(
-    merges: Sequence[tuple[bytes, bytes]],
-    ids: dict[bytes, int],
-    by_token: bool = False,
-    any_order: bool = False,
+    merges: Sequence[tuple[bytes, bytes]], ids: dict[bytes, int], any_order: bool = False
 ) -> tuple[dict[Pair, int], dict[Pair, int]]:
     """The rank of each pair of ids, and the id that it becomes.
 
@@ -336,7 +333,7 @@ def number_merges(
         pair, result = (ids[a], ids[b]), ids[a + b]
         if pair in ranks:
             raise ValueError(f"merge {a!r} + {b!r} is there twice")
-        ranks[pair], results[pair] = result if by_token else len(ranks), result
+        ranks[pair], results[pair] = len(ranks), result
         if made.issuperset(pair):
             made.add(result)
     for (a, b), result in zip(merges, results.values()):
@@ -389,7 +386,6 @@ class Tokenizer:
         So it is with the patterns of GPT-2, GPT-4 and GPT-4o.
     normalize: "NFC" if a text is brought to this Unicode form first. Then another text may come back.
     ignore_merges: a piece that is a token is that token, whatever the merges would make of it.
-    rank_by_token: pairs that become the same token come at the same time, the first pair of a piece first.
     """
 
     def __init__(
@@ -401,13 +397,12 @@ class Tokenizer:
         *,
         normalize: str | None = None,
         ignore_merges: bool = False,
-        rank_by_token: bool = False,
     ):
         check_special_tokens(special_tokens)
         if normalize not in (None, "NFC"):
             raise ValueError(f'normalize must be None or "NFC", not {normalize!r}')
         self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
-        self.normalize, self.ignore_merges, self.rank_by_token = normalize, ignore_merges, rank_by_token
+        self.normalize, self.ignore_merges = normalize, ignore_merges
         # A special token may spell an ordinary one. It is then the later of the two ids.
         last = {token: i for i, token in sorted(vocab.items())}
         if not isinstance(special_tokens, Mapping):
@@ -420,7 +415,7 @@ class Tokenizer:
             if vocab.get(i) != (data := token.encode()) or data in ordinary and data not in ids:
                 raise ValueError(f"special token {token!r} needs an id of its own in the vocabulary")
         self._byte_ids = {byte: ids[bytes([byte])] for byte in range(256) if bytes([byte]) in ids}
-        self._ranks, self._merges = number_merges(merges, ids, rank_by_token, ignore_merges)
+        self._ranks, self._merges = number_merges(merges, ids, ignore_merges)
         made = {*self._byte_ids.values(), *self._merges.values()}
         self._ids = {token: i for token, i in ids.items() if ignore_merges or i in made}
         self._cache: dict[str, list[int]] = {}
