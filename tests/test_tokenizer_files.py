@@ -167,6 +167,13 @@ def test_a_published_tokenizer_is_saved_and_comes_back(family, folder, tmp_path)
         assert vars(again) | {"_cache": {}} == vars(ours) | {"_cache": {}}
 
 
+def test_a_special_token_that_is_cut_is_not_joined_with_the_accent_after_it(folder):
+    ours, text = both("qwen", folder)[0], "<|im_start|>\u0338x"
+    for cut in range(len(text)):
+        assert list(ours.encode_iterable([text[:cut], text[cut:]], "all")) == ours.encode(text, "all")
+    assert ours.encode(text, "all")[0] == ours.special_ids["<|im_start|>"]
+
+
 def test_a_token_may_be_cut_in_two_in_several_ways():
     vocab = dict(enumerate([*(bytes([i]) for i in range(256)), b"ab", b"ba", b"aba", b"abab"]))
     ids = {token: i for i, token in vocab.items()}
