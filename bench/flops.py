@@ -14,16 +14,19 @@ from time import process_time
 
 import torch
 from machine import machine
-from tinyllm.batches import batch
+from tinyllm.batches import get_batch
+from tinyllm.devices import has_bf16
 from tinyllm.model import GPT, Config, flops_per_token, n_parameters
-from tinyllm.training import Recipe, has_bf16, make_optimizers, train_step
+from tinyllm.optimizers import make_optimizers
+from tinyllm.train_config import TrainConfig
+from tinyllm.training import train_step
 from time_to_loss import LONG, SOON, TRAINING
 
 STEPS = 30
 SIZES = [
     SOON,
     LONG["float32"],
-    (Config(2048, 256, n_layer=6, n_head=4, d_model=128), Recipe(n_steps=STEPS, batch_size=16)),
+    (Config(2048, 256, n_layer=6, n_head=4, d_model=128), TrainConfig(n_steps=STEPS, batch_size=16)),
 ]
 
 
@@ -47,7 +50,7 @@ def peak(dtype: torch.dtype) -> float:
     return fastest
 
 
-def training_speed(config: Config, recipe: Recipe) -> float:
+def training_speed(config: Config, recipe: TrainConfig) -> float:
     """Tokens per second of a step of training with all that belongs to it, the median of several steps."""
     torch.manual_seed(0)
     model = GPT(config)
@@ -55,7 +58,7 @@ def training_speed(config: Config, recipe: Recipe) -> float:
     ids = TRAINING % config.vocab_size
 
     def step() -> None:
-        x, y = batch(ids, recipe.batch_size, config.block_size)
+        x, y = get_batch(ids, recipe.batch_size, config.block_size)
         train_step(model, optimizers, x, y, 0, recipe)
 
     return recipe.batch_size * config.block_size / median(seconds(step, STEPS))

@@ -23,15 +23,18 @@ from course.taleteller import CONFIG, beginnings, held_out, said_again
 from machine import machine
 from torch import Tensor
 
-from tinyllm import training
+from tinyllm import train_config
 from tinyllm.model import GPT
 from tinyllm.tokens import Tokenizer, train_bpe
-from tinyllm.training import Recipe, can_be_looked_up, train
+from tinyllm.train_config import TrainConfig, can_be_looked_up
+from tinyllm.training import train
 
 SIZE = 5_000_000  # characters to learn from
 SEED = 0  # another one takes another twenty CPU minutes
 MODEL = replace(CONFIG, block_size=128)
-RECIPE = Recipe(n_steps=1300, batch_size=18, lr=0.01, decay=0.2, bf16=True, short=32, growth=1.0, every=10**6)
+RECIPE = TrainConfig(
+    n_steps=1300, batch_size=18, lr=0.01, decay=0.2, bf16=True, short=32, growth=1.0, every=10**6
+)
 
 
 def rare(x: Tensor, y: Tensor, rare: Tensor) -> Tensor:
@@ -64,7 +67,7 @@ def play(name: str) -> float:
     torch.manual_seed(SEED)
     model = GPT(MODEL)
     recipe = replace(RECIPE, lookups=lookups, seed=SEED)
-    with patch.object(training, "can_be_looked_up", rule):
+    with patch.object(train_config, "can_be_looked_up", rule):
         list(train(model, ids, recipe, starts=beginnings(ids, tokenizer)))
     stories = (tokenizer.encode(SEPARATOR + story)[: MODEL.block_size] for story in held_out(200))
     return said_again(model, tokenizer, [torch.tensor(story) for story in stories])

@@ -8,7 +8,7 @@ from pathlib import Path
 def machine() -> str:
     """The processor and what it can do at once, its cores, the system and the Python, in words."""
     import torch  # here, since some benchmarks measure memory before they speak of the machine
-    from tinyllm.training import has_bf16
+    from tinyllm.devices import has_bf16
 
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():

@@ -28,9 +28,12 @@ from machine import machine
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinyllm.batches import batch
+from tinyllm.batches import get_batch
+from tinyllm.devices import has_bf16
 from tinyllm.model import GPT, Config
-from tinyllm.training import Recipe, evaluate, has_bf16, make_optimizers, train, train_step
+from tinyllm.optimizers import make_optimizers
+from tinyllm.train_config import TrainConfig
+from tinyllm.training import evaluate, train, train_step
 
 SECONDS = 20
 SEEDS = 3
@@ -65,7 +68,7 @@ CONTESTANTS = {
     "token-pair embeddings": Contestant(pairs=True),
     "AdamW, 32 bits and cosine": Contestant(ADAMW | COSINE | dict(lr=0.003, bf16=False)),
 }
-BASE = Recipe(n_steps=100, batch_size=24, bf16=True)
+BASE = TrainConfig(n_steps=100, batch_size=24, bf16=True)
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask=None, scale=None, return_weights=False):
@@ -92,7 +95,7 @@ def from_chapter(*names: str) -> dict:
     return found
 
 
-def start(contestant: Contestant, n_steps: int, seed: int) -> tuple[GPT, Recipe]:
+def start(contestant: Contestant, n_steps: int, seed: int) -> tuple[GPT, TrainConfig]:
     """A model before its first step, and how it will be trained."""
     config = Config(corpus()[0], contestant.block_size, n_layer=3, n_head=4, d_model=128)
     torch.manual_seed(seed)
@@ -115,7 +118,7 @@ def seconds_per_step() -> dict[str, float]:
             with attention_of(contestant):
                 began = process_time()
                 for step in range(TIMED):
-                    x, y = batch(ids, recipe.batch_size, contestant.block_size)
+                    x, y = get_batch(ids, recipe.batch_size, contestant.block_size)
                     train_step(model, optimizers, x, y, step, recipe)
             best[name] = min(best.get(name, 1e9), (process_time() - began) / TIMED)
     return best

@@ -26,9 +26,11 @@ from course.data import shakespeare
 from machine import machine
 from speedups import fused_attention
 from tinyllm.counting import NGram
+from tinyllm.devices import has_bf16
 from tinyllm.model import GPT, Config
 from tinyllm.tokens import Tokenizer, train_bpe
-from tinyllm.training import Recipe, has_bf16, train
+from tinyllm.train_config import TrainConfig
+from tinyllm.training import train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,9 +45,9 @@ TRAINING, VALIDATION = IDS[:CUT], IDS[CUT:]
 
 # Chosen on the tenth before the last, with training on what comes before it.
 EVERY = 10**6  # no records
-SOON = Config(V, BLOCK, 2, 2, 48), Recipe(n_steps=430, batch_size=24, every=EVERY)
-GRAMS = Config(V, BLOCK, 1, 2, 64), Recipe(n_steps=75, batch_size=32, every=EVERY)
-OFTEN = Recipe(n_steps=1, batch_size=32, lr=0.02, weight_decay=0.06, every=EVERY)  # sees each text often
+SOON = Config(V, BLOCK, 2, 2, 48), TrainConfig(n_steps=430, batch_size=24, every=EVERY)
+GRAMS = Config(V, BLOCK, 1, 2, 64), TrainConfig(n_steps=75, batch_size=32, every=EVERY)
+OFTEN = TrainConfig(n_steps=1, batch_size=32, lr=0.02, weight_decay=0.06, every=EVERY)  # sees each text often
 LONG = {
     mode: (Config(V, BLOCK, 3, 4, 128), replace(OFTEN, n_steps=n_steps))
     for mode, n_steps in (("float32", 860), ("bf16", 1440))
@@ -148,7 +150,7 @@ def torchs_routine(bf16: bool) -> AbstractContextManager:
 
 
 def ours(
-    seed: int, config: Config, recipe: Recipe, bf16: bool, grams: bool = False, ids: Tensor = TRAINING
+    seed: int, config: Config, recipe: TrainConfig, bf16: bool, grams: bool = False, ids: Tensor = TRAINING
 ) -> tuple[float, nn.Module]:
     """Train a GPT of the book's with its trainer; CPU seconds, and the model."""
     start = process_time()
@@ -169,7 +171,7 @@ def drop(layer: nn.Module, given: tuple, result):
 
 
 def tokenized(
-    seed: int, config: Config, recipe: Recipe, bf16: bool, text: str = TEXT[:CUT]
+    seed: int, config: Config, recipe: TrainConfig, bf16: bool, text: str = TEXT[:CUT]
 ) -> tuple[float, nn.Module, Tokenizer]:
     """The same with tokens of our own and dropout; CPU seconds from the text to the trained model."""
     start = process_time()
@@ -215,12 +217,12 @@ def run_baseline(seed: int) -> Result:
     return seconds, *in_blocks_and_own(model, BLOCK)
 
 
-def run_ours(seed: int, config: Config, recipe: Recipe, bf16: bool, grams: bool = False) -> Result:
+def run_ours(seed: int, config: Config, recipe: TrainConfig, bf16: bool, grams: bool = False) -> Result:
     seconds, model = ours(seed, config, recipe, bf16, grams)
     return seconds, *in_blocks_and_own(model, config.block_size)
 
 
-def run_tokenized(seed: int, config: Config, recipe: Recipe, bf16: bool) -> Result:
+def run_tokenized(seed: int, config: Config, recipe: TrainConfig, bf16: bool) -> Result:
     seconds, model, tokenizer = tokenized(seed, config, recipe, bf16)
     ids = tokenizer.encode(TEXT[CUT:])
     n = len(TEXT) - CUT - len(tokenizer.decode(ids[:1]))  # the first token is not scored

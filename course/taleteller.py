@@ -1,7 +1,6 @@
 """`python -m course taleteller`: train the model that comes with the book, and judge what it tells."""
 
 import argparse
-import os
 import platform
 import sys
 from dataclasses import asdict
@@ -10,20 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
 
 from course.data.tales import SEPARATOR, floor, judge, parse, tales, tell
 from course.data.tales_world import BOYS, GIRLS
+from tinyllm.checkpoints import checkpoints
 from tinyllm.counting import NGram
+from tinyllm.devices import is_main, join_processes, leave_processes, pick_device
 from tinyllm.generation import generate
 from tinyllm.model import GPT, Config, load, load_tokenizer, save
 from tinyllm.tokens import Tokenizer, train_bpe
-from tinyllm.training import Recipe, checkpoints, is_first, several, train
+from tinyllm.train_config import TrainConfig
+from tinyllm.training import train
 
 FOLDER = Path(__file__).parents[1] / "tinyllm" / "taleteller"
 CONFIG = Config(vocab_size=2048, block_size=384, n_layer=5, n_head=4, d_model=128)
-RECIPE = Recipe(
+RECIPE = TrainConfig(
     n_steps=5500, batch_size=6, lr=0.01, bf16=True, short=32, growth=0.36, lookups=10, every=200
 )
 SEED, HELD_OUT_SEED = 0, 1  # of the tales to learn from, and of those to be judged by
@@ -86,9 +88,9 @@ def train_taleteller(folder: Path, run: Path) -> None:
     model = GPT(CONFIG)
     resume, starts = bool(checkpoints(run)), beginnings(ids, tokenizer)
     for record in train(model, ids, RECIPE, folder=run, resume=resume, starts=starts):
-        if is_first():
+        if is_main():
             print(record, flush=True)
-    if is_first():
+    if is_main():
         keep(model, tokenizer, folder, trigram_loss(text[: SIZE // 10]))
 
 
@@ -199,8 +201,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and another
-        distributed.init_process_group("gloo")
+    join_processes(pick_device("cpu"))
     try:
         if args.action == "train":
             train_taleteller(FOLDER, args.folder)
@@ -210,6 +211,5 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     finally:
-        if several():
-            distributed.destroy_process_group()
+        leave_processes()
     return 0

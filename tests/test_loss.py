@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllm.batches import batch
+from tinyllm.batches import get_batch
 from tinyllm.loss import bits_per_byte, cross_entropy, perplexity
 
 shapes = st.lists(st.integers(1, 4), max_size=3)
@@ -86,21 +86,21 @@ def test_a_text_of_no_bytes_has_no_bits_per_byte():
 def test_every_target_is_the_token_that_comes_next(length, batch_size, seed, data):
     block_size = data.draw(st.integers(1, length - 1))
     ids = 100 + torch.arange(length)
-    x, y = batch(ids, batch_size, block_size, torch.Generator().manual_seed(seed))
+    x, y = get_batch(ids, batch_size, block_size, torch.Generator().manual_seed(seed))
     assert x.shape == y.shape == (batch_size, block_size)
     assert (y == x + 1).all()
     assert (x.diff() == 1).all()
 
 
 def test_every_place_of_the_text_is_drawn_and_none_beyond_it():
-    x, y = batch(torch.arange(6), 1000, 3, torch.Generator().manual_seed(0))
+    x, y = get_batch(torch.arange(6), 1000, 3, torch.Generator().manual_seed(0))
     assert x[:, 0].unique().tolist() == [0, 1, 2]
     assert y.max() == 5
 
 
 def test_a_generator_makes_the_batch_repeatable():
     ids = torch.arange(1000)
-    first, again, other = (batch(ids, 4, 8, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
+    first, again, other = (get_batch(ids, 4, 8, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -115,4 +115,67 @@ def test_a_generator_makes_the_batch_repeatable():
 )
 def test_a_batch_that_cannot_be_cut_is_refused(ids, batch_size, block_size, message):
     with pytest.raises(ValueError, match=message):
-        batch(ids, batch_size, block_size)
+        get_batch(ids, batch_size, block_size)
+
+
+# ---------------------------------------------------------------------------------------- targets that do not count
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**31), st.sampled_from([-100, 0, 3]))
+def test_targets_to_ignore_change_neither_loss_nor_gradient_as_with_torch(rows, T, seed, ignored):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, T, 7, generator=generator, dtype=torch.float64)
+    targets = torch.randint(7, (rows, T), generator=generator)
+    targets[torch.rand(rows, T, generator=generator) < 0.5] = ignored
+    targets[0, 0] = 5  # one that counts
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = cross_entropy(ours, targets, ignore_index=ignored)
+    expected = F.cross_entropy(theirs.reshape(-1, 7), targets.reshape(-1), ignore_index=ignored)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_a_loss_without_any_target_is_zero_and_so_is_its_gradient():
+    logits = torch.randn(3, 5).requires_grad_()
+    loss = cross_entropy(logits, torch.full((3,), -100))
+    loss.backward()
+    assert loss == 0 and torch.equal(logits.grad, torch.zeros(3, 5))
+
+
+def test_weights_multiply_each_surprise_and_are_not_divided_by():
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    targets = torch.tensor([[0, 1, -100], [4, 4, 2]])
+    weights = torch.tensor([[1.0, 10.0, 99.0], [0.0, 0.5, 2.0]], dtype=torch.float64)
+    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    found = cross_entropy(logits, targets, weights=weights)
+    torch.testing.assert_close(found, (each * weights.flatten()).sum() / 5)
+    plain = cross_entropy(logits, targets)
+    assert torch.equal(cross_entropy(logits, targets, weights=torch.ones(2, 3)), plain)
+    with pytest.raises(ValueError, match=r"weights \(...\) and targets \(...\) do not fit: \(3,\)"):
+        cross_entropy(logits, targets, weights=torch.ones(3))
+
+
+def test_where_a_look_at_the_ids_would_wait_for_the_device_nobody_looks():
+    """On "meta" there are no numbers at all: whoever asks for one gets an error."""
+    logits = torch.randn(2, 3, 5, device="meta")
+    targets = torch.zeros(2, 3, dtype=torch.long, device="meta")
+    assert cross_entropy(logits, targets, weights=targets.float()).shape == ()
+
+
+def test_a_surprise_beyond_all_numbers_is_an_infinite_perplexity():
+    assert perplexity(1000.0) == math.inf and perplexity(709.0) < math.inf
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.int32])
+def test_a_batch_of_a_text_in_fewer_bits_is_the_same_batch(dtype):
+    ids = torch.arange(100)
+    pairs = [get_batch(z, 4, 8, torch.Generator().manual_seed(0)) for z in (ids, ids.to(dtype))]
+    assert all(torch.equal(a, b) and b.dtype == torch.int64 for a, b in zip(*pairs))
+
+
+def test_a_batch_can_be_cut_on_the_device_of_the_text():
+    x, y = get_batch(torch.zeros(50, dtype=torch.int32, device="meta"), 4, 8)
+    assert x.device.type == y.device.type == "meta" and x.shape == (4, 8)

@@ -10,7 +10,7 @@ from course import taleteller
 from course.data.tales import floor
 from tinyllm.model import GPT, Config, find, load, load_tokenizer
 from tinyllm.tokens import Tokenizer, train_bpe
-from tinyllm.training import Recipe
+from tinyllm.train_config import TrainConfig, current_names
 
 BYTES = Tokenizer(*train_bpe("", 256))
 
@@ -107,4 +107,4 @@ def test_taleteller_is_what_the_recipe_in_the_repository_makes():
     model = load("taleteller")
     assert model.config == taleteller.CONFIG
     notes = json.loads((find("taleteller") / "model.json").read_text())["notes"]
-    assert Recipe(**notes["recipe"]) == taleteller.RECIPE
+    assert TrainConfig(**current_names(notes["recipe"])) == taleteller.RECIPE

@@ -1,10 +1,10 @@
-"""Pieces of a long text, cut for training: what the model sees, and what comes one token later."""
+"""Pieces of a long text for training: what the model sees, and what comes one token later."""
 
 import torch
 from torch import Tensor
 
 
-def batch(
+def get_batch(
     ids: Tensor,
     batch_size: int,
     block_size: int,
@@ -13,12 +13,13 @@ def batch(
 ) -> tuple[Tensor, Tensor]:
     """Cut `batch_size` blocks at random places from a text.
 
-    `ids` is (N,); returns `x` and `y`, both (B, T) = (batch_size, block_size),
-    where `y[b, t]` is the id that follows `x[b, t]` in the text. Every place is
+    `ids` is (N,), of any whole numbers, on any device, in memory or mapped from a file;
+    returns `x` and `y`, both (B, T) = (batch_size, block_size), in 64 bits and on that
+    device, where `y[b, t]` is the id that follows `x[b, t]` in the text. Every place is
     equally likely, or every one of `starts` (n,), and blocks may overlap. Raises
     `ValueError` when the text is not longer than a block.
 
-    >>> batch(torch.arange(9), batch_size=1, block_size=8)
+    >>> get_batch(torch.arange(9), batch_size=1, block_size=8)
     (tensor([[0, 1, 2, 3, 4, 5, 6, 7]]), tensor([[1, 2, 3, 4, 5, 6, 7, 8]]))
     """
     if batch_size < 1 or block_size < 1:
@@ -28,7 +29,8 @@ def batch(
         shape = tuple(ids.shape)
         raise ValueError(f"ids must be one text (N,), N > {block_size}, not {shape}")
     n = len(ids) - block_size if starts is None else len(starts)
-    drawn = torch.randint(n, (batch_size, 1), generator=generator)
-    starts = drawn if starts is None else starts[drawn]
-    places = (starts + torch.arange(block_size)).to(ids.device)  # (B, T)
-    return ids[places], ids[places + 1]
+    device = "cpu" if generator is None else generator.device
+    drawn = torch.randint(n, (batch_size, 1), generator=generator, device=device)
+    first = drawn if starts is None else starts[drawn.to(starts.device)]
+    places = first.to(ids.device) + torch.arange(block_size, device=ids.device)  # (B, T)
+    return ids[places].long(), ids[places + 1].long()

@@ -1,6 +1,6 @@
 """`python -m tinyllm.train`: train a tokenizer and a model on a text.
 
-The configuration is JSON with the keys of `Config` and of `Recipe`:
+The configuration is JSON with the keys of `Config` and of `TrainConfig`:
 
     {"model": {"vocab_size": 1024, "block_size": 128,
                "n_layer": 4, "n_head": 4, "d_model": 128},
@@ -16,18 +16,19 @@ Two processes share the work, and learn what one would learn, when they are star
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import distributed
 from tqdm import tqdm
 
+from tinyllm.checkpoints import checkpoints
+from tinyllm.devices import DEVICES, is_distributed, is_main, join_processes, leave_processes, pick_device
 from tinyllm.model import GPT, Config, from_dict, save
 from tinyllm.tokens import Tokenizer, train_bpe
-from tinyllm.training import Recipe, checkpoints, is_first, several, train
+from tinyllm.train_config import TrainConfig, current_names
+from tinyllm.training import train
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="a JSON file")
     parser.add_argument("--out", required=True, type=Path, help="the folder of this run")
     parser.add_argument("--resume", action="store_true", help="go on from its newest checkpoint")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to train")
     parser.add_argument(
         "--floor",
         type=float,
@@ -48,10 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         "a terminal then shows how far the loss is above it, per token as the loss is",
     )
     args = parser.parse_args(argv)
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this process, and others
-        distributed.init_process_group("gloo")
     try:
-        run(args.data, args.config, args.out, args.resume, args.floor)
+        device = pick_device(args.device)
+        join_processes(device)
+        run(args.data, args.config, args.out, args.resume, args.floor, device)
+        leave_processes()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -62,28 +65,28 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(data: str, config_file: Path, folder: Path, resume: bool, floor: float | None) -> None:
+def run(data: str, config_file: Path, folder: Path, resume: bool, floor: float | None, device: torch.device) -> None:
     """Train, and print each record as a line of JSON. The last tenth of the text is for validation."""
-    config, recipe = read_config(config_file)
+    config, settings = read_config(config_file)
     text = read_text(data)
     cut = len(text) * 9 // 10
     tokenizer = Tokenizer(*train_bpe(text[:cut], config.vocab_size))
     ids, validation = (torch.tensor(tokenizer.encode(part)) for part in (text[:cut], text[cut:]))
     check_lengths(ids, validation, config.block_size)
-    torch.manual_seed(recipe.seed)
-    model = GPT(replace(config, vocab_size=len(tokenizer.vocab)))
+    torch.manual_seed(settings.seed)  # the same first weights on every device
+    model = GPT(replace(config, vocab_size=len(tokenizer.vocab))).to(device)
     if floor is not None:
         floor *= cut / len(ids)  # nats per token, as the loss is
-    for record in train(model, ids, recipe, validation, folder, resume, floor):
-        if is_first():
+    for record in train(model, ids, settings, validation, folder=folder, resume=resume, floor=floor):
+        if is_main():
             with tqdm.external_write_mode():  # above the bar, where there is one
                 print(json.dumps(record), flush=True)
-    if is_first():
+    if is_main():
         tokenizer.save(folder / "tokenizer.json")
         save(model, folder)
 
 
-def read_config(path: Path) -> tuple[Config, Recipe]:
+def read_config(path: Path) -> tuple[Config, TrainConfig]:
     """The two halves of a configuration file. ValueError for what it does not know."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -95,12 +98,12 @@ def read_config(path: Path) -> tuple[Config, Recipe]:
     for name, half in values.items():
         if not isinstance(half, dict):
             raise ValueError(f'{path}: "{name}" must hold names and values, not {half!r}')
-    return from_dict(Config, values["model"]), from_dict(Recipe, values["training"])
+    return from_dict(Config, values["model"]), from_dict(TrainConfig, current_names(values["training"]))
 
 
 def read_text(data: str) -> str:
     """The text in a file, or for "-" that from standard input."""
-    if data == "-" and several():
+    if data == "-" and is_distributed():
         raise ValueError("several processes cannot share standard input: give --data a file")
     try:
         if data == "-":  # it may be set up for other letters than UTF-8: take its bytes

@@ -1,0 +1,87 @@
+"""Where a model is trained: on which device, in how many processes."""
+
+import os
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of this name; "auto" is CUDA where it exists, or else MPS, or the CPU.
+
+    Among several processes of `torchrun` each has a CUDA device of its own. Raises
+    `ValueError` for a device that is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in DEVICES:
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, not {name!r}")
+    if name == "auto":
+        name = next((kind for kind, is_there in there.items() if is_there), "cpu")
+    if not there.get(name, True):
+        raise ValueError(f"this machine, or this build of torch, has no {name}")
+    place = int(os.environ.get("LOCAL_RANK", 0)) if name == "cuda" else None
+    return torch.device(name, place)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Does this device multiply 16-bit matrices faster than 32-bit ones?"""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    can = torch.cpu.get_capabilities()  # the names of x86 and of ARM
+    fast = any(can.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return device.type == "cpu" and fast
+
+
+def join_processes(device: torch.device) -> None:
+    """Meet the other processes, if `torchrun` started this one: by NCCL, gloo, ..."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(distributed.get_default_backend_for_device(device))
+
+
+def leave_processes() -> None:
+    """End what `join_processes` began."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def is_distributed() -> bool:
+    """Does this process learn together with others?"""
+    started = distributed.is_available() and distributed.is_initialized()
+    return started and distributed.get_world_size() > 1
+
+
+def is_main() -> bool:
+    """Is this the process that writes and speaks, or the only one?"""
+    return not is_distributed() or distributed.get_rank() == 0
+
+
+def wrap_ddp(model: nn.Module, batch_size: int) -> tuple[nn.Module, slice]:
+    """What this process learns with, and its rows of each batch: alone, all of them.
+
+    Among several processes the model is wrapped: as soon as all have computed their
+    gradients, each gets the mean. Raises `ValueError` unless the parts are equal, since
+    then alone this is the gradient of the whole batch.
+    """
+    if not is_distributed():
+        return model, slice(None)
+    n_processes = distributed.get_world_size()
+    if batch_size % n_processes:
+        parts = f"{n_processes} equal parts, one for each process"
+        raise ValueError(f"a batch of {batch_size} cannot be cut into {parts}")
+    rows = slice(distributed.get_rank(), None, n_processes)
+    return DistributedDataParallel(model), rows
+
+
+def mean(losses: list[float], device: torch.device) -> float:
+    """The mean of these losses, and of those of all other processes."""
+    if not is_distributed():
+        return sum(losses) / len(losses)
+    total = torch.tensor(sum(losses) / len(losses), dtype=torch.float64, device=device)
+    distributed.all_reduce(total)
+    return float(total) / distributed.get_world_size()
