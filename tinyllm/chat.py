@@ -91,8 +91,8 @@ def read_writer(name: str, device: torch.device, dtype: torch.dtype | None) -> W
         raise FileNotFoundError(f"{folder} holds no model: neither {kinds}")
     if not (folder / "tokenizer.json").is_file():
         raise FileNotFoundError(f"{folder} has no tokenizer.json")
-    model = load(name).to(dtype) if ours else load_pretrained(folder, dtype)
-    tokenizer = load_tokenizer(name if ours else folder)
+    model = load(folder).to(dtype) if ours else load_pretrained(folder, dtype)
+    tokenizer = load_tokenizer(folder)
     model = model.to(device).requires_grad_(False)
     if device.type == "cpu" and model.token.weight.dtype == torch.float32:
         prepare(model)
@@ -128,18 +128,19 @@ def converse(writer: Writer, max_new_tokens: int, options: dict) -> None:
     while True:
         try:
             line = input("> " if interactive else "")
+            if line:
+                ids = writer.start + writer.tokenizer.encode(line)
+            if not ids:
+                print("write something to go on with", file=sys.stderr)
+                continue
+            print(line, end="", flush=True)
+            ids += write(writer, ids, max_new_tokens, options)
+            print("\n", flush=True)
+        except KeyboardInterrupt:  # it was meant for a text that had just ended
+            print()
         except EOFError:
-            if interactive:
-                print()
+            print(end="\n" if interactive else "")
             return
-        if line:
-            ids = writer.start + writer.tokenizer.encode(line)
-        if not ids:
-            print("write something to go on with", file=sys.stderr)
-            continue
-        print(line, end="", flush=True)
-        ids += write(writer, ids, max_new_tokens, options)
-        print("\n", flush=True)
 
 
 def write(writer: Writer, ids: list[int], max_new_tokens: int, options: dict) -> list[int]:
