@@ -208,7 +208,7 @@ ax.set_title("The sum slows the collapse; with a norm it is far slower")
 fig
 
 # %% [markdown]
-# Without the sum the tokens agree to four digits after twenty blocks, and MLPs put it off by a few blocks only.
+# Without the sum the tokens agree to about four digits after twenty blocks, and MLPs put it off by a few blocks only.
 # With the sum it takes much longer, and comes all the same: a layer writes about as much as there is, so that half of every token is averages after one layer, and more after the next.
 # What is added has to become small *compared with the stream*.
 # The third line shows that it can be done; how, is the next section.
@@ -371,7 +371,7 @@ for norm, warmup in product(KINDS, (1, 30)):
 # %% [markdown]
 # Solid lines are without warm-up, dashed ones with it; a line that leaves the figure has a loss of hundreds or no number at all.
 
-# %% alt="Loss on the development text against the learning rate, between the loss of the unigram and the floor of the tales far below: all curves but one arm come near 2.5 at rates of 0.003 and 0.01; at 0.03 only the norm before still does, no norm leaves the figure, the norm after lies on the unigram, with warm-up already at 0.01"
+# %% alt="Loss on the development text against the learning rate, between the loss of the unigram and the floor of the tales far below: the norm before stays near 2.5 from 0.003 to 0.03; at 0.03 no norm has left the figure, and the norm after lies on the unigram, with warm-up already at 0.01"
 fig, ax = figure()
 best = floor(stories=500).nats_per_character
 for (norm, warmup), losses in sweep.items():
