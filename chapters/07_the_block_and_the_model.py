@@ -204,7 +204,7 @@ for kind, number in {"no sum": 0, "sum": 4, "norm before": 2}.items():
     ax.annotate(kind, (32.5, runs.mean(0)[-1]), color=color, va="center")
 ax.set(xlabel="blocks", ylabel="spread of the tokens", xlim=(0, 42))
 ax.set_xticks((1, 8, 16, 24, 32))
-ax.set_title("The sum slows the collapse; with a norm it is far slower")
+ax.set_title("The sum slows the collapse; a norm before each layer, too")
 fig
 
 # %% [markdown]
