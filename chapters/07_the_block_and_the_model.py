@@ -910,8 +910,8 @@ for name, config in sizes.items():
              "scores and means": 4 * seen * width * L, "head": 2 * width * config.vocab_size}
     assert sum(parts.values()) == flops
     shares = ", ".join(f"{part} {work / flops:.0%}" for part, work in parts.items())
-    print(f"{name}: {flops:,} per token, in training {3 * flops / parameters:.1f} × parameters")
-    print(f"    {shares}")
+    print(f"{name}: {flops:,} per token, in training", end=" ")
+    print(f"{3 * flops / parameters:.1f} × parameters\n    {shares}")
 
 # %% [markdown]
 # Six is right to within a fifth for these, since two errors have opposite signs: scores and means have no parameters, embeddings have some and multiply nothing.
