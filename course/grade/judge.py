@@ -113,6 +113,7 @@ class Answers:
         self.tried = {q.id: cases(q, range(limits.seeds)) for q in sheet.questions}
         self.after = {q.id: notebook.checked_after(q.function, q.id) for q in sheet.questions}
         self.best: dict[str, Result] = {}
+        self.tries = dict.fromkeys(self.tried, 0)
         self.over: set[str] = set()  # no further try: it passed, or ended the process
         self.missing: set[str] = set()
         self.troubles: dict[int, str] = {}
@@ -138,7 +139,8 @@ class Answers:
         ]
         seconds = self.limits.seconds or STATEMENT
         left = [q for q in self.sheet.questions if q.id not in self.over]
-        job = {"cells": cells, "skip": self.skip, "seconds": seconds, "tries": [self._trial(q) for q in left]}
+        first = [q for q in left if not self.tries[q.id]]
+        job = {"cells": cells, "skip": self.skip, "seconds": seconds, "tries": [self._trial(q) for q in first]}
         session.send(job)
         self.protected, at = session.protected, None
         last = len(self.notebook.statements) - 1
@@ -162,7 +164,7 @@ class Answers:
                     return False
             elif line.get("end"):
                 break
-        again = [q for q in left if q.id not in self.over and self.after[q.id] < last]
+        again = [q for q in left if q.id not in self.over and (self.after[q.id] < last or not self.tries[q.id])]
         session.send([self._trial(q) for q in again])
         for _ in again:
             session.allow()
@@ -196,8 +198,10 @@ class Answers:
     def _try(self, session: Session, id: str, memory: int) -> bool:
         """Takes what comes of one try; False if the process came to its end with it."""
         question = next((q for q in self.sheet.questions if q.id == id), None)
-        if not question or id in self.over:
+        # Twice and not more: where it was checked, and at the end. Nobody guesses until it fits.
+        if not question or id in self.over or self.tries[id] == 2:
             return False
+        self.tries[id] += 1
         seconds, lines, died, alive = self._seconds(question), [], None, True
         most = sum(map(len, self.tried[id])) + 1
         end = time.monotonic() + 4 * seconds + 20

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from course.sandbox.call import OutOfTime, within
+
 CELLS = 1_000  # code cells of a notebook
 CELL_LIMIT = 200_000  # characters of one cell
 SOURCE_LIMIT = 2_000_000  # characters of all
@@ -175,14 +177,15 @@ def _parse(source: str) -> tuple[str, list[ast.stmt]]:
     except SyntaxError:
         from IPython.core.inputtransformer2 import TransformerManager  # only where there may be a magic
 
-        if source.count("\n") > 5_000:
-            raise  # its work grows with the square of the lines
         first, _, rest = source.lstrip().partition("\n")
         if first.split(" ")[0].rstrip() in BODY_MAGICS:
             source = f"\n{rest}"
         source = re.sub(r"^([^\S\n]*)%(?:time|prun)[^\S\n]+(?!-)", r"\1", source, flags=re.MULTILINE)
         # Other magics become calls of get_ipython(), on which no answer should depend.
-        source = TransformerManager().transform_cell(source)
+        try:
+            source = within(3, TransformerManager().transform_cell, source)  # some take a minute
+        except OutOfTime:
+            raise ValueError("it takes too long to read") from None
         return source, ast.parse(source).body
 
 

@@ -21,6 +21,7 @@ FORKS = sys.platform == "linux"  # macOS breaks a fork that has loaded its syste
 START = 120  # seconds that a process may take to load torch
 LIMIT = 64_000_000  # bytes that may come back from one try
 LINES = 20_000  # and lines
+VALUES = 500_000  # lists and the like in one of them
 PROTECTIONS = ("network", "files", "processes", "rights", "memory")
 
 
@@ -189,6 +190,8 @@ class Session:
 
 
 def _dictionary(line: bytes) -> dict:
+    if line.count(b"[") + line.count(b"{") > VALUES:
+        return {}
     try:
         content = json.loads(line)
     except (ValueError, RecursionError, MemoryError):

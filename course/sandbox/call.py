@@ -2,7 +2,7 @@
 
 import ctypes
 import io
-import json
+from json import dumps
 import re
 import signal
 import sys
@@ -53,7 +53,7 @@ def _returned(answer: Any, given: list, inputs: list) -> dict:
 
 def _changed(now: Any, before: Any) -> bool:
     try:
-        return json.dumps(encode(now)) != json.dumps(before)  # as text, in which NaN equals NaN
+        return dumps(encode(now)) != dumps(before)  # as text, in which NaN equals NaN
     except NotPlain:
         return True
 

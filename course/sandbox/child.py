@@ -22,7 +22,7 @@ import torch
 
 from course.sandbox import isolation, session
 
-WATCH = 0.1  # seconds between two looks at the memory of a session's processes
+WATCH = 0.2  # seconds between two looks at the memory of a session's processes
 
 
 def serve(memory: int, bare: bool) -> None:
@@ -70,11 +70,12 @@ def keep(channel: int, report: int, memory: int, view: isolation.View | None) ->
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(woken)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        keeper = os.getpid()
         learner = os.fork()
         if learner == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            learn(channel, channel, memory, view, isolated)
+            learn(channel, channel, memory, view if isolated else None, keeper)
         os.close(channel)
         watch = select.poll()
         watch.register(report, 0)  # hung up by the reader
@@ -96,11 +97,14 @@ def keep(channel: int, report: int, memory: int, view: isolation.View | None) ->
         os._exit(0)
 
 
-def learn(read: int, write: int, memory: int, view: isolation.View | None, isolated: bool) -> None:
-    """The learner's process: gives up what it can, then runs the notebook. Does not return."""
+def learn(read: int, write: int, memory: int, view: isolation.View | None, number: int) -> None:
+    """The learner's process: gives up what it can, then runs the notebook. Does not return.
+
+    `number` is that of no other session.
+    """
     try:
         try:
-            protected = protect(memory, view if isolated else None)
+            protected = protect(memory, view, number)
         except OSError as error:
             session.send(write, {"unprotected": str(error)})
             return
@@ -117,24 +121,20 @@ def learn(read: int, write: int, memory: int, view: isolation.View | None, isola
         os._exit(0)
 
 
-def protect(memory: int, view: isolation.View | None) -> list[str]:
+def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
     """Takes away from this process what it does not need, and says what was taken."""
     done = []
     os.environ.update(LOGNAME="learner", USER="learner")
-    bounded = False
+    bounded = isolation.limit(memory, processes=session.PROCESSES if view else None)
     if view:
-        isolated = isolation.limit(memory, processes=session.PROCESSES)
         isolation.enter(view)
         done += ["network", "files", "processes"]
         os.chdir(isolation.SCRATCH)
         os.environ.update(HOME=str(isolation.SCRATCH), TMPDIR=str(isolation.SCRATCH))
-        bounded = isolated
-    else:
-        bounded = isolation.limit(memory, processes=None)
-    if bounded:
-        done.append("memory")
-    if isolation.give_up_rights():
+    if isolation.give_up_rights(isolation.STRANGERS + number):
         done.append("rights")
+        if isolation.refuse_calls() and bounded:
+            done.append("memory")
     isolation.die_with_parent()
     return done
 
@@ -151,7 +151,7 @@ def main() -> None:
         finally:
             isolation.end_children()
     else:
-        learn(os.dup(0), os.dup(1), memory, None, isolated=False)
+        learn(os.dup(0), os.dup(1), memory, None, os.getpid())
 
 
 if __name__ == "__main__":

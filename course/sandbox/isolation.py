@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import site
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import course
 if sys.platform != "win32":
     import resource
 
-NOBODY = 65534
+NOBODY, STRANGERS = 65534, 2_000_000_000  # the user without rights; and from here on one for each session
 SCRATCH = Path("/tmp/scratch")
 SECRET = "checks"  # the folder of the judges, in that of `course`
 PARTS = "bin sbin lib lib32 lib64 libexec include share etc ssl pyvenv.cfg".split()  # of a prefix
@@ -28,8 +29,15 @@ DEVICES = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom".split()
 # From the headers of Linux and the same on every architecture.
 NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 8, 4096, 16384, 1 << 18, 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
 CAPABILITY_VERSION_3, MOUNT_SETATTR, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 0x20080522, 442, 0x8000, 1
+# System calls by which a process comes to memory that its limits do not count, or to more rights over the kernel:
+# shmget, msgget, memfd_create; mount, unshare, setns; bpf, userfaultfd, perf_event_open and those of the key ring.
+REFUSED = {
+    "x86_64": (0xC000003E, [29, 68, 319, 165, 272, 308, 321, 323, 298, 248, 249, 250]),
+    "aarch64": (0xC00000B7, [194, 186, 279, 40, 97, 268, 280, 282, 241, 217, 218, 219]),
+}
+REFUSED_EVERYWHERE = [425, 428, 429, 430, 432, 447]  # io_uring_setup, the newer ways to mount, memfd_secret
 
 
 def namespaces() -> bool:
@@ -42,7 +50,7 @@ def namespaces() -> bool:
             with contextlib.suppress(OSError):
                 _libc("unshare", kinds)
                 return True
-            _become_nobody()  # root without the right to have them, as in many containers: as any user
+            _become(NOBODY)  # root without the right to have them, as in many containers: as any user
             _libc("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
         user, group = os.geteuid(), os.getegid()
         _libc("unshare", kinds | NEWUSER)
@@ -133,23 +141,29 @@ def enter(view: View) -> None:
     _libc("mount", b"tmpfs", os.fsencode(SCRATCH), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777,size=64m")
 
 
-def give_up_rights() -> bool:
-    """No rights of root or of the namespace from here on, and none to be had; False if root stays root."""
+def give_up_rights(stranger: int) -> bool:
+    """No rights of root or of the namespace from here on, and none to be had; False if root stays root.
+
+    Root becomes the user of that number, who has no other processes, or the one whom each system has.
+    """
     if sys.platform != "linux":
         return hasattr(os, "geteuid") and os.geteuid() != 0
     if os.geteuid() == 0:
         if not _nobody_reaches_python():
             return False
-        _become_nobody()
+        try:
+            _become(stranger)
+        except OSError:  # a container with few user numbers
+            _become(NOBODY)
     _libc("capset", (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)())
     _libc("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     return True
 
 
-def _become_nobody() -> None:
+def _become(user: int) -> None:
     os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def _nobody_reaches_python() -> bool:
@@ -169,6 +183,7 @@ def limit(memory: int, processes: int | None) -> bool:
         return False
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (64_000_000, 64_000_000))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))  # pipes and sockets hold memory too
     if sys.platform != "linux":  # macOS takes RLIMIT_AS and does not keep to it
         return False
     if processes:  # counted per user, so only a user without other processes can be held to it
@@ -201,14 +216,42 @@ def end_children(but: frozenset[int] = frozenset()) -> None:
                 os.waitpid(child, 0)
 
 
+def refuse_calls() -> bool:
+    """No system calls of those kinds from here on; False where that cannot be had."""
+    if sys.platform != "linux" or os.uname().machine not in REFUSED:
+        return False
+    architecture, numbers = REFUSED[os.uname().machine]
+    numbers = [*numbers, *REFUSED_EVERYWHERE]
+    load, equal, above, give = 0x20, 0x15, 0x35, 0x06  # of the kernel's packet filter language
+    refuse, allow = 0x00050001, 0x7FFF0000  # with EPERM
+    program = [(load, 0, 0, 4), (equal, 0, len(numbers) + 2, architecture), (load, 0, 0, 0)]
+    program += [(above, len(numbers), 0, 0x40000000)]  # the numbers of another calling convention
+    program += [(equal, len(numbers) - index, 0, number) for index, number in enumerate(numbers)]
+    program += [(give, 0, 0, allow), (give, 0, 0, refuse)]
+    filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+    described = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(filters)))
+    try:
+        _libc("prctl", PR_SET_SECCOMP, 2, ctypes.addressof(described), 0, 0)
+    except OSError:
+        return False
+    return True
+
+
 def family(process: int) -> tuple[list[int], list[int]]:
     """The children of a process, and all that descend from it. Linux only."""
-    parents = {int(pid): _parent(pid) for pid in os.listdir("/proc") if pid.isdigit()}
-    children = [pid for pid, parent in parents.items() if parent == process]
+    children = _children(process)
     found = list(children)
     for ancestor in found:  # grows while it is walked
-        found += [pid for pid, parent in parents.items() if parent == ancestor]
+        found += _children(ancestor)
     return children, found
+
+
+def _children(process: int) -> list[int]:
+    try:
+        tasks = os.listdir(f"/proc/{process}/task")
+        return [int(pid) for t in tasks for pid in Path(f"/proc/{process}/task/{t}/children").read_text().split()]
+    except OSError:  # a kernel without such lists, or a process that has just ended
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(pid) == process]
 
 
 def _parent(pid: str) -> int:

@@ -33,20 +33,20 @@ import torch
 from course.sandbox.call import OutOfTime, call, time_left, within
 
 OWN = 400_000_000  # bytes that Python and torch themselves may hold
-PROCESSES = 64  # processes and threads that a notebook may have
+PROCESSES = 32  # processes and threads that a notebook may have
 FUTURES = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 
 # An answer may replace these, for its own use.
-fork, waitpid, kill, sleep, monotonic, clock = os.fork if hasattr(os, "fork") else None, getattr(
-    os, "waitpid", None
-), os.kill, time.sleep, time.monotonic, time.clock_gettime if hasattr(time, "clock_gettime") else None
+dumps, monotonic, sleep, write_to, leave = json.dumps, time.monotonic, time.sleep, os.write, os._exit
+if sys.platform == "linux":
+    fork, waitpid, kill, clock, exit_code = os.fork, os.waitpid, os.kill, time.clock_gettime, os.waitstatus_to_exitcode
 
 
 def send(channel: int, line: dict) -> None:
     # A line starts anew, also where somebody was stopped in the middle of one.
-    data = memoryview(b"\n" + json.dumps(line).encode() + b"\n")
+    data = memoryview(b"\n" + dumps(line).encode() + b"\n")
     while data:
-        data = data[os.write(channel, data) :]
+        data = data[write_to(channel, data) :]
 
 
 def run(read: int, write: int) -> None:
@@ -150,7 +150,7 @@ def attempt(write: int, trial: dict, names: dict) -> None:
         try:
             calls(write, trial, names)
         finally:
-            os._exit(0)
+            leave(0)
     send(write, {"tried": trial["id"], "end": _wait(child, trial["seconds"])})
 
 
@@ -159,7 +159,7 @@ def _wait(child: int, seconds: float) -> int | str:
     while True:
         ended, status = waitpid(child, os.WNOHANG)
         if ended:
-            end = os.waitstatus_to_exitcode(status)
+            end = exit_code(status)
             break
         # Its processor clock, by the number that Linux gives to the clock of a process.
         if time_left(seconds, monotonic() - start, clock(~child << 3 | 2)) <= 0:
