@@ -449,6 +449,70 @@ def test_a_cell_that_is_not_python_is_named_with_the_question_that_it_answers(tr
     assert result.says.startswith("there is no function `softmax` in the notebook")
 
 
+def test_a_cell_without_a_text_costs_only_itself(processes, tmp_path):
+    path = notebook(tmp_path / "x.ipynb", "x", *RIGHT.values())
+    content = json.loads(path.read_text())
+    for source in (None, 3, [3], {"x": 1}):
+        content["cells"][0]["source"] = source
+        path.write_text(json.dumps(content))
+        graded = graded_in(path, processes)
+        assert points(graded) == FULL and graded.notes == ["cell 1 was left out: it has no text"]
+    del content["cells"][0]["source"]
+    path.write_text(json.dumps(content))
+    assert points(graded_in(path, processes)) == FULL
+
+
+def test_an_answer_in_a_cell_of_text_is_pointed_out(processes, tmp_path):
+    path = notebook(tmp_path / "x.ipynb", "x = 1", *list(RIGHT.values())[1:])
+    content = json.loads(path.read_text())
+    content["cells"][1]["source"] = RIGHT["q1"]
+    path.write_text(json.dumps(content))
+    result = graded_in(path, processes).results[0]
+    assert result.says == "it stands in cell 2, which is not a code cell"
+
+
+def test_an_answer_is_what_it_was_where_it_was_checked(try_q1):
+    later = ["scale = 1\ndef softmax(s): return s.softmax(-1) * scale", "check('q1')", "scale = 5\ndel softmax"]
+    assert try_q1(*later)[0].points == 3
+    assert try_q1(later[0].replace("= 1", "= 2"), later[1], "scale = 1")[0].points == 3
+    assert try_q1(later[0].replace("= 1", "= 2"), later[1])[0].points == 0
+
+
+def test_a_cell_may_wait_at_its_top(try_q1):
+    cells = ["import asyncio\nawait asyncio.sleep(0)\nx = await asyncio.sleep(0, -1)",
+             "async with asyncio.timeout(9): y = x\nasync def many():\n    yield y\nz = [i async for i in many()]",
+             "def softmax(s): return s.softmax(z[0])"]
+    result, notes = try_q1(*cells)
+    assert result.points == 3 and not notes
+
+
+LIBRARY = {
+    "imported by that name": ("from tinyllm.attention import attention as softmax", True),
+    "handed over to": ("import tinyllm.attention as a\ndef softmax(s):\n    'Mine.'\n    return a.attention(s, s, s)", True),
+    "imported inside": ("def softmax(s):\n    from tinyllm.attention import attention\n    return attention(s, s, s)", True),
+    "another name for it": ("import tinyllm.attention\nsoftmax = tinyllm.attention.attention", True),
+    "a part of the answer": ("from tinyllm.attention import attention\ndef softmax(s):\n    x = attention(s, s, s)\n    return x", False),
+    "somebody else's": ("import torch\ndef softmax(s): return torch.softmax(s, -1)", False),
+}
+
+
+@pytest.mark.parametrize("source, is_it", LIBRARY.values(), ids=LIBRARY)
+def test_the_librarys_own_function_as_an_answer_is_noted(try_q1, source, is_it):
+    _, notes = try_q1(source)
+    assert ("q1: the answer is the library's own `tinyllm.attention.attention`" in notes) == is_it
+
+
+def test_a_sheet_that_says_it_is_another_than_its_name_is_noted(processes, tmp_path, monkeypatch):
+    from course.grade import judge
+
+    known = judge.sheets()
+    other = type(known[0])("97_other", "Another", known[0].questions)
+    monkeypatch.setattr(judge, "sheets", lambda: [*known, other])
+    graded = graded_in(notebook(tmp_path / "97_other.ipynb", *RIGHT.values()), processes)
+    assert graded.sheet.name == "98_lookup"
+    assert graded.notes == ["graded as 98_lookup, which it says it is, though its file is called 97_other"]
+
+
 def test_a_stubbed_helper_is_not_an_untouched_question(try_q1):
     result, _ = try_q1(
         "def helper(s):\n    raise NotImplementedError('q2')\ndef softmax(s): return helper(s)"

@@ -5,11 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from demo_answers import RIGHT, SHEETS, notebook
 
+import course.checks
 from course.grade import Graded, Limits, Runner, grade
 
 START = f"""
@@ -148,32 +148,27 @@ def test_two_runs_and_any_number_of_jobs_give_the_same_bytes(tmp_path):
 
 
 @LINUX
-def test_nothing_of_one_notebook_is_in_the_memory_of_the_next(tmp_path):
+def test_nothing_of_one_notebook_is_in_the_memory_of_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
     mark = "the secret of the first".encode()
     look = f"""
-import re
+import ctypes, re
 def softmax(s):
-    mark, found = bytes(255 - b for b in {bytes(255 - b for b in mark)!r}), 0
-    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
-        for line in maps:
-            start, end, kind = re.match("(.*)-(.*) (...)", line).groups()
-            if kind == "rw-":
-                memory.seek(int(start, 16))
-                try: found += memory.read(int(end, 16) - int(start, 16)).count(mark)
-                except OSError: pass
-    raise ValueError(f"seen: {{found}} times")
+    mark, found = bytes(255 - b for b in {bytes(255 - b for b in mark)!r}), False
+    for start, end in re.findall("(.*)-(.*) rw-", open("/proc/self/maps").read()):
+        memory = ctypes.string_at(int(start, 16), int(end, 16) - int(start, 16))
+        found |= mark + b" notebook" in memory
+    raise ValueError(f"seen: {{found}}")
 """
+    secret = f"x = {mark.decode() + ' notebook'!r}"
+    seen = []
     with Runner(2_000_000_000) as running:
-        first = Graded(notebook(tmp_path / "98_lookup (1).ipynb", f"x = {mark.decode()!r}", *RIGHT.values()))
-        grade(first, running)
-        second = Graded(notebook(tmp_path / "98_lookup (2).ipynb", look))
-        grade(second, running, Limits(60))
-        third = Graded(notebook(tmp_path / "98_lookup (3).ipynb", f"x = {mark.decode()!r}", look))
-        grade(third, running, Limits(60))
-    assert first.points == 8
-    # One of each in the process that looks: what it has made itself.
-    once = "ValueError: seen: 1 times"
-    assert once in str(second.results[0]) and once not in str(third.results[0])
+        for number, cells in enumerate([[secret, *RIGHT.values()], [look], [secret, look]]):
+            path = notebook(tmp_path / f"{number}.ipynb", *cells)
+            grade(one := Graded(path), running, Limits(60))
+            seen.append(str(one.results[0]))
+    assert "3 of 3 points" in seen[0] and "seen: False" in seen[1]
+    assert "seen: True" in seen[2], "what is there is found"
 
 
 def test_a_machine_that_does_not_work_scores_nobody(tmp_path, monkeypatch):

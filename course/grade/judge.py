@@ -313,18 +313,26 @@ def library_function(name: str, statements: Iterable[ast.stmt]) -> str | None:
             return left and f"{left}.{node.attr}"
         return known.get(node.id) if isinstance(node, ast.Name) else None
 
+    def imported(node: ast.Import | ast.ImportFrom) -> None:
+        for alias in node.names:
+            name = alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
+            if not alias.asname and isinstance(node, ast.Import):
+                name = name.partition(".")[0]
+            known[alias.asname or alias.name.partition(".")[0]] = (
+                name if name.partition(".")[0] == "tinyllm" else None
+            )
+
     for node in statements:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.partition(".")[0] == "tinyllm":
-                    known[alias.asname or "tinyllm"] = alias.name if alias.asname else "tinyllm"
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "tinyllm":
-            known.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            imported(node)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             known[node.targets[0].id] = full(node.value)
         elif isinstance(node, ast.FunctionDef):
-            body = [part for part in node.body if not isinstance(part, (ast.Import, ast.ImportFrom))]
-            body = body[1:] if ast.get_docstring(node) is not None else body
+            for part in node.body:
+                if isinstance(part, (ast.Import, ast.ImportFrom)):
+                    imported(part)
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            body = [part for part in body if not isinstance(part, (ast.Import, ast.ImportFrom))]
             only = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
             known[node.name] = full(only.func) if isinstance(only, ast.Call) else None
     return known.get(name)

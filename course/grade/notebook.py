@@ -1,6 +1,7 @@
 """Reads a learner's notebook: cells get copied, split and deleted, so answers are found by name."""
 
 import ast
+import functools
 import json
 import re
 import warnings
@@ -80,23 +81,35 @@ class Notebook:
 
     def matters(self, number: int, name: str) -> bool:
         """Whether `name` may be different because the statement of that number went wrong."""
-        wanted, size = {name}, 0
-        while len(wanted) > size:
-            size = len(wanted)
-            wanted.update(*(s.uses for s in self.statements if s.binds & wanted))
-        statement = self.statements[number]
+        statement, needed = self.statements[number], self._needed(name)
         return bool(
-            statement.binds & wanted or "*" in statement.binds or statement.uses & (wanted - {name} - self.imported)
+            statement.binds & needed
+            or "*" in statement.binds
+            or statement.uses & (needed - {name} - self._imported)
         )
 
-    @property
-    def imported(self) -> set[str]:
-        return {
-            name
-            for s in self.statements
-            if isinstance(s.node, (ast.Import, ast.ImportFrom))
-            for name in s.binds
-        }
+    def _needed(self, name: str) -> set[str]:
+        """The names that it takes to make what `name` is, itself among them."""
+        needed, todo = {name}, [name]
+        while todo:
+            new = self._uses.get(todo.pop(), set()) - needed
+            needed |= new
+            todo += new
+        return needed
+
+    @functools.cached_property
+    def _uses(self) -> dict[str, set[str]]:
+        """For each name those that are mentioned by the statements which bind it."""
+        uses: dict[str, set[str]] = {}
+        for statement in self.statements:
+            for name in statement.binds:
+                uses.setdefault(name, set()).update(statement.uses)
+        return uses
+
+    @functools.cached_property
+    def _imported(self) -> set[str]:
+        imports = [s for s in self.statements if isinstance(s.node, (ast.Import, ast.ImportFrom))]
+        return {name for statement in imports for name in statement.binds}
 
 
 def _defines(source: str, name: str) -> bool:
@@ -217,7 +230,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
         return
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node.id
     for part in ast.iter_child_nodes(node):
         yield from _bound(part)

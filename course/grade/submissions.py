@@ -23,34 +23,32 @@ def submissions(path: Path) -> list[Submission]:
 
     What is hidden is left out. Any other path stands for itself.
     """
-    if path.is_symlink():
-        return [Submission(path, f"a link, to {os.readlink(path)}; links are not followed: name that itself")]
-    if not path.is_dir():
+    if os.path.islink(path):
+        return [Submission(path, f"a link, to {printable(os.readlink(path))}; links are not followed: name that itself")]
+    if not os.path.isdir(path):
         return [Submission(path)]
     found: list[Submission] = []
     for entry in _entries(path):
-        if entry.is_symlink() or not entry.is_dir():
-            found += _notebook(entry)
-        else:
-            below = _below(entry)
-            found += below or [Submission(entry, f"there is no notebook in this folder{_instead(entry)}")]
+        below = _below(entry)
+        if os.path.isdir(entry) and not below:
+            below = [Submission(entry, f"there is no notebook in this folder{_instead(entry)}")]
+        found += below
     return found or [Submission(path, "there is no notebook in this folder" + _instead(path))]
 
 
-def _below(folder: Path) -> list[Submission]:
-    found: list[Submission] = []
-    for entry in _entries(folder):
-        if entry.is_symlink() or not entry.is_dir():
-            found += _notebook(entry)
-        else:
-            found += _below(entry)
+def _below(path: Path) -> list[Submission]:
+    """The notebooks in a folder and the folders in it, or what the path itself stands for."""
+    found, todo = [], [path]
+    while todo:
+        entry = todo.pop()
+        notebook = entry.suffix.lower() == ".ipynb"
+        if os.path.islink(entry) and (notebook or os.path.isdir(entry)):
+            found.append(Submission(entry, "a link; links are not followed: hand in the file itself"))
+        elif os.path.isdir(entry):
+            todo += reversed(_entries(entry))
+        elif notebook:
+            found.append(Submission(entry))
     return found
-
-
-def _notebook(path: Path) -> list[Submission]:
-    if path.is_symlink():
-        return [Submission(path, "a link; links are not followed: hand in the file itself")]
-    return [Submission(path)] if path.suffix.lower() == ".ipynb" else []
 
 
 def _entries(folder: Path) -> list[Path]:

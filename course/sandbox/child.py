@@ -108,8 +108,9 @@ def learn(read: int, write: int, memory: int, view: isolation.View | None, numbe
         except OSError as error:
             session.send(write, {"unprotected": str(error)})
             return
-        os.dup2(os.dup(read), 3)
-        os.dup2(os.dup(write), 4)
+        read, write = [os.dup(channel) for channel in (read, write) * 3][-2:]  # out of the way of 3 and 4
+        os.dup2(read, 3)
+        os.dup2(write, 4)
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(null, standard)
@@ -131,7 +132,7 @@ def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
         done += ["network", "files", "processes"]
         os.chdir(isolation.SCRATCH)
         os.environ.update(HOME=str(isolation.SCRATCH), TMPDIR=str(isolation.SCRATCH))
-    if isolation.give_up_rights(isolation.STRANGERS + number):
+    if isolation.give_up_rights(isolation.STRANGERS + number, isolated=bool(view)):
         done.append("rights")
         if isolation.refuse_calls() and bounded:
             done.append("memory")

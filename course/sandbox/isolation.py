@@ -22,7 +22,7 @@ if sys.platform != "win32":
 
 NOBODY, STRANGERS = 65534, 2_000_000_000  # the user without rights; and from here on one for each session
 SCRATCH = Path("/tmp/scratch")
-SECRET = "checks"  # the folder of the judges, in that of `course`
+SECRETS = "course/checks solutions exercises chapters tests _build .git".split()  # of the book's folder
 PARTS = "bin sbin lib lib32 lib64 libexec include share etc ssl pyvenv.cfg".split()  # of a prefix
 SYSTEM = "/bin /sbin /lib /lib32 /lib64 /etc/ld.so.cache /etc/localtime /etc/fonts /etc/alternatives".split()
 DEVICES = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom".split()
@@ -75,10 +75,11 @@ def plan() -> View:
     prefixes = {"/usr", "/usr/local", sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     book = Path(course.__file__).parent
     shown = [*SYSTEM, *DEVICES, *(os.path.join(prefix, part) for prefix in prefixes for part in PARTS)]
-    shown += [path for path in [*sys.path, site.getusersitepackages()] if path and Path(path) != book.parent]
+    paths = [*sys.path, site.getusersitepackages()]
+    shown += [path for path in paths if path and os.path.realpath(path) != os.path.realpath(book.parent)]
     shown += [str(book), str(book.parent / "tinyllm")]
     for name, module in list(sys.modules.items()):
-        if "." not in name and name != "__main__":  # packages may be links to anywhere
+        if "." not in name and name not in ("__main__", "course", "tinyllm"):  # packages may be links to anywhere
             file = getattr(module, "__file__", None)
             shown += getattr(module, "__path__", [file] if file else [])
             if file and hasattr(module, "__path__"):
@@ -124,10 +125,10 @@ def enter(view: View) -> None:
         Path(new + path).parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.symlink(target, new + path)
-    secret = Path(course.__file__).resolve().parent / SECRET
-    for folder in {secret, *(Path(os.path.realpath(place)) / SECRET for place in course.__path__)}:
-        if os.path.isdir(f"{new}{folder}"):
-            _libc("mount", b"tmpfs", os.fsencode(f"{new}{folder}"), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=4k")
+    for secret in SECRETS:  # where they lie within what is shown, as in an installed copy
+        folder = f"{new}{Path(course.__file__).resolve().parent.parent / secret}"
+        if os.path.isdir(folder):
+            _libc("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=4k")
     Path(f"{new}{SCRATCH}").mkdir(parents=True, exist_ok=True)
     Path(f"{new}/proc").mkdir(exist_ok=True)
     with contextlib.suppress(OSError):  # refused in some containers: then without
@@ -141,40 +142,45 @@ def enter(view: View) -> None:
     _libc("mount", b"tmpfs", os.fsencode(SCRATCH), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777,size=64m")
 
 
-def give_up_rights(stranger: int) -> bool:
+def give_up_rights(stranger: int, isolated: bool) -> bool:
     """No rights of root or of the namespace from here on, and none to be had; False if root stays root.
 
-    Root becomes the user of that number, who has no other processes, or the one whom each system has.
+    Root becomes the user of that number, who has no other processes, or the one whom each system has. Where
+    there is no other user, as in a container of somebody who is not root, root without rights will do if it
+    is `isolated`.
     """
     if sys.platform != "linux":
         return hasattr(os, "geteuid") and os.geteuid() != 0
-    if os.geteuid() == 0:
-        if not _nobody_reaches_python():
-            return False
-        try:
-            _become(stranger)
-        except OSError:  # a container with few user numbers
-            _become(NOBODY)
+    if os.geteuid() == 0 and not (_somebody_else(stranger) or _somebody_else(NOBODY) or isolated):
+        return False
     _libc("capset", (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)())
     _libc("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     return True
+
+
+def _somebody_else(user: int) -> bool:
+    """Becomes that user; False where there is none who can read Python's own files.
+
+    A virtual environment below /root is closed to others unless the mounts have opened a way.
+    """
+    try:
+        os.setegid(user)
+        os.seteuid(user)
+    except OSError:
+        return False
+    files = (os.__file__, ctypes.__file__, __file__)
+    reached = all(os.access(path, os.R_OK, effective_ids=True) for path in files)
+    os.seteuid(0)
+    os.setegid(0)
+    if reached:
+        _become(user)
+    return reached
 
 
 def _become(user: int) -> None:
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-
-
-def _nobody_reaches_python() -> bool:
-    """A virtual environment below /root is closed to others unless the mounts have opened a way."""
-    os.seteuid(NOBODY)
-    try:
-        return all(
-            os.access(path, os.R_OK, effective_ids=True) for path in (os.__file__, ctypes.__file__, __file__)
-        )
-    finally:
-        os.seteuid(0)
 
 
 def limit(memory: int, processes: int | None) -> bool:

@@ -16,6 +16,7 @@ import __future__
 
 import ast
 import asyncio
+import contextlib
 import inspect
 import json
 import linecache
@@ -170,10 +171,10 @@ def _wait(child: int, seconds: float) -> int | str:
         sleep(nap)
         nap = min(2 * nap, 0.05)
     if os.getpid() == 1:
-        try:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             kill(-1, 9)  # what it has started, as all else in this namespace
-        except ProcessLookupError:
-            pass
+            while True:
+                waitpid(-1, 0)
     return end
 
 
