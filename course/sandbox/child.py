@@ -11,13 +11,16 @@ The first line that comes back is {"protected": [...]} or, and then nothing more
 follows may be forged by the learner's code.
 """
 
-import json
+import contextlib
+import importlib
 import os
+import pkgutil
 import select
 import signal
 import socket
 import sys
 
+import tinyllm
 import torch
 
 from course.sandbox import isolation, session
@@ -26,6 +29,13 @@ WATCH = 0.2  # seconds between two looks at the memory of a session's processes
 
 
 def serve(memory: int, bare: bool) -> None:
+    # What most notebooks import: loaded once, here. And what torch loads when it is first needed.
+    weights = torch.zeros(1, requires_grad=True)
+    weights.grad = torch.zeros(1)
+    torch.optim.AdamW([weights]).step()
+    for name in ["course.figures", *(f"tinyllm.{module.name}" for module in pkgutil.iter_modules(tinyllm.__path__))]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     isolation.adopt_orphans()
     view = None if bare else isolation.plan()
     keepers: set[int] = set()
