@@ -19,6 +19,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 
 import tinyllm
 import torch
@@ -142,6 +143,7 @@ def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
         done += ["network", "files", "processes"]
         os.chdir(isolation.SCRATCH)
         os.environ.update(HOME=str(isolation.SCRATCH), TMPDIR=str(isolation.SCRATCH))
+        tempfile.tempdir = None  # what was loaded may have asked for it already
     if isolation.give_up_rights(isolation.STRANGERS + number, isolated=bool(view)):
         done.append("rights")
         if isolation.refuse_calls() and bounded:
