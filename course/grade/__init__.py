@@ -167,7 +167,7 @@ def _tried(runner: Runner, unprotected: bool) -> list[str]:
     protected = []
     try:
         protected = checked(runner)
-        why = f"this system gives their answers {report.without(protected)}"
+        why = f"this system cannot enforce, for answers: {report.without(protected)}"
     except Broken as error:
         why = str(error)
     if set(protected) == set(PROTECTIONS):

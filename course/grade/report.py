@@ -10,7 +10,7 @@ import io
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,14 +42,14 @@ class Book:
     graded: list[Graded]
     limits: Limits
     memory: float
-    protected: list[str] = field(default_factory=list)
+    protected: list[str] | None = None  # before an answer was run
     complete: bool = False
 
     def as_json(self) -> str:
         notebooks = [entry(one) for one in self.graded]
         content = self._conditions() | {
             "complete": self.complete,
-            "protections": {name: name in self.protected for name in PROTECTIONS},
+            "protections": {name: name in (self.protected or []) for name in PROTECTIONS},
             "notebooks": notebooks,
         }
         return json.dumps(content, indent=1) + "\n"
@@ -244,13 +244,13 @@ def _table(graded: list[Graded]) -> Table:
     return table
 
 
-def protection(protected: list[str]) -> str:
+def protection(protected: list[str] | None) -> str:
     """Which protections were on while the answers ran, and which the system does not allow."""
-    if not protected:
+    if protected is None:
         return "No answer was run."
-    on = [text for name, text in PROTECTIONS.items() if name in protected]
-    off = f" Not enforced on this system: {without(protected)}." if len(on) < len(PROTECTIONS) else ""
-    return f"Each notebook ran in processes of its own, with bounded time, {', '.join(on)}.{off}"
+    on = ["bounded time", *(text for name, text in PROTECTIONS.items() if name in protected)]
+    off = f" Not enforced on this system: {without(protected)}." if without(protected) else ""
+    return f"Each notebook ran in processes of its own, with {', '.join(on)}.{off}"
 
 
 def without(protected: list[str]) -> str:

@@ -59,7 +59,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _instead(folder: Path) -> str:
-    names = [printable(entry.name) for entry in _entries(folder)]
+    names = [printable(Path(entry.name)) for entry in _entries(folder)]
     return f", but {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else ""
 
 
@@ -89,4 +89,5 @@ def contents(path: Path) -> bytes:
 
 def printable(text: object) -> str:
     """A name or a message without what a terminal might obey and a file could not hold."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in str(text))
+    lines = not isinstance(text, Path)
+    return "".join(char if char.isprintable() or (lines and char == "\n") else "?" for char in str(text))
