@@ -88,6 +88,7 @@ from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -220,18 +221,19 @@ for (name, (Optimizer, rates)), color in zip(spans.items(), COLORS["CYCLE"]):
     ax.plot(rates, runs, "o", color=color, alpha=0.6)
     ax.plot(rates, found[name].mean(-1), color=color, label=name)
 ax.set(xscale="log", xlabel="learning rate", ylabel="loss after 40 steps (nats)",
-       title="AdamW is lower, and no rate here makes it explode")
+       title="AdamW is lower, and a number at every rate here")
 ax.legend()
 best_of = {name: losses.nan_to_num(9).min(0).values for name, losses in found.items()}
 assert (best_of["AdamW"] < best_of["plain descent"] - 0.1).all()
 assert found["plain descent"][-1].isnan().all() and (found["AdamW"] < 3.7).all()
-assert 100 < nine_lines(10, AdamW)[1] < math.inf
+assert 10 < nine_lines(1, AdamW)[1] < math.inf and math.isnan(nine_lines(10, AdamW)[1])
 fig
 
 # %% [markdown]
 # Plain descent learns at rates over a factor of a hundred, too, and at three it is lost.
 # AdamW learns over a factor of a thousand, and its best loss is lower with each seed.
-# Even at 10, where it does not learn, the loss stays a number: no weight moves much further than $\eta$ in a step.
+# At 1, three hundred times its best rate, it does not learn, but the loss stays a number: no weight moves much further than $\eta$ in a step.
+# At 10 it is `nan`, too.
 #
 # (warmup-stable-decay)=
 # ## Warmup, stable, decay
@@ -667,7 +669,24 @@ recorded = Path("../bench/optimizers.md").read_text(encoding="utf-8")
 Markdown(recorded.replace("# Muon and AdamW for the matrices of the blocks", ""))
 
 # %% [markdown]
-# MUON-VERDICT
+# And apart against fused, which the table does not have:
+
+# %%
+lines = [line.strip("| ").split("|") for line in recorded.splitlines() if line[:3] in ("| 1", "| 6")]
+table = {(int(row[0]), row[1].strip()): np.array(row[3:6], float) for row in lines}
+for n in (150, 600):
+    fused, apart = table[n, "Muon"], table[n, "Muon, Q, K, V apart"]
+    assert (fused < table[n, "AdamW"]).all() and (apart < table[n, "AdamW"]).all()
+    d = apart - fused
+    print(f"{n} steps: apart minus fused {d.mean():+.3f}, standard error {d.std(ddof=1) / 3**0.5:.3f}")
+
+# %% [markdown]
+# Muon is ahead with every seed, by 0.09 nats after 150 steps and by 0.38 after 600.
+# To orthogonalize $W_Q$, $W_K$ and $W_V$ apart, as its authors advise {cite}`jordan2024`, gains a little in the short runs and nothing that three seeds could show in the long ones.
+# Three things limit this.
+# The model is small.
+# The rates of embeddings, head and norms are those that came with Muon; with others AdamW might do better.
+# And the comparison is at equal steps, while a step of Muon takes about a third longer, as the steps in the [last table](#one-change-at-a-time) show.
 #
 # (schedules)=
 # ## Three schedules, three seeds
@@ -784,8 +803,6 @@ train_until(0)
 # And score whole stories, each from its first word, for which the floor is known story by story: what is compared is the mean distance from a story's own log-probability.
 
 # %%
-import numpy as np
-
 from course.data.tales import SEPARATOR, judge, parse
 from course.data.tales import tell as stories_of
 from course.taleteller import surprises
