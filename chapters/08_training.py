@@ -592,7 +592,7 @@ print("python -m tinyllm.train", options, "--resume")
 #
 # AdamW looks at each weight alone.
 # But the weights of a matrix work together: what matters is what $W$ does to a vector, and along which directions.
-# Look at the gradient of a matrix that way, by its singular values.
+# Look at the gradient of a matrix that way, by its singular values: how far it stretches vectors along each of its own directions.
 
 # %%
 model = resumed
@@ -763,7 +763,7 @@ epochs = reads / len(story_ids)
 print(f"{config.n_steps} steps read {reads / 1e6:.1f} million: {epochs:.1f} epochs")
 
 # %% [markdown]
-# So most of what it reads, it reads for the first time, and there is hardly a chance of *overfitting*: the training loss is nearly a held-out loss.
+# With a third of an *epoch* nearly all that it reads, it reads for the first time, and it can hardly *overfit* ([chapter 02](02_next_token.ipynb) explains both words): the training loss is nearly a held-out loss.
 #
 # At five moments we stop it and ask for a story, with the same random numbers each time, and keep the attention weights of all heads on one text (what for, we will see).
 # `train` is a generator: it trains for as long as somebody asks for its next record.
@@ -907,8 +907,8 @@ print(f"committed: {committed:.3f} above the floor, {result['committed'][1]:.3f}
 
 # %% [markdown]
 # So a few minutes of gradients lose to ten seconds of counting if both may use the same twelve megabytes.
-# That is the band in which this configuration lands here; the run has seen a quarter of the text, and the counts have seen all of it.
-# Half an hour of training turns it around: the distance that the committed model leaves is 12 % of what the best of these counts leaves.
+# (The run has learned from a quarter of the text, the counts from all of it.)
+# A longer training turns it around: the distance to the floor that the committed model leaves is 12 % of what the best of these counts leaves.
 # (Its own text is longer, 30 million characters. With all of them the 10-gram is 0.128 above the floor, and Taleteller closes 86 % of that; the appendix [Smoothing counts](smoothing_counts.ipynb) has this comparison.)
 #
 # (promises)=
@@ -978,7 +978,7 @@ gap = result["committed"][0] * np.mean([len(story) for story in told["committed"
 print(f"distance to the floor: {gap:.0f} nats in a story")
 
 # %% [markdown]
-# So this is the account: the committed model stays in order for some hundred characters, and then a Friday is a Saturday, one dish is another, and once in a while Hugo is George.
+# So this is the account: the committed model stays in order for a few hundred characters, and then a Friday is a Saturday, one dish is another, and once in a while Hugo is George.
 # Is that a poor result at two hundredths of a nat above the floor?
 # A loss is a mean over characters, and a story is right only if all of its thousand characters are.
 # Two hundredths of a nat on each make some twenty on the whole, which is room enough for a wrong turn or two.
@@ -1000,7 +1000,7 @@ assert again["live"] < 0.1 and again["committed"] > 0.5
 # %% [markdown]
 # A name that comes again is the purest lookup in these tales: it cannot be guessed, there are a hundred of them, and it can be fetched by anybody who looks.
 # The committed model was trained with a help.
-# In the first third of its training, each target that could be looked up was weighted ten times in the gradient:
+# In the first 36 % of its training, each target that could be looked up was weighted ten times in the gradient:
 
 # %% tags=["quote"]
 from tinyllm.train_config import can_be_looked_up
@@ -1019,7 +1019,7 @@ Markdown(recorded.replace("# What has to count more", ""))
 # %% [markdown]
 # Rare words alone are mostly ones that nobody could know, and words that were there before are mostly *the* and *a*; only what is both asks for a lookup and for nothing else.
 # What this table cannot say is *when* the others would get there.
-# Such a step comes suddenly {cite}`olsson2022`, and when it comes differs between seeds of one model; with one seed each, a row near zero may only be late.
+# Such heads can form suddenly {cite}`olsson2022`, at a step that chance has a part in; with one seed each, a row near zero may only be late.
 #
 # :::{why-it-might}
 #
@@ -1041,9 +1041,9 @@ Markdown(recorded.replace("# What has to count more", ""))
 #
 # :::{two-views}
 #
-# - **As a lookup.** Divide a row's scores by their standard deviation; what they have to be multiplied by to get the weights back is $\beta$, and $1/\beta$ a temperature: the larger $\beta$, the more the head insists on the best match.
+# - **As a lookup.** Divide a row's scores by their standard deviation; call the result $z$; then the weights are $\mathrm{softmax}(\beta z)$ with $\beta$ that deviation, and $1/\beta$ is a temperature: the larger $\beta$, the more the head insists on the best match.
 #   The effective keys are the entries that share the answer, 1 for a `dict`.
-# - **As a smoother.** $h = 1/\sqrt\beta$ is the bandwidth on that scale, and the effective keys are the number of neighbors in the mean.
+# - **As a smoother.** The weights are proportional to $e^{z/h^2}$, with the bandwidth $h = 1/\sqrt\beta$ on that scale, and the effective keys are the number of neighbors in the mean.
 #   The variance of a mean of independent values of variance 1 is $\sum_j w_j^2$, and never smaller than one over the effective keys.
 #
 # Sharper and narrower are one statement; the cell below checks the variance on every row of every head.
@@ -1089,7 +1089,7 @@ fig
 
 # %% [markdown]
 # Nobody set a $\beta$.
-# In four of the five layers training made the scores spread four times as far, and the means go over some 15 keys where they went over some 120.
+# In four of the five layers training made the scores spread three to five times as far, and the means go over 10 to 22 keys where they went over some 120.
 # The heads of the first layer went another way: sharper at step 30, then as wide as at the beginning.
 # Is that how it has to be?
 
@@ -1218,7 +1218,7 @@ for name in ("token-pair embeddings", "48 blocks of 32", "no decay at all"):
 # - A learning rate in Adam is a distance, not a factor.
 # - What is not saved makes another run, and no error says so.
 # - A loss without its error, a single seed, two things changed at once: three ways to fool oneself.
-# - Minutes of gradients do not reach what counting makes of the same text; half an hour goes far below it, and the stories show how much "nearly at the floor" still hides.
+# - A short training does not reach what counting makes of the same text; a longer one goes far below it, and the stories show how much "nearly at the floor" still hides.
 # - As heads learn, most of their means go over fewer keys; say so in effective keys, which do not depend on how a head is written.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/08_training.ipynb): a gradient that turns around, a weight that never comes to rest, four bugs in eight lines, two models on one text, updates too small to matter, and three steepest ways down.
