@@ -873,12 +873,15 @@ fig
 # %% [markdown]
 # What does that look like in words?
 # Each of these begins with the same random numbers, and the last comes from the committed model.
-# (They depend on the last bits of the processor's arithmetic; yours will differ, and this one output of the page is not compared when the book is tested. The line below it is.)
+# (They depend on the last bits of the processor's arithmetic; yours will differ, and this one output of the page is not compared when the book is tested.)
 
 # %% tags=["nbval-ignore-output"]
 samples["all"] = tell(taleteller)
 for step, sample in samples.items():
     print(f"--- after {step} steps\n{textwrap.fill(sample[:240], 84)}")
+
+# %% [markdown]
+# How many of their words are words of the tales?
 
 # %%
 known = set(corpus.split())
