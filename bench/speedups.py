@@ -1,5 +1,8 @@
 """What each change to a trainer buys: the loss that one thread reaches in a fixed budget of CPU seconds.
 
+One thing is changed at a time, except where the name of a row says more: with AdamW for all weights, embeddings, head
+and norms have one rate with the matrices, and weights decay. `optimizers.py` compares optimizers with all else equal.
+
 Prints a Markdown document, which chapter 08 shows. All contestants learn the characters of `tales`. A step of
 each is timed first, in turns, and the best of several rounds counts: so the number of steps that the budget
 pays for does not depend on what else the machine does. Then each trains for that many steps, with three seeds,
@@ -28,6 +31,7 @@ from machine import machine
 from torch import Tensor
 from torch.nn import functional as F
 
+from tinyllm.attention import attention, causal_mask
 from tinyllm.batches import get_batch
 from tinyllm.devices import has_bf16
 from tinyllm.model import GPT, Config
@@ -48,7 +52,7 @@ class Contestant:
     recipe: dict = field(default_factory=dict)
     block_size: int = 64
     pairs: bool = False
-    fused: bool = False
+    own_attention: bool = False
 
 
 ADAMW = dict(optimizer="adamw")
@@ -60,21 +64,20 @@ CONTESTANTS = {
     "48 blocks of 32": Contestant(dict(batch_size=48), block_size=32),
     "12 blocks of 128": Contestant(dict(batch_size=12), block_size=128),
     "32 bits, not 16": Contestant(dict(bf16=False)),
-    "AdamW at 0.003, not Muon": Contestant(ADAMW | dict(lr=0.003)),
-    "AdamW at 0.01": Contestant(ADAMW | dict(lr=0.01)),
+    "AdamW at 0.003 for all weights, with decay": Contestant(ADAMW | dict(lr=0.003)),
+    "AdamW at 0.01 for all weights, with decay": Contestant(ADAMW | dict(lr=0.01)),
     "cosine, not flat and linear": Contestant(COSINE),
     "no decay at all": Contestant(dict(decay=0.0)),
-    "torch's fused attention": Contestant(fused=True),
+    "the book's own attention": Contestant(own_attention=True),
     "token-pair embeddings": Contestant(pairs=True),
-    "AdamW, 32 bits and cosine": Contestant(ADAMW | COSINE | dict(lr=0.003, bf16=False)),
+    "AdamW for all weights, 32 bits, cosine": Contestant(ADAMW | COSINE | dict(lr=0.003, bf16=False)),
 }
 BASE = TrainConfig(n_steps=100, batch_size=24, bf16=True)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask=None, scale=None, return_weights=False):
-    """What `tinyllm.attention.attention` computes, by a routine that keeps no weights."""
-    output = F.scaled_dot_product_attention(q, k, v, is_causal=mask is not None, scale=scale)
-    return (output, output) if return_weights else output
+def own_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """What `tinyllm.attention.fused_attention` computes, by the book's own lines, which hold all weights."""
+    return attention(q, k, v, causal_mask(q.shape[-2]) if causal else mask)
 
 
 @cache
@@ -104,7 +107,7 @@ def start(contestant: Contestant, n_steps: int, seed: int) -> tuple[GPT, TrainCo
 
 
 def attention_of(contestant: Contestant):
-    return patch("tinyllm.attention.attention", fused_attention) if contestant.fused else nullcontext()
+    return patch("tinyllm.attention.fused_attention", own_attention) if contestant.own_attention else nullcontext()
 
 
 def seconds_per_step() -> dict[str, float]:

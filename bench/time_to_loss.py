@@ -13,18 +13,15 @@ import math
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from statistics import mean
 from time import process_time
-from unittest.mock import patch
 
 import torch
 from course.data import shakespeare
 from machine import machine
-from speedups import fused_attention
 from tinyllm.counting import NGram
 from tinyllm.devices import has_bf16
 from tinyllm.model import GPT, Config
@@ -139,16 +136,6 @@ class Grams(nn.Embedding):
         return F.embedding_bag(rows.flatten(0, -2), self.weight, mode="sum").unflatten(0, ids.shape)
 
 
-def torchs_routine(bf16: bool) -> AbstractContextManager:
-    """The book's attention by a routine of torch's, as the classic recipe has it, while this lasts.
-
-    All of attention in 32 bits; in 16 bits that would be slower than the book's, and it is softmax alone.
-    """
-    if bf16:
-        return patch("tinyllm.attention.softmax", partial(torch.softmax, dim=-1))
-    return patch("tinyllm.attention.attention", fused_attention)
-
-
 def ours(
     seed: int, config: Config, recipe: TrainConfig, bf16: bool, grams: bool = False, ids: Tensor = TRAINING
 ) -> tuple[float, nn.Module]:
@@ -158,8 +145,7 @@ def ours(
     model = GPT(config)
     if grams:
         model.token = Grams(config.vocab_size, config.d_model)
-    with torchs_routine(bf16):
-        list(train(model, ids, replace(recipe, seed=seed, bf16=bf16)))
+    list(train(model, ids, replace(recipe, seed=seed, bf16=bf16)))
     return process_time() - start, model
 
 
@@ -182,8 +168,7 @@ def tokenized(
     for block in model.blocks:
         block.attention.register_forward_hook(drop)
         block.mlp.register_forward_hook(drop)
-    with torchs_routine(bf16):
-        list(train(model, ids, replace(recipe, seed=seed, bf16=bf16)))
+    list(train(model, ids, replace(recipe, seed=seed, bf16=bf16)))
     return process_time() - start, model.eval(), tokenizer
 
 

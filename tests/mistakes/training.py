@@ -65,6 +65,10 @@ MISTAKES = [
      _variance("math.sqrt(rate**2 * noise / (1 - (1 - rate * curvature) ** 2)) if rate * curvature < 2 else math.inf")),
     # The formula where it does not hold: a negative variance.
     ("q2", "there is no end to it", _variance("rate**2 * noise / (1 - (1 - rate * curvature) ** 2)")),
+    # Where ηa = 2 the weight does not grow by itself; the noise does it.
+    ("q2", "multiplies the weight by -1", _variance(
+        "math.inf if rate * curvature > 2 else 0.0 if rate * curvature == 2 "
+        "else rate**2 * noise / (1 - (1 - rate * curvature) ** 2)")),
     ("q2", "stays finite", _variance(
         "rate**2 * noise / (1 - (1 - rate * curvature) ** 2) if rate * curvature <= 1 else math.inf")),
     # The function as it is handed out.
@@ -84,8 +88,8 @@ def clipped_gradient(W, x, y, n_parts, max_norm):
         total += leaf.grad * min(1.0, max_norm / leaf.grad.norm())
     return total
 '''),
-    # Two at once: each is named.
-    ("q3", "each of them; and the parts are added up", _parts(RESET="W.grad = None", SHARE="1")),
+    # Two at once: the first is named, and not the other.
+    ("q3", "thrown away before each of them", _parts(RESET="W.grad = None", SHARE="1")),
     ("q4", "the sign is wrong", _compare(difference="float(-d.mean())")),
     ("q4", "the sign is wrong", _compare(difference="abs(float(d.mean()))")),
     ("q4", "the error of two separate texts", _compare(error="float(((a.var() + b.var()) / len(a)).sqrt())")),
@@ -103,8 +107,10 @@ def clipped_gradient(W, x, y, n_parts, max_norm):
     ("q5", "the 23 bits of float32", _lost("2.0 ** (e - 24)")),
     ("q6", "points uphill", _steepest(frobenius="-G / G.norm()")),
     ("q6", "long in the sense", _steepest(frobenius="G")),
-    ("q6", "could still grow", _steepest(entry="G / G.abs().max()")),
+    ("q6", "all entries but the largest could still grow", _steepest(entry="G / G.abs().max()")),
     ("q6", 'that of "entry"', _steepest(spectral="G.sign()")),
-    ("q6", "could still grow", _steepest(spectral="G / S[0]")),
+    ("q6", "all singular values but the largest", _steepest(spectral="G / S[0]")),
+    ("q6", "at most 1 long", _steepest(entry="0.5 * G.sign()")),
+    ("q6", "does not lower", _steepest(frobenius="0 * G")),
     ("q6", "times as much", _steepest(spectral="U[:, :1] @ Vh[:1]")),
 ]
