@@ -534,12 +534,14 @@ for size, lengths in orders.items():
     settings = product(lengths, (0.75, 0.9))
     n, discount = min(settings, key=lambda setting: in_bits(parts[0], size, *setting))
     results[size] = np.array([in_bits(part, size, n, discount) for part in parts[1:]])
-    print(f"{size:4} tokens, {n}-gram, D = {discount}: {results[size].mean():.3f} bits per byte")
+    bits = results[size].mean()
+    print(f"{size:4} tokens, {n}-gram, D = {discount}: {bits:.3f} bits per byte")
 for size in (1024, 4096):
     more = results[size] - results[256]
     assert (more > 0).all()
-    print(f"{size} tokens minus bytes: {more.mean():.3f} ± {more.std(ddof=1):.3f}, ", end="")
-    print(f"standard error {more.std(ddof=1) / 2:.3f}")
+    mean, spread = more.mean(), more.std(ddof=1)
+    print(f"{size} tokens minus bytes: {mean:.3f} ± {spread:.3f}, ", end="")
+    print(f"standard error {spread / 2:.3f}")
 
 # %% [markdown]
 # With a length and a discount of its own for each, the order is turned around: the bytes are ahead on all four.
