@@ -31,7 +31,7 @@ print(story[gap : gap + 60])
 # :::{admonition} You will be able to
 # :class: tip
 # - score any predictor of text in nats, bits per byte and perplexity, and compare two that cut the text into different tokens;
-# - build a predictor by counting that is hard to beat;
+# - build a predictor that counts, for any tokens and any length of context;
 # - say how far a predictor is from the best that can exist, where that is known, and with what standard error.
 #
 # Reading: 30 minutes. Running: under a minute.
@@ -50,7 +50,7 @@ machine_map(here="prediction")
 #
 # A predictor that has seen a text can recite it.
 # To learn a text so well that new text is predicted worse for it is called **overfitting**, so a part of each corpus is **held out**, and only the rest, `train`, is learned from.
-# The loss on held-out text is a *validation loss* where it helps to choose among models, and a *test loss* where it is looked at once, after all choices; on this page nothing is chosen by it.
+# The loss on held-out text is a *validation loss* where it helps to choose among models, and a *test loss* where it is looked at once, after all choices; where this page chooses, it does so on a text set aside for that, and what it takes from the appendix was chosen there.
 
 # %%
 import math
@@ -121,14 +121,16 @@ x.shape, y.shape
 # | **mean** | | | | **1.094** |
 #
 # Why the logarithm?
-# The probability of the three letters together is the product $0.5 \cdot 0.75 \cdot 0.1$, and a product of a million such numbers is 0 on every computer.
+# The probability of the three letters together is the product $0.5 \cdot 0.75 \cdot 0.1$, and of two predictors that one is better which gave a text the larger product.
 # Its logarithm is a sum, and divided by the number of tokens it is the **cross-entropy**, the loss of this book:
 #
 # $$
 # L = -\frac{1}{T} \sum_{t=1}^{T} \ln p(y_t \mid x_1, \dots, x_t) .
 # $$
 #
-# It is measured in nats per token (*nats* as the logarithm is the natural one): 0 for a model that gave probability 1 to all that came, $\ln V$ for the **uniform** model, which gives $1/V$ to everything, and infinite as soon as something came that had probability 0.
+# ($p(y \mid x)$ is the probability of $y$ after $x$.)
+# It is measured in nats per token (*nats* as the logarithm is the natural one): 0 for a model that gave probability 1 to all that came, $-\ln (1/V) = \ln V$ for the **uniform** model, which gives $1/V$ to everything, and infinite as soon as something came that had probability 0.
+# On average it is smallest for whoever states the true probabilities, which we prove below: a *proper* score.
 #
 # Neural networks do not hand over probabilities but **logits**, any real numbers $z$, of which the softmax makes probabilities.
 # Put the softmax into the formula, and one position costs
@@ -224,7 +226,7 @@ for n in range(1, 7):
 # %% [markdown]
 # The training loss falls, and from the trigram on the held-out loss is infinite: overfitting in its sharpest form.
 # A single probability of 0 makes the loss infinite, and these tables gave 0 to something that came.
-# More text makes such places rarer and cannot remove them.
+# More text makes such places rarer; it cannot promise that none is left, and the longer the context, the more text it takes.
 #
 # ## Mix a long context with a short one
 #
@@ -254,6 +256,7 @@ for n in range(1, 7):
 # | after `a`: counts 0, 0, 2 of 2 | 0 + ¼ · 1/2 | 0 + ¼ · 1/6 | ¾ + ¼ · 1/3 |
 # | | **0.125** | **0.042** | **0.833** |
 #
+# In the second row all three letters give up ½, and the uniform model hands each its own back.
 # After `a` only `n` was seen; it gives up ½ of 2, a quarter, which is shared out as the unigram would.
 # In code the formula is a recursion, from the whole context to none.
 
@@ -335,7 +338,7 @@ print(f"cross-entropy {cross:.3f} = entropy {entropy:.3f} + divergence {divergen
 
 # %% [markdown]
 # Stories are told independently, so nothing that was read before a story begins helps to predict it.
-# The entropy of `tales`, divided by the mean length of a story, is the **floor** over which every held-out loss on `tales` is drawn in this book.
+# The entropy of `tales`, divided by the mean length of a story, is the **floor** of every expected held-out loss on `tales`; a loss on some stories is drawn over the mean of $-\ln p(s)$ of those stories.
 # There are far too many stories to sum over all of them, so it is estimated by the mean over some that the program tells (a *Monte Carlo* mean), with a **standard error**, which says how much that mean would vary if others had been told.
 
 # %%
@@ -364,12 +367,12 @@ print(f"the {len(told)} held-out ones: {best:.4f}, standard error {error:.4f}")
 # %% [markdown]
 # Some stories are easier than others, and a model that comes near the true distribution finds the same ones easy.
 # So the fair question is how far a model is above the floor *on the same stories*: from its loss on each story take the story's own $-\ln p(s)$, and average these **paired differences**.
-# The nearer two predictors are to each other, the more precise that is: it halves the standard error for Taleteller ([chapter 00](00_the_whole_machine.ipynb)), and does nothing for the 5-gram below, which finds other stories easy than those that are.
+# The more the two losses rise and fall together, the more precise that is: it halves the standard error for Taleteller ([chapter 00](00_the_whole_machine.ipynb)), and does nothing for the 5-gram below, whose loss hardly goes with the story's own.
 #
-# Two losses may be lower than the floor, and neither is a discovery.
-# On a single story a model can be lucky: one that gives some stories less than their true probability can give others more.
+# A loss may be lower than the floor without any discovery.
+# On a single story, or on a few, a model can be lucky, and the stories can be easy ones: the held-out ones cost a little less than the floor.
 # And on its training text a model can recite.
-# Fifteen bytes of context and a tenth of the text:
+# Fifteen bytes of context and a sixth of the text:
 
 # %%
 part = list(islice(tell(seed=0), 160))
@@ -419,31 +422,40 @@ title = "Four letters of memory buy most of the way, not all of it"
 ladder(losses["tales"], floor=best, floor_label="true distribution", title=title)
 
 # %% [markdown]
-# Every letter of context lowers the loss, and the last rung is still far above the floor.
+# Each rung is lower than the one before, and the last is still far above the floor.
 #
 # Where is the loss?
-# Back to the story that broke off, with the surprise of the 5-gram at every letter.
+# Back to the story that broke off, with the surprise of the 5-gram at every letter; and for comparison a 10-gram, with the appendix's rule for what shorter contexts count.
 
-# %% tags=["hide-input"] alt="Bars of surprise in nats over the letters of a sentence: high at the first letters of words, low inside words"
+# %% tags=["hide-input"] alt="Bars of surprise in nats over the letters of a sentence: high at the first letters of words, mostly low inside words"
 five_gram = models["tales"]["5-gram"]
 surprise = -five_gram.log_prob(held_out["tales"])
 letter = np.char.isalpha(list(new_text["tales"]))
 first = letter & ~np.roll(letter, 1)
-at_start, elsewhere = surprise[first].mean(), surprise[~first].mean()
-assert at_start > 2 * elsewhere
+inside = letter & ~first
+for name, kind in ("first letters of words", first), ("letters inside words", inside):
+    share = surprise[kind].sum() / surprise.sum()
+    print(f"{name}: {kind.mean():.2f} of the text, {share:.2f} of the loss")
+longer = loss_of(NGram(train["tales"], 10, 256, kneser_ney=True), held_out["tales"])
+above = losses["tales"]["5-gram"] - best, longer - best
+print(f"above the floor: 5-gram {above[0]:.3f}, 10-gram {above[1]:.3f}")
+assert above[1] < above[0] / 2
+at_start, later = surprise[first].mean(), surprise[inside].mean()
+assert at_start > 2 * later and surprise[inside].sum() / len(surprise) > best + 0.29
 
 shown = slice(gap - 16, gap + 18)
 fig, ax = figure(height=2.6)
 ax.bar(range(34), -five_gram.log_prob(to_bytes(story))[shown])
 ax.set_xticks(range(34), map(visible, story[shown]))
-title = f"A word's first letter costs {at_start:.1f} nats, others {elsewhere:.1f}"
+title = f"A word's first letter costs {at_start:.1f} nats, the others {later:.1f}"
 ax.set(ylabel="surprise (nats)", title=title)
 fig
 
 # %% [markdown]
-# Inside words four letters are nearly enough.
-# At the start of a word they are not: what decides there is the word before, a name from the first line, a wish from two hundred letters ago.
-# The rest of this book is about that gap.
+# One letter inside a word costs little, but there are many.
+# Even if the whole floor of 0.136 lay inside words, 0.30 of the 0.88 nats above it would be left there: at least a third.
+# More than half of the gap is a matter of memory alone, as the 10-gram shows.
+# What counting leaves, however much it remembers, is what the rest of this book is about.
 #
 # ## Samples
 #
@@ -469,19 +481,23 @@ for name, model in models["tales"].items():
 from tinyllm.tokens import Tokenizer, train_bpe
 
 
-def trigram_of_tokens(learn, new, size):
-    """Loss in nats per token on `new`, and its number of tokens."""
+def cut(learn, new, size):
+    """Both texts as tokens of a vocabulary trained on the first."""
     tokenizer = Tokenizer(*train_bpe(learn, size)).to_tiktoken()
-    learned, ids = (np.array(tokenizer.encode_ordinary(part)) for part in (learn, new))
-    return loss_of(NGram(learned, 3, size, kneser_ney=True), ids), len(ids)
+    return [np.array(tokenizer.encode_ordinary(part)) for part in (learn, new)]
+
+
+def scored(learned, ids, size, n=3, discount=0.75):
+    return loss_of(NGram(learned, n, size, discount, kneser_ney=True), ids)
 
 
 n_bytes = len(held_out["manuals"])
 for size in (256, 512, 1024, 4096):
-    nats, n_tokens = trigram_of_tokens(text["manuals"], new_text["manuals"], size)
+    learned, ids = cut(text["manuals"], new_text["manuals"], size)
+    nats = scored(learned, ids, size)
     print(f"{size:4} tokens: {nats:.3f} nats per token, ", end="")
     print(f"perplexity {perplexity(nats):6.3f}, ", end="")
-    print(f"{bits_per_byte(nats, n_tokens, n_bytes):.3f} bits per byte")
+    print(f"{bits_per_byte(nats, len(ids), n_bytes):.3f} bits per byte")
 
 # %% [markdown]
 # By loss per token, and by perplexity, every larger vocabulary is worse; by bits per byte it is the other way around.
@@ -491,32 +507,47 @@ for size in (256, 512, 1024, 4096):
 #
 # Chapter 01 left a question open: do fewer tokens make better models?
 # Here they did, but a trigram of long tokens also *sees further*.
-# Three of the 4096 tokens span about ten bytes, so the fair opponent is a 10-gram of bytes; compare on five different parts of the manuals.
+# So let each vocabulary have the length $n$ and the discount $D$ that suit it best, chosen on one part of the manuals, and compare on four others.
 #
 # **A convention.**
-# Where this book writes $a \pm b$, $a$ is a mean over repetitions (seeds, or samples of data) and $b$ their standard deviation: how much *one* repetition varies.
+# Where this book writes $a \pm b$, $a$ is a mean over repetitions (seeds, or samples of data) and $b$ their standard deviation (the root of the mean squared distance from $a$, with $n-1$ in place of $n$): how much *one* repetition varies.
 # How well the *mean* is known is its standard error, $b/\sqrt n$ for $n$ repetitions, and is always called so.
 
 # %%
-differences = []
+from itertools import product
+
+orders = {256: (8, 12, 16), 1024: (6, 10, 14), 4096: (3, 7, 11)}
+parts = []
 for start in range(0, 5_000_000, 1_000_000):
-    whole = manuals()[start : start + 500_000]
-    learn, new = whole[:400_000], whole[400_000:]
-    size = len(to_bytes(new))
-    nats, n_tokens = trigram_of_tokens(learn, new, 4096)
-    rival = loss_of(NGram(to_bytes(learn), 10, 256, kneser_ney=True), to_bytes(new))
-    tokens, letters = bits_per_byte(nats, n_tokens, size), bits_per_byte(rival, 1, 1)
-    differences.append(tokens - letters)
-    print(f"tokens {tokens:.3f}, bytes {letters:.3f}, {size / n_tokens:.2f} bytes per token")
-assert min(differences) > 0
-mean, spread = np.mean(differences), np.std(differences, ddof=1)
-print(f"tokens minus bytes: {mean:.3f} ± {spread:.3f} bits per byte, ", end="")
-print(f"standard error {spread / 5**0.5:.3f}")
+    whole = manuals()[start : start + 250_000]
+    parts.append({size: cut(whole[:200_000], whole[200_000:], size) for size in orders})
+
+
+def in_bits(part, size, n, discount):
+    learned, ids = part[size]
+    nats = scored(learned, ids, size, n, discount)
+    return bits_per_byte(nats, len(ids), n_bytes=len(part[256][1]))
+
+
+results = {}
+for size, lengths in orders.items():
+    settings = product(lengths, (0.75, 0.9))
+    n, discount = min(settings, key=lambda setting: in_bits(parts[0], size, *setting))
+    results[size] = np.array([in_bits(part, size, n, discount) for part in parts[1:]])
+    bits = results[size].mean()
+    print(f"{size:4} tokens, {n}-gram, D = {discount}: {bits:.3f} bits per byte")
+for size in (1024, 4096):
+    more = results[size] - results[256]
+    assert (more > 0).all()
+    mean, spread = more.mean(), more.std(ddof=1)
+    print(f"{size} tokens minus bytes: {mean:.3f} ± {spread:.3f}, ", end="")
+    print(f"standard error {spread / 2:.3f}")
 
 # %% [markdown]
-# With as long a memory the bytes are ahead, by little and on all five.
-# (A model of tokens also gives probability to other ways of cutting the same text, which this score does not count for it; so its column is an upper bound.)
-# For counting in these manuals tokens are a cheap way to remember more letters, and nothing beyond that.
+# With a length and a discount of its own for each, the order is turned around: the bytes are ahead on all four.
+# So what the larger vocabularies had won was memory.
+# (Six settings for each vocabulary, a few hundred thousand characters, and models that count: other models may differ.
+# A model of tokens also gives probability to other cuts of the same text, `t|he` beside `the`, which this score does not count for it; so its column is an upper bound.)
 #
 # ## A bigram that nobody counted
 #
@@ -524,7 +555,7 @@ print(f"standard error {spread / 5**0.5:.3f}")
 # They start with random numbers or zeros, see batches, and move the numbers down the slope of the loss, as in the chapter [Gradients](gradients.ipynb).
 # Does that lead anywhere sensible?
 # Here is a case where the answer is known: a table of $256 \times 256$ logits, all zero, trained on batches of the manuals to predict from the current byte alone.
-# Torch's optimizer Adam takes the steps until chapter 08 takes it apart.
+# `embedding` picks the row of each byte; torch's optimizer Adam takes the steps until chapter 08 takes it apart.
 
 # %%
 table = torch.zeros(256, 256, requires_grad=True)  # (byte, next byte)
@@ -543,21 +574,21 @@ print(f"{300 * x.numel() / len(stream):.1f} epochs")
 
 # %% [markdown]
 # An **epoch** is as many tokens as the training text has; drawn at random, some come twice and some not at all.
-# Counting the same text once, without a discount, gives the loss that the descent should arrive at.
+# Counting the same text once, without a discount, gives the lowest loss that such a table can have.
 
-# %% tags=["hide-input"] alt="Training loss of the learned bigram falling from 5.5 nats to the loss of the counted bigram and staying there"
+# %% tags=["hide-input"] alt="Training loss of the learned bigram falling from 5.5 nats to just above the loss of the counted bigram"
 from course.figures import loss_plot
 
 plain = NGram(train["manuals"], 2, 256, discount=0)
 counted = loss_of(plain, train["manuals"])
 assert abs(np.mean(history[-50:]) - counted) < 0.04
 descent = {"learned": (np.arange(len(history)), np.array(history))}
-title = "Descending the loss arrives at the counts"
+title = "Descending the loss comes near to the counts"
 loss_plot(descent, floor=counted, floor_label="counted", title=title)
 
 # %% [markdown]
 # The loss is one number, though, and the table has 65,536.
-# Compare the predictions themselves, after some frequent letters.
+# Compare the predictions themselves, after some frequent letters and over all rows.
 
 # %%
 learned = table.detach().softmax(-1).numpy()
@@ -568,21 +599,33 @@ for h in b"the ":
     print(f"{chr(h)!r} then {chr(w)!r}: ", end="")
     print(f"counted {shares[w]:.2f}, learned {learned[h, w]:.2f}")
 
+times = np.bincount(train["manuals"][:-1], minlength=256)
+seen = np.flatnonzero(times)
+off = np.array([abs(learned[h] - plain.probabilities([h])).sum() / 2 for h in seen])
+assert (off > 0.1).sum() > 40 and off.max() > 0.99
+mean = (off * times[seen]).sum() / times.sum()
+print(f"{len(seen)} rows: probability misplaced {mean:.2f} on average over the text", end="")
+print(f", {off.max():.2f} in the worst row")
+
 # %% [markdown]
-# The reason is Gibbs' inequality, row by row, with the shares of the training text as $p$: among all predictions after `h`, the one with the smallest mean loss on the training text equals those shares.
-# The loss is convex in the logits, a single bowl, so there is no other valley in which the descent could end.
+# Where there is much text, the table has arrived.
+# In the rare rows it has not: more than forty misplace over a tenth of their probability, and the rarest are nearly uniform still.
 #
-# In one respect it differs from the counts, to its advantage.
+# The direction is given by Gibbs' inequality, row by row, with the shares of the training text as $p$: among all predictions after `h`, the one with the smallest mean loss on the training text equals those shares.
+# The loss is convex in the logits (a straight line between two tables runs nowhere below it), so no other valley can hold the descent.
+# But a share of 0 is a logit of $-\infty$, and no finite number of steps gets there.
 
 # %%
 new = torch.tensor(held_out["manuals"][:50_000], dtype=torch.long)
 learned_loss = cross_entropy(table.detach()[new[:-1]], new[1:]).item()
-assert math.isinf(loss_of(plain, new))
-print(f"held out: learned {learned_loss:.2f}, counted {loss_of(plain, new):.2f}")
+discounted = -models["manuals"]["bigram"].log_prob(new)[1:].mean()
+assert math.isinf(loss_of(plain, new)) and discounted < learned_loss
+print(f"held out: learned {learned_loss:.2f}, counted {loss_of(plain, new):.2f}", end="")
+print(f", with a discount {discounted:.2f}")
 
 # %% [markdown]
-# A probability of 0 is a logit of $-\infty$, and no finite number of steps gets there.
-# Steps that are few and begin at the uniform model leave something for the unseen, as the discount did; the field knows it as *early stopping*.
+# So steps that are few and begin at the uniform model leave something for the unseen, as the discount does, and here not better than it.
+# (To stop where the held-out loss is lowest is called *early stopping*; here nothing was chosen.)
 #
 # ## Seen from here
 #
@@ -619,13 +662,14 @@ np.testing.assert_allclose(as_smoother, trigram, atol=1e-12)
 # Three things were shown.
 # *No model has a lower expected loss than the true distribution*, by Gibbs' inequality.
 # *Discounted counts, interpolated, are probabilities*: each of the $n(h)$ tokens gives up $D$, and $D\,n(h)$ is what the shorter context shares out.
-# *The smallest cross-entropy on the training text is that of its shares*, by the same inequality, for any model that can represent them; a bigram table can, and its descent got there.
+# *The smallest cross-entropy on the training text is that of its shares*, by the same inequality, for any model that can represent them; a bigram table can, and its descent came near them where there is much text.
 # The last one has a reverse side: a model that can represent the training text itself is pulled toward reciting it.
 # :::
 #
 # :::{why-it-might}
 # That *good prediction needs understanding* is the great hypothesis behind language models.
-# The gap between the 5-gram and the floor is where it would have to show: names, wishes and promises are not in four letters.
+# The gap between the 5-gram and the floor does not show it, since a longer memory that only counts closes more than half.
+# It would have to show in what counting leaves: names, wishes and promises from many sentences ago.
 # The training chapter will count how many of them a model keeps.
 # :::
 #
@@ -633,9 +677,9 @@ np.testing.assert_allclose(as_smoother, trigram, atol=1e-12)
 #
 # - The loss is the mean surprise in nats per token; before losses of different tokenizers are compared, they are converted to bits per byte.
 # - On `tales` the expected held-out loss is a known entropy plus a KL divergence, and the divergence is what a model can still learn.
-# - A zero makes the loss infinite; mixing with shorter contexts removes every zero.
+# - A zero makes the loss infinite; mixing with shorter contexts, down to the uniform model, removes every zero.
 # - Compare on the same stories, take differences, and give them a standard error.
-# - Where counting is possible, descending the loss arrives at the counts; its use is that it goes on where counting stops.
+# - Where counting is possible, descending the loss leads toward the counts; its use is that it goes on where counting stops.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/02_next_token.ipynb) has six questions: units, a sticky source whose perplexity you predict, a batch with two bugs, the slope of the loss, a discount of your own, and a choice of order that does not cheat.
 #

@@ -17,7 +17,7 @@ for n in (1, 2, 10, 100):
     print(f"{n:3} numbers: on average off by {off.mean():.3f}, at best by {off.min():.3f}")
 
 # %% [markdown]
-# One number is found, two nearly, and with a hundred the best of ten thousand guesses is still more than half as bad as the average one.
+# One number is found, and two; with a hundred the best of ten thousand guesses is still more than half as bad as the average one.
 # The language model at the end of this book has 1.6 million numbers, its **parameters**, and at each step of its training one number says how wrong they are.
 # How does a number learn?
 #
@@ -75,7 +75,7 @@ for h in (1, 0.1, 0.01, 0.001):
 # $$ \frac{(x+h)^2 - x^2}{h} = \frac{2xh + h^2}{h} = 2x + h . $$
 #
 # What this comes to as $h$ goes to 0 is the **derivative** of $f$, here $2x$, and 6 at $x = 3$.
-# The same calculation gives the few rules that this book needs:
+# These are the few rules that this book needs; the same calculation gives the powers, sums and products:
 #
 # | $f(x)$ | slope |
 # |---|---|
@@ -115,7 +115,7 @@ fig
 # A central difference with $h = 10^{-5}$ has about ten right digits here.
 #
 # That is a habit to keep.
-# **Whoever writes down a derivative compares it with a central difference**, in double precision.
+# **Whoever writes down a derivative compares it with a central difference**, in numbers of 16 digits (*double precision*) and with an $h$ in proportion to $x$.
 # It costs a line, and a wrong sign does not survive it.
 
 # %%
@@ -195,7 +195,7 @@ fig
 # The smallest rate walks down one side, the middle one jumps across the bottom and still arrives, the largest ends higher with every step.
 # Nothing in the formula warns of that.
 # But for a parabola we can say exactly where it begins.
-# Let $w^*$ be the bottom and λ the **curvature**, by how much the slope grows per unit of $w$; so $L'(w) = \lambda\,(w - w^*)$, and one step gives
+# Let $w^*$ be the bottom and λ the **curvature**, by how much the slope grows per unit of $w$; the slope is 0 at the bottom and grows evenly, so $L'(w) = \lambda\,(w - w^*)$, and one step gives
 #
 # $$
 # \begin{aligned}
@@ -277,10 +277,11 @@ fig
 # %% [markdown]
 # Each step leaves its contour at a right angle.
 # Why that direction?
-# A small step $\Delta$ changes the loss by about $\nabla L \cdot \Delta$, which is the length of the gradient times the length of the step times the cosine of the angle between them.
-# Among steps of one length, the loss falls most when the cosine is −1, straight against the gradient, and it does not change along the contour, where the cosine is 0.
+# A small step $\Delta$ changes the loss by about $\nabla L \cdot \Delta$ (each slope times its part of the step, summed), which is the length of the gradient times the length of the step times the cosine of the angle between them.
+# Among steps of one length *on this map*, the loss falls most when the cosine is −1, straight against the gradient, and it does not change along the contour, where the cosine is 0.
+# Count $w$ per 100 grams, and lengths and angles are others, and so is the direction.
 #
-# *Steepest* is not *best*, though.
+# *Steepest* is not *best*, either.
 # The star is where the bottom is, and the path does not point at it.
 # Across the valley the curvature is 16.7, along it 0.3, and one rate has to do for both: the steep direction sets the limit, $2/16.7 = 0.120$, and the flat one then takes its time.
 
@@ -303,7 +304,7 @@ for name, inputs in (("x as it is", x), ("x minus its mean", x - x.mean())):
 
 # %% [markdown]
 # (The curvatures are the eigenvalues of the matrix of second derivatives, which nothing later needs.
-# The rate is the best fixed one for each row, $2/(\lambda_{\text{steep}} + \lambda_{\text{flat}})$.)
+# The rate is $2/(\lambda_{\text{steep}} + \lambda_{\text{flat}})$, of all fixed ones the best for the worst start.)
 # Both rows fit the same lines to the same points, from the same first line; only the number called $b$ is another one, the height of the line at the mean of $x$ in place of at 0.
 # So the gradient is not a property of the problem alone: it depends on the coordinates in which the problem is written down.
 # The norms of chapter 07 and the optimizers of chapter 08 can be read that way: as better coordinates, or a rate for each of them.
@@ -314,6 +315,7 @@ for name, inputs in (("x as it is", x), ("x minus its mean", x - x.mean())):
 # %%
 hidden = np.random.default_rng(0).uniform(-1, 1, 100)
 guess, asked = np.zeros(100), 0
+print(f"at the start, all 0: off by {((guess - hidden) ** 2).mean():.3f}")
 downhill = np.zeros(100)
 for i in range(100):
     step = 1e-4 * np.eye(100)[i]
@@ -347,7 +349,10 @@ for questions in (200, 10_000):
     print(f"{questions:6} questions: off by {min(found):.3f}")
 
 # %% [markdown]
-# It gets there, but slowly: from a question whose answer is *no* it learns next to nothing, while the gradient says for every number which way to go.
+# It gets there, but slowly.
+# (The match is uneven: its answers are only *yes* or *no*, and its steps have one size, while the descent knew λ.
+# With the slope along a random direction, and λ, each step would remove a hundredth of the error on average, as a random direction holds so much of it: after two hundred questions $0.377 \cdot 0.99^{100} = 0.138$ is left.
+# The gradient has all hundred directions in it.)
 #
 # But with central differences, 1.6 million numbers would take 3.2 million runs of the model *for each step*.
 # It has to be cheaper.
@@ -459,8 +464,8 @@ a.grad, b.grad
 
 # %% [markdown]
 # The gradient of $b$ is right, the one of $a$ is 1 in place of 4, and there is no error message.
-# This is the classical bug of a first autograd, and it hides in every network that uses a number twice.
-# All of them do: a weight serves at every place of a text.
+# This is the classical bug of a first autograd, and it shows wherever a result is put to use twice.
+# Every network of this book does so: a block of chapter 07 adds to what it was given what it computed from it, $x + f(x)$.
 #
 # The right version has another fault.
 # How many paths are there if a number is doubled by `x = x + x` again and again?
@@ -541,21 +546,11 @@ assert worst < 1e-12
 # %% [markdown]
 # How much does it cost?
 # `backward` multiplies and adds once at each arrow of the graph.
-# So *all* slopes together cost a small multiple of what the value itself costs, however many numbers there are: one pass in place of two evaluations for each.
+# So *all* slopes together cost a fixed multiple of what the value itself costs, however many numbers there are: one pass in place of two evaluations for each.
 # (The other direction, from the inputs to the result, would take a pass for each input.)
 # The method is **reverse-mode automatic differentiation**, or **backpropagation** {cite}`rumelhart1986`, and numerical analysis and machine learning came to it on separate ways {cite}`baydin2018`.
 # Its price is memory: what the local slopes are made of has to be kept from the way forward until the way back.
 #
-# The gradient of the spring, which we worked out by hand, comes out as well.
-
-# %%
-w, b = Value(0), Value(3)
-squares = [(w * xi + b - yi) ** 2 for xi, yi in zip(x.tolist(), lengths.tolist())]
-(sum(squares) / 4).backward()
-np.testing.assert_allclose([w.grad, b.grad], gradient(start), atol=1e-12)
-print(f"the spring again: {w.grad:.3f}, {b.grad:.3f}")
-
-# %% [markdown]
 # (p-minus-one-hot)=
 # ## The gradient of a prediction
 #
@@ -572,7 +567,7 @@ print(f"the spring again: {w.grad:.3f}, {b.grad:.3f}")
 # $$
 #
 # Take the slope in one logit $z_i$.
-# The logarithm gives $1 / \sum_j e^{z_j}$, times the slope of the sum, which is $e^{z_i}$: together $p_i$.
+# The logarithm gives $1 / \sum_j e^{z_j}$, times the slope of the sum, in which only $e^{z_i}$ moves, and its slope is $e^{z_i}$: together $p_i$.
 # The second term gives −1 if $i$ is the token that came, and else 0.
 # So
 #
@@ -592,7 +587,7 @@ print([round(zi.grad, 12) for zi in z])
 # %% [markdown]
 # Descent raises the logit of the token that came, and lowers all others, each in proportion to its probability.
 # A token that came and had been predicted with certainty changes nothing.
-# The three slopes sum to 0, since adding one number to all logits changes no probability.
+# The three slopes sum to 0: their sum is how fast $L$ moves when all logits move together, and that changes no probability.
 # And no slope is larger than 1 in size, however wrong the prediction is.
 #
 # ## Many numbers at once
@@ -720,16 +715,20 @@ print(f"a = {a.item():.3f}, still wanted: {a.requires_grad}")
 
 # %% [markdown]
 # A tensor holds 32-bit numbers unless told otherwise, with about seven digits.
-# That is plenty for training, and too little for the habit from above.
+# That is plenty for training; for the habit from above it asks for a larger step.
 
 # %%
-for dtype in (torch.float32, torch.float64):
-    by_steps = numerical(f, torch.tensor(1000.0, dtype=dtype)).item()
-    print(f"{str(dtype):13} slope of x² at 1000: {by_steps:.3f}")
+for dtype, h in ((torch.float32, 1e-5), (torch.float32, 5.0), (torch.float64, 1e-5)):
+    by_steps = numerical(f, torch.tensor(1000.0, dtype=dtype), h).item()
+    print(f"{str(dtype):13} h = {h:<5}: slope of x² at 1000 is {by_steps:.3f}")
+one = torch.tensor(1.0, dtype=torch.float32)
+assert 1e-6 < abs(numerical(torch.exp, one, 5e-3).item() - math.e) < 3e-4
+assert abs(numerical(torch.exp, one.double(), 6e-6).item() - math.e) < 1e-9
 
 # %% [markdown]
 # The nearest number of 32 bits to 1000 + 0.00001 is 1000.
-# So gradients are checked in `float64`.
+# A good $h$ is about the cube root of the precision, times the size of $x$: $0.005\,|x|$ in 32 bits, $0.000006\,|x|$ in 64.
+# Even then only some four digits are right in 32 bits, and ten in 64; so gradients are checked in `float64`.
 #
 # Three classes keep order among the parameters of a model.
 # An `nn.Parameter` is a tensor that wants gradients.
@@ -774,9 +773,9 @@ for ours in descend(start, gradient, lr=0.11, steps=60):
 print(f"after 60 steps w = {theirs[0]:.3f}, b = {theirs[1]:.3f}, as by hand")
 
 # %% [markdown]
-# These four lines (forward, `zero_grad`, `backward`, `step`) train every model in this book.
-# What changes is the model, the loss and the optimizer.
-# The S in SGD stands for *stochastic*: each step takes a few random pieces of a large text, a **batch**, whose gradient is that of the whole text on average.
+# These four lines (forward, `zero_grad`, `backward`, `step`) are in every training of this book.
+# What changes is the model, the loss, the optimizer, and what is done to the gradient and the rate before a step.
+# The S in SGD stands for *stochastic*: each step takes a few random pieces of a large text, a **batch**, whose gradient is on average about that of the whole text.
 # The other optimizers, Adam for one, use the same gradients and take another step; chapter 08 builds them.
 #
 # (gradient-of-a-lookup)=
@@ -830,7 +829,7 @@ for q in (0.0, 0.3, 1.0):
     print(f"q = {q}: answer {found.data:.3f}, slope {one.grad:.3f}")
 
 # %% [markdown]
-# By hand: with $p$ for the weight of the second key, the answer is $p$ and its slope is $2\beta\,p\,(1-p)$.
+# By hand: the answer is the weight of the second key, $p = 1 / (1 + e^{-2\beta q})$, and its slope is $2\beta\,p\,(1-p)$.
 # At $q = 0$ both keys weigh ½, and the slope is $2 \cdot 4 \cdot ¼ = 2$.
 # The last of the assertions holds the autograd to that formula.
 #
@@ -839,7 +838,8 @@ for q in (0.0, 0.3, 1.0):
 # - **As a lookup.** The slope is large where two keys compete for the query, $p$ near ½, and nearly 0 where one has won.
 #   The sharper the lookup, the fewer queries lie where it has a slope.
 # - **As a smoother.** The slope is that of a smooth curve which follows the measurements.
-#   It is large where neighbors within a bandwidth of the query have different values; as the bandwidth narrows, the curve becomes a staircase.
+#   It is large where two keys with different values are about equally near, however far away they are.
+#   The stretch on which it turns is about $h^2$ over the distance of the two keys (here $h^2/2$), so with the bandwidth it narrows to a staircase, and faster than the bandwidth does.
 #
 # :::
 #
@@ -860,6 +860,8 @@ for beta, style in ((1.0, ":"), (4.0, "--"), (16.0, "-")):
     axes[0].plot(queries, found, style, color=COLORS["LOOKUP"], label=f"β = {beta:g}")
     axes[1].plot(queries, slopes, style, color=COLORS["LOOKUP"])
     assert math.isclose(max(slopes), beta / 2, rel_tol=1e-9)
+    one_stretch = np.interp(1 / (2 * beta), queries, slopes)  # h² / 2 from the middle
+    assert 0.7 < one_stretch / max(slopes) < 0.85
     assert math.isclose(np.trapezoid(slopes, queries), found[-1] - found[0], rel_tol=1e-3)
 axes[0].set(xlabel="query q", ylabel="answer")
 axes[1].set(xlabel="query q", ylabel="slope of the answer")
@@ -877,7 +879,8 @@ fig
 # A deep model is a long chain, and a chain multiplies its slopes.
 # Thirty slopes of 0.8 make 0.001, thirty of 1.25 make 808.
 # The same happens with vectors.
-# Let thirty layers multiply by random 64 × 64 matrices, and send a gradient of length 1 back through them; the entries of the matrices have the standard deviation $g/8$, so that one layer multiplies the squared length by $g^2$ on average.
+# Let thirty layers multiply by random 64 × 64 matrices, and send a gradient of length 1 back through them.
+# Their entries are random, with a root mean square of $g/8$; a sum of 64 products with them has $64\,g^2/64$ times the mean square of what came, so one layer multiplies the squared length by $g^2$ on average.
 
 # %% alt="Length of a gradient on a logarithmic axis against the number of layers it went back through: a rising line for g 1.25 up to about a thousand, a level one for g 1, a falling one for g 0.8 down to a thousandth"
 fig, ax = figure(height=3.2)
@@ -901,15 +904,39 @@ ax.set_title("Thirty layers: a thousandth, or a thousand times")
 fig
 
 # %% [markdown]
-# The bands are five seeds.
-# The gradient **vanishes** or **explodes**, exponentially in the depth, unless each layer passes on about what it gets {cite}`pascanu2013`.
-# With the one, gradient descent hardly moves the early layers; with the other, a rate that suits the late layers is too large for the early ones.
+# The bands are five seeds, with the same draws for each $g$.
+# The gradient **vanishes** or **explodes**, exponentially in the depth, unless each layer passes on about what it gets; the classical analysis is of one matrix, repeated over many steps of time {cite}`pascanu2013`.
+#
+# That is the gradient in what a layer was *given*.
+# The gradient in its matrix is, as above, a product of two things: what came forward and what came back.
+# Guess: in which layer is it smallest?
+
+# %%
+for g in (0.8, 1.25):
+    logs = []
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        given, back = F.normalize(torch.randn(2, 64, generator=generator), dim=1)
+        layers = g / 8 * torch.randn(30, 64, 64, generator=generator)
+        layers.requires_grad_()
+        for matrix in layers:
+            given = matrix @ given
+        (back @ given).backward()
+        logs.append(layers.grad.norm(dim=(1, 2)).log().numpy())
+    of_layer = np.exp(np.mean(logs, axis=0))
+    assert of_layer.max() < 3 * of_layer.min()
+    shown = ", ".join(f"{size:.3g}" for size in of_layer[[0, 14, 29]])
+    print(f"g = {g}: gradients of layers 1, 15 and 30: {shown}; g^29 = {g**29:.3g}")
+
+# %% [markdown]
+# In none: what has shrunk 29 times, partly on the way forward and partly on the way back, has shrunk 29 times in all.
+# All layers learn next to nothing, or all get steps that are too large.
+# Only where something holds the lengths on the way *forward* (a norm, a function that cannot grow) do the early layers fall behind the late ones, or run away from them.
 # Chapter 07 has a cure: layers that *add* to what they are given, so that one of the paths back has the slope 1 all the way.
 #
 # :::{why-it-works}
 #
-# All of this was shown.
-# Where the gradient is not 0, a small enough step against it lowers the loss; on a parabola η may go up to $2/\lambda$, not further.
+# On a parabola every step against the slope with η below $2/\lambda$ comes nearer to the bottom, and with η above it none does.
 # The chain rule gives all slopes in one pass backward, equal to central differences and to torch's.
 # `step` is the update that we did by hand.
 #
@@ -918,8 +945,8 @@ fig
 # :::{why-it-might}
 #
 # That descent finds *good* numbers for a deep model was not shown.
-# It stops wherever all slopes are 0: at the best place, at a poor valley, at a pass between valleys.
-# One hypothesis is that poor valleys are rare when there are very many numbers, since each one more is one more way down, and that passes are the true obstacle; there are arguments from random functions and measurements on small networks for it {cite}`dauphin2014`.
+# It can end in a poor valley; at a pass between valleys it can be slow, but with a small enough rate almost no start ends there {cite}`lee2016`.
+# One hypothesis is that poor valleys are rare when there are very many numbers, since each one more is one more way down, and that passes, by their slowness, are the true obstacle; there are arguments from random functions and measurements on small networks for it {cite}`dauphin2014`.
 # That it works at all for language models is known from doing it.
 #
 # :::
@@ -932,7 +959,7 @@ fig
 # | values forward, slopes back, each node once | `loss.backward()` |
 # | slopes of several uses add up | `.grad` adds up, until `zero_grad()` |
 # | $w \leftarrow w - \eta\,\partial L / \partial w$ | `optimizer.step()` |
-# | two evaluations, as a check | in `float64`, with $h = 10^{-5}$ |
+# | two evaluations, as a check | in `float64`, with $h$ in proportion to $x$ |
 # | prediction minus truth, $p - \text{one-hot}$ | what `cross_entropy` sends back |
 #
 # **Exercises.** [The sheet of this chapter](../exercises/gradients.ipynb) has you take slopes by hand, repair a backward pass, add an operation and find the largest rate.

@@ -108,7 +108,7 @@ def slope(logits: Tensor, targets: Tensor) -> Tensor:
     """The gradient of `cross_entropy(logits, targets)` in the logits (..., V)."""
     # The first term gives the softmax, the second -1 at the target; the loss is a mean.
     # Summed over the places where one context stands it is zero when the softmax equals
-    # the shares: that is why the learned bigram arrived at the counts.
+    # the shares: that is why the learned bigram came near the counts.
     probabilities = logits.softmax(dim=-1)
     came = torch.nn.functional.one_hot(targets, logits.shape[-1])
     return (probabilities - came) / targets.numel()
