@@ -13,8 +13,8 @@ def get_batch(
 ) -> tuple[Tensor, Tensor]:
     """Cut `batch_size` blocks at random places from a text.
 
-    `ids` is (N,), of any whole numbers, on any device, in memory or mapped from a file;
-    returns `x` and `y`, both (B, T) = (batch_size, block_size), in 64 bits and on that
+    `ids` is (N,), of any whole numbers, on any device, in memory or mapped from a file.
+    Returns `x` and `y`, both (B, T) = (batch_size, block_size), in 64 bits and on that
     device, where `y[b, t]` is the id that follows `x[b, t]` in the text. Every place is
     equally likely, or every one of `starts` (n,), and blocks may overlap. Raises
     `ValueError` when the text is not longer than a block.

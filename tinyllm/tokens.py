@@ -281,7 +281,9 @@ def merge(ids: Sequence[int], pair: Pair, new: int) -> list[int]:
     return merged
 
 
-def encode_piece(ids: list[int], ranks: dict[Pair, int], merges: dict[Pair, int]) -> list[int]:
+def encode_piece(
+    ids: list[int], ranks: dict[Pair, int], merges: dict[Pair, int]
+) -> list[int]:
     """Merge `ids` as the trainer would, the pair learned first before all others.
 
     `ranks` says when a pair was learned, `merges` which id it becomes. Takes time with the

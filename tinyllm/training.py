@@ -32,7 +32,7 @@ def train(
 
     A record holds the number of steps done, their mean loss since the last record, the
     loss on `validation` with its standard error, in nats per token, and the speed in
-    tokens per second. `folder` gets the records, in `log.jsonl`, and checkpoints;
+    tokens per second. `folder` gets the records, in `log.jsonl`, and checkpoints.
     `resume` goes on from the newest as if nothing had happened. A terminal shows
     progress, and how far the loss is above `floor`, the best that any model can do.
     Blocks of text begin anywhere, or at one of the places `starts` (n,). The text may
