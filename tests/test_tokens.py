@@ -7,9 +7,11 @@ from collections import Counter
 from functools import cache
 from itertools import count, islice
 
+import numpy as np
 import pytest
 import regex
 import tiktoken
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tinyllm import tokens
@@ -21,6 +23,7 @@ from tinyllm.tokens import (
     encode_piece,
     join,
     merge,
+    number_merges,
     split,
     train_bpe,
 )
@@ -326,12 +329,12 @@ def test_the_text_that_was_learned_is_encoded_as_the_trainer_left_it(learned, n_
 def test_joining_two_encodings_encodes_the_whole(left, right):
     vocab, merges = train_bpe("banana bandana nab an aaaaaaaaaaaaaaaa abab", 275, pattern=r"(?s).+")
     ids = {token: i for i, token in vocab.items()}
-    table = {(ids[a], ids[b]): ids[a + b] for a, b in merges}
+    table = number_merges(merges, ids)
 
     def encode(some_ids):
-        return encode_piece(list(b"".join(vocab[i] for i in some_ids)), table)
+        return encode_piece(list(b"".join(vocab[i] for i in some_ids)), *table)
 
-    whole = encode_piece(list((left + right).encode()), table)
+    whole = encode_piece(list((left + right).encode()), *table)
     assert join(encode(left.encode()), encode(right.encode()), encode) == whole
 
 
@@ -355,7 +358,7 @@ def test_the_work_for_a_piece_grows_as_the_piece_does(letters):
             return super().get(*args)
 
     tokenizer = Tokenizer(*train_bpe(ENGLISH + letters * 100, 600))
-    tokenizer._merges = Watched(tokenizer._merges)
+    tokenizer._ranks = Watched(tokenizer._ranks)
     looks = []
     for size in (1_000, 4_000):
         Watched.looks = 0
@@ -466,8 +469,8 @@ def test_a_vocabulary_without_all_bytes_is_refused():
 
 @pytest.mark.parametrize(
     "merges",
-    [[(b"ab", b"c"), (b"a", b"b")], [(b"b", b"c"), (b"a", b"b")], [(b"a", b"b")] * 2, [(b"x", b"y")]],
-    ids=["before its parts", "ids descend", "twice", "not in the vocabulary"],
+    [[(b"ab", b"c"), (b"a", b"b")], [(b"a", b"b")] * 2, [(b"x", b"y")], [(b"a", b"bc")]],
+    ids=["before its parts", "twice", "not in the vocabulary", "of a part that nothing makes"],
 )
 def test_merges_that_nobody_can_have_learned_in_this_order_are_refused(merges):
     vocab = dict(enumerate([*(bytes([i]) for i in range(256)), b"ab", b"bc", b"abc"]))
@@ -534,3 +537,26 @@ def test_gpt2s_own_vocabulary_gives_the_ids_of_tiktoken_on_prose_and_code():
     assert tokenizer.encode(text) == theirs.encode_ordinary(text)
     assert tokenizer.encode(text, True) == theirs.encode(text, allowed_special="all")
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+# ---------------------------------------------------------------------------------------- numbers of other libraries
+
+
+def test_ids_of_tensors_and_arrays_are_decoded():
+    tokenizer = trained()
+    ids = tokenizer.encode("the lantern")
+    for given in (torch.tensor(ids), np.array(ids), np.array(ids, np.uint16), [torch.tensor(i) for i in ids]):
+        assert tokenizer.decode(given) == "the lantern"
+    with pytest.raises(ValueError, match="id 999999"):
+        tokenizer.decode(torch.tensor([999_999]))
+
+
+def test_a_vocabulary_may_have_the_size_of_an_array():
+    assert train_bpe(ENGLISH, np.int64(300)) == train_bpe(ENGLISH, 300)
+
+
+def test_all_special_tokens_are_allowed_as_tiktoken_says_it():
+    tokenizer = trained(special_tokens=("<|a|>", "<|b|>"))
+    text = "<|a|> the <|b|>"
+    assert tokenizer.encode(text, "all") == tokenizer.encode(text, True)
+    assert tokenizer.encode(text, "all") == tokenizer.to_tiktoken().encode(text, allowed_special="all")

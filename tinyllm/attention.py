@@ -160,7 +160,7 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_head, self.n_kv_head, self.causal = n_head, n_kv_head or n_head, causal
-        d_head = d_head or size_of_heads(d_model, n_head, self.n_kv_head)
+        d_head = size_of_heads(d_model, n_head, self.n_kv_head, d_head)
         self.qkv = nn.Linear(d_model, (n_head + 2 * self.n_kv_head) * d_head, bias=bias)
         self.out = nn.Linear(n_head * d_head, d_model, bias=bias)
 
@@ -181,13 +181,13 @@ class MultiHeadAttention(nn.Module):
         return self.out(heads.transpose(-3, -2).flatten(-2))  # (..., T, C)
 
 
-def size_of_heads(d_model: int, n_head: int, n_kv_head: int) -> int:
-    """Channels of each head. ValueError where channels or keys cannot be dealt out."""
-    if n_head < 1 or d_model % n_head:
+def size_of_heads(d_model: int, n_head: int, n_kv_head: int, d_head: int | None) -> int:
+    """Channels of each head, d_head. ValueError where something cannot be dealt out."""
+    if n_head < 1 or d_head is None and d_model % n_head:
         raise ValueError(f"n_head must divide d_model, got {d_model} and {n_head}")
     if n_kv_head < 1 or n_head % n_kv_head:
         raise ValueError(f"n_kv_head must divide n_head, got {n_head} and {n_kv_head}")
-    return d_model // n_head
+    return d_model // n_head if d_head is None else d_head
 
 
 def check_stream(x: Tensor, d_model: int) -> None:

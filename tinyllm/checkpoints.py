@@ -219,8 +219,12 @@ def read_lines(folder: str | Path) -> list[bytes]:
     return log.read_bytes().splitlines(keepends=True) if log.exists() else []
 
 
+def fingerprints(**texts: Tensor | None) -> dict[str, str]:
+    """A sha256 for each text (N,), the same for the same ids, however they are stored."""
+    return {name: sha256(ids) for name, ids in texts.items() if ids is not None}
+
+
 def sha256(ids: Tensor) -> str:
-    """A name for a text (N,), the same for the same ids, however they are stored."""
     found = hashlib.sha256()
     for part in ids.split(1 << 20):  # a text may be larger than memory
         found.update(part.long().cpu().numpy().tobytes())

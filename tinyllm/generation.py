@@ -3,6 +3,7 @@
 import codecs
 import math
 from collections.abc import Collection, Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,8 @@ def truncate(
 
 
 def check_sampling(
-    temperature: float, top_k: int | None, top_p: float | None, min_p: float | None
+    temperature: float = 1.0, top_k: int | None = None,
+    top_p: float | None = None, min_p: float | None = None,
 ) -> None:
     """Raise `ValueError` for settings that leave no token to choose."""
     if not temperature >= 0:
@@ -310,15 +312,16 @@ def as_given(
 
 def stop_ids(stop: Collection[int] | int | None) -> set[int]:
     """The ids that end a text. ValueError for what is none, such as a text."""
-    found = {stop} if isinstance(stop, int) else set(() if stop is None else stop)
-    if not all(isinstance(i, int) for i in found):
+    found = stop if isinstance(stop, Collection) else [] if stop is None else [stop]
+    if not all(isinstance(i, Integral) for i in found):
         raise ValueError(f"stop must be an id or several, not {stop!r}")
-    return found
+    return set(found)
 
 
 def stop_texts(stop: Collection[str] | str | None) -> list[str]:
     """The texts that end a text. ValueError for what is none, such as an empty one."""
-    found = [stop] if isinstance(stop, str) else list(() if stop is None else stop)
+    several = isinstance(stop, Collection) and not isinstance(stop, str)
+    found = list(stop) if several else [] if stop is None else [stop]
     if not all(isinstance(text, str) and text for text in found):
         raise ValueError(f"stop must be a text or several, none of them empty, not {stop!r}")
     return found

@@ -13,20 +13,29 @@ import heapq
 import json
 import os
 import tempfile
+import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import index
 from pathlib import Path
 
 import regex
+
+from tinyllm.tokenizer_files import (
+    as_bytes,
+    looks_like_tiktoken,
+    read_tiktoken,
+    read_tokenizer_json,
+)
 
 # How GPT-2 splits a text (github.com/openai/gpt-2, src/encoder.py): a word keeps the one space before it.
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
 Text = str | bytes
 Pair = tuple[int, int]
-NEVER = 1 << 62  # stands for the id that two neighbors become if they do not merge: larger than any id
+NEVER = 1 << 62  # stands for the rank of two neighbors that do not merge: larger than any rank
 
 
 # ---------------------------------------------------------------------------------------- splitting
@@ -174,7 +183,7 @@ def train_bpe(
     A text that runs out of pairs ends the training early, with a warning.
     """
     check_special_tokens(special_tokens)
-    if not isinstance(vocab_size, int):
+    if not hasattr(vocab_size, "__index__"):  # numpy's and torch's whole numbers are some, too
         raise ValueError(f"vocab_size must be a whole number, not {vocab_size!r}")
     n_special = len(special_tokens)
     n_merges = vocab_size - 256 - n_special
@@ -272,16 +281,15 @@ def merge(ids: Sequence[int], pair: Pair, new: int) -> list[int]:
     return merged
 
 
-def encode_piece(ids: list[int], merges: dict[Pair, int]) -> list[int]:
+def encode_piece(ids: list[int], ranks: dict[Pair, int], merges: dict[Pair, int]) -> list[int]:
     """Merge `ids` as the trainer would, the pair learned first before all others.
 
-    `merges` gives each pair the id that it becomes; pairs learned later have larger ids.
-    Takes time with the square of the length: for a long piece, encode stretches of it
-    and `join` them.
+    `ranks` says when a pair was learned, `merges` which id it becomes. Takes time with the
+    square of the length: for a long piece, encode stretches of it and `join` them.
     """
     while len(ids) > 1:
-        pair = min(zip(ids, ids[1:]), key=lambda pair: merges.get(pair, NEVER))
-        if pair not in merges:
+        pair = min(zip(ids, ids[1:]), key=lambda pair: ranks.get(pair, NEVER))
+        if pair not in ranks:
             break
         ids = merge(ids, pair, merges[pair])
     return ids
@@ -305,58 +313,126 @@ def join(left: list[int], right: list[int], encode: Callable[[list[int]], list[i
         width *= 2
 
 
+OPTIONS = ("normalize", "ignore_merges", "rank_by_token")  # what most tokenizers do without
+
+
+def number_merges(
+    merges: Sequence[tuple[bytes, bytes]], ids: dict[bytes, int], by_token: bool = False
+) -> tuple[dict[Pair, int], dict[Pair, int]]:
+    """The rank of each pair of ids, and the id that it becomes.
+
+    ValueError for a merge of what is not in the vocabulary, for one that is there twice, and for a token that
+    no earlier merges lead to: nobody can have learned that in this order.
+    """
+    ranks: dict[Pair, int] = {}
+    results: dict[Pair, int] = {}
+    made = {ids[bytes([byte])] for byte in range(256)}
+    for a, b in merges:
+        if a not in ids or b not in ids or a + b not in ids:
+            raise ValueError(f"merge {a!r} + {b!r}: one of both, or their result, is not in the vocabulary")
+        pair, result = (ids[a], ids[b]), ids[a + b]
+        if pair in ranks:
+            raise ValueError(f"merge {a!r} + {b!r} is there twice")
+        ranks[pair], results[pair] = result if by_token else len(ranks), result
+        if made.issuperset(pair):
+            made.add(result)
+    for (a, b), result in zip(merges, results.values()):
+        if result not in made:
+            raise ValueError(f"merge {a!r} + {b!r}: both must be bytes or results of earlier merges")
+    return ranks, results
+
+
+def stream_nfc(chunks: Iterable[str], special_tokens: Collection[str]) -> Iterator[str]:
+    """Bring the joined `chunks` to the Unicode form NFC, all but the special tokens in them.
+
+    What is held back begins with a character that none before it can be joined with, and is at least as
+    long as a special token, so that none is cut.
+    """
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    either = "|".join(map(regex.escape, longest_first)) or r"(?!)"
+    longest = len(longest_first[0]) if longest_first else 1
+    held = ""
+    for chunk in chunks:
+        held += chunk
+        end = max(0, len(held) - longest + 1)
+        apart = regex.search(r"(?r)[\u0000-\u02ff\u4e00-\u9fff]", held, endpos=end)
+        cut = apart.start() if apart else 0
+        for special in regex.finditer(either, held):
+            if special.start() < cut < special.end():
+                cut = special.start()
+        yield nfc(held[:cut], either)
+        held = held[cut:]
+    yield nfc(held, either)
+
+
+def nfc(text: str, special: str) -> str:
+    """`text` in the Unicode form NFC, but for what the pattern `special` matches."""
+    parts, start = [], 0
+    for match in regex.finditer(special, text):
+        parts += [unicodedata.normalize("NFC", text[start : match.start()]), match[0]]
+        start = match.end()
+    return "".join([*parts, unicodedata.normalize("NFC", text[start:])])
+
+
 class Tokenizer:
     """Text to ids and back.
 
-    vocab: the bytes of each id: all 256 single bytes, the result of each merge, and each special token.
-    merges: pairs in the order in which they were learned; the ids of their results ascend.
-    special_tokens: texts that become one id, where `encode` is told to look for them.
+    vocab: the bytes of each id: single bytes, the result of each merge, and each special token.
+    merges: pairs in the order in which they were learned. Ids may be in any other order.
+    special_tokens: texts that become one id, where `encode` is told to look for them; or a dictionary of
+        their ids.
     pattern: how text is split: no text is left out, and no match depends on more than `stream_pieces` says.
         So it is with the patterns of GPT-2, GPT-4 and GPT-4o.
+    normalize: "NFC" if a text is brought to this Unicode form first. Then another text may come back.
+    ignore_merges: a piece that is a token is that token, whatever the merges would make of it.
+    rank_by_token: pairs that become the same token come at the same time, the first pair of a piece first.
     """
 
     def __init__(
         self,
         vocab: dict[int, bytes],
         merges: Sequence[tuple[bytes, bytes]],
-        special_tokens: Sequence[str] = (),
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
         pattern: str = GPT2_PATTERN,
+        *,
+        normalize: str | None = None,
+        ignore_merges: bool = False,
+        rank_by_token: bool = False,
     ):
         check_special_tokens(special_tokens)
+        if normalize not in (None, "NFC"):
+            raise ValueError(f'normalize must be None or "NFC", not {normalize!r}')
         self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
+        self.normalize, self.ignore_merges, self.rank_by_token = normalize, ignore_merges, rank_by_token
+        # A special token may spell an ordinary one. It is then the later of the two ids.
         last = {token: i for i, token in sorted(vocab.items())}
-        first = {token: i for i, token in sorted(vocab.items(), reverse=True)}
-        missing = [byte for byte in range(256) if bytes([byte]) not in first]
+        if not isinstance(special_tokens, Mapping):
+            special_tokens = {token: last.get(token.encode()) for token in special_tokens}
+        self.special_ids = dict(special_tokens)
+        taken = set(self.special_ids.values())
+        ids = {token: i for i, token in sorted(vocab.items(), reverse=True) if i not in taken}
+        ordinary = {bytes([byte]) for byte in range(256)} | {a + b for a, b in merges}
+        for token, i in self.special_ids.items():
+            if vocab.get(i) != (data := token.encode()) or data in ordinary and data not in ids:
+                raise ValueError(f"special token {token!r} needs an id of its own in the vocabulary")
+        missing = [byte for byte in range(256) if bytes([byte]) not in ids]
         if missing:
             raise ValueError(f"the vocabulary must have all 256 bytes, and lacks {missing}")
-        self._byte_ids = [first[bytes([byte])] for byte in range(256)]
-        self._ids = {bytes([byte]): i for byte, i in enumerate(self._byte_ids)}  # of all but special tokens
-        self._merges: dict[Pair, int] = {}
-        newest = -1
-        for a, b in merges:
-            if a not in self._ids or b not in self._ids or first.get(a + b, -1) <= newest:
-                raise ValueError(
-                    f"merge {a!r} + {b!r}: both must be bytes or results of earlier merges, and their result "
-                    "must be in the vocabulary, with a larger id than earlier results"
-                )
-            newest = first[a + b]
-            self._ids[a + b] = self._merges[self._ids[a], self._ids[b]] = newest
-        # A special token may spell an ordinary one. It is then the later of the two ids.
-        self.special_ids = {token: last.get(token.encode()) for token in special_tokens}
-        for token, i in self.special_ids.items():
-            if i is None or i == self._ids.get(token.encode()):
-                raise ValueError(f"special token {token!r} needs an id of its own in the vocabulary")
+        self._byte_ids = [ids[bytes([byte])] for byte in range(256)]
+        self._ranks, self._merges = number_merges(merges, ids, rank_by_token)
+        made = {*self._byte_ids, *self._merges.values()}
+        self._ids = {token: i for token, i in ids.items() if ignore_merges or i in made}
         self._cache: dict[str, list[int]] = {}
 
-    def encode(self, text: Text, allowed_special: bool | Collection[str] = False) -> list[int]:
-        """The ids of `text`.
+    def encode(self, text: Text, allowed_special: bool | str | Collection[str] = False) -> list[int]:
+        """The ids of `text`, and none that a model may want before or after it.
 
-        A special token in it is ordinary text, unless `allowed_special` names it or is True (all of them).
+        A special token in it is ordinary text, unless `allowed_special` names it; True and "all" name all.
         """
         return list(self.encode_iterable(text, allowed_special))
 
     def encode_iterable(
-        self, chunks: Text | Iterable[Text], allowed_special: bool | Collection[str] = False
+        self, chunks: Text | Iterable[Text], allowed_special: bool | str | Collection[str] = False
     ) -> Iterator[int]:
         """Yield the ids of the joined `chunks`, wherever these were cut, and hold little more than a chunk.
 
@@ -364,15 +440,17 @@ class Tokenizer:
         grows with the longest piece: a text of letters alone, without a space, is held whole.
         """
         allowed = self._allowed(allowed_special)
-        for pieces in stream_pieces(readable(chunks), allowed, self.pattern):
+        texts = readable(chunks)
+        texts = stream_nfc(texts, allowed) if self.normalize else texts
+        for pieces in stream_pieces(texts, allowed, self.pattern):
             for piece in pieces:
                 if piece in allowed:
                     yield self.special_ids[piece]
                 else:
                     yield from self._cache.get(piece) or self._encode_piece(piece)
 
-    def _allowed(self, allowed_special: bool | Collection[str]) -> set[str]:
-        if isinstance(allowed_special, bool):
+    def _allowed(self, allowed_special: bool | str | Collection[str]) -> set[str]:
+        if isinstance(allowed_special, bool) or allowed_special == "all":
             return set(self.special_ids) if allowed_special else set()
         check_special_tokens(allowed_special)
         unknown = set(allowed_special) - set(self.special_ids)
@@ -383,6 +461,8 @@ class Tokenizer:
     def _encode_piece(self, piece: str) -> list[int]:
         stretch = 32  # bytes; the fastest of 16, 32, 64, 128
         data = piece.encode("utf-8", "surrogateescape")
+        if self.ignore_merges and data in self._ids:
+            return [self._ids[data]]
         ids = self._encode_stretch(data[:stretch])
         for start in range(stretch, len(data), stretch):
             ids = join(ids, self._encode_stretch(data[start : start + stretch]), self._encode_again)
@@ -391,15 +471,18 @@ class Tokenizer:
         return ids
 
     def _encode_stretch(self, data: bytes) -> list[int]:
-        return encode_piece([self._byte_ids[byte] for byte in data], self._merges)
+        return encode_piece([self._byte_ids[byte] for byte in data], self._ranks, self._merges)
 
     def _encode_again(self, ids: list[int]) -> list[int]:
         return self._encode_stretch(self.decode_bytes(ids))
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes that `ids` stand for: exactly those that were encoded."""
+        """The bytes that `ids` stand for: exactly those that were encoded.
+
+        `ids` may be a tensor or an array, or hold their numbers.
+        """
         try:
-            return b"".join([self.vocab[i] for i in ids])
+            return b"".join([self.vocab[index(i)] for i in ids])
         except KeyError as unknown:
             raise ValueError(f"no token has the id {unknown}; there are {len(self.vocab)} tokens") from None
 
@@ -414,11 +497,18 @@ class Tokenizer:
     def to_tiktoken(self, name: str = "tinyllm"):
         """The same tokenizer as a `tiktoken.Encoding`: the same ids, faster.
 
-        Two things differ: lone surrogates become U+FFFD there, and letters that are younger than the Unicode
-        tables of one of the two libraries are split in another way.
+        Four things differ. Lone surrogates become U+FFFD there; letters that are younger than the Unicode
+        tables of one of the two libraries are split in another way; a piece of a million characters, spaces
+        say, is an error there; and a pair that never was a merge is merged there if it spells a token.
+        ValueError for a tokenizer that tiktoken cannot be: one with a Unicode form, or with ids that are
+        not in the order of the merges.
         """
         import tiktoken
 
+        results = list(self._merges.values())
+        if self.normalize or sorted(results) != results:
+            reason = f"it brings text to {self.normalize}" if self.normalize else "its ids are not its ranks"
+            raise ValueError(f"this tokenizer cannot be one of tiktoken's: {reason}")
         return tiktoken.Encoding(
             name, pat_str=self.pattern, mergeable_ranks=self._ids, special_tokens=self.special_ids
         )
@@ -431,6 +521,11 @@ class Tokenizer:
             "merges": [[a.decode("latin-1"), b.decode("latin-1")] for a, b in self.merges],
             "vocab": {i: token.decode("latin-1") for i, token in self.vocab.items()},
         }
+        last = {token: i for i, token in sorted(self.vocab.items())}
+        if any(i != last[token.encode()] for token, i in self.special_ids.items()):
+            saved["special_tokens"] = self.special_ids
+        options = {name: getattr(self, name) for name in OPTIONS}
+        saved |= {name: value for name, value in options.items() if value}
         Path(path).write_text(json.dumps(saved), encoding="utf-8")
 
     @classmethod
@@ -440,9 +535,47 @@ class Tokenizer:
             saved = json.loads(Path(path).read_text(encoding="utf-8"))
             vocab = {int(i): token.encode("latin-1") for i, token in saved["vocab"].items()}
             merges = [(a.encode("latin-1"), b.encode("latin-1")) for a, b in saved["merges"]]
-            return cls(vocab, merges, saved["special_tokens"], saved["pattern"])
+            options = {name: saved[name] for name in OPTIONS if name in saved}
+            return cls(vocab, merges, saved["special_tokens"], saved["pattern"], **options)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a saved tokenizer: {error!r}") from error
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        pattern: str | None = None,
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+    ) -> "Tokenizer":
+        """Read a published tokenizer, or one that `save` wrote.
+
+        `path` is a `tokenizer.json` of a byte-level family (GPT-2, Llama 3, SmolLM2, Qwen 2 and 3, newer ones
+        of Mistral), or a file of tiktoken's (`.tiktoken`, and Llama 3's `tokenizer.model`), which says nothing
+        of `pattern` and `special_tokens`. Special tokens are those that the file adds to its vocabulary; they
+        are text unless `encode` is told otherwise, and nothing is put before or after a text. Raises
+        `ValueError` for what cannot be read, such as SentencePiece's files, and says why.
+        """
+        data = Path(path).read_bytes()
+        try:
+            if looks_like_tiktoken(data):
+                if pattern is None:
+                    raise ValueError("such a file does not say how text is split: give a pattern")
+                read = read_tiktoken(data) | {"pattern": pattern}
+                if not isinstance(special_tokens, Mapping):
+                    n = max(read["vocab"]) + 1
+                    special_tokens = {token: n + i for i, token in enumerate(special_tokens)}
+                read["vocab"] |= {i: token.encode() for token, i in special_tokens.items()}
+                return cls(**read, special_tokens=special_tokens)
+            try:
+                saved = json.loads(data)
+            except ValueError:
+                what = "it is neither JSON nor a list of tokens, but may be SentencePiece's"
+                raise ValueError(f"{what}: only byte-level tokenizers are read here") from None
+            if "model" not in saved:
+                return cls.load(path)
+            return cls(**read_tokenizer_json(saved))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
 
     @classmethod
     def from_gpt2_files(cls, folder: str | Path | None = None) -> "Tokenizer":
@@ -454,15 +587,6 @@ class Tokenizer:
         """
         cache_folder = os.environ.get("TIKTOKEN_CACHE_DIR") or Path(tempfile.gettempdir(), "data-gym-cache")
         folder = Path(folder or cache_folder)
-        # The files write a byte as a printable character: its own, or if it has none, one from U+0100 on.
-        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-        byte_of = {chr(byte): byte for byte in printable}
-        others = sorted(set(range(256)) - set(printable))
-        byte_of |= {chr(256 + n): byte for n, byte in enumerate(others)}
-
-        def as_bytes(token: str) -> bytes:
-            return bytes(byte_of[char] for char in token)
-
         lines = read_gpt2_file(folder, "vocab.bpe").splitlines()[1:]  # the first says which version
         ids = json.loads(read_gpt2_file(folder, "encoder.json"))
         merges = [tuple(map(as_bytes, line.split(" "))) for line in lines]

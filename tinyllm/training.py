@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from tinyllm.batches import get_batch
-from tinyllm.checkpoints import append_record, begin, save_checkpoint, sha256
+from tinyllm.checkpoints import append_record, begin, fingerprints, save_checkpoint
 from tinyllm.devices import has_bf16, is_main, mean, wrap_ddp
 from tinyllm.loss import cross_entropy
 from tinyllm.model import unwrap
@@ -45,8 +45,7 @@ def train(
     optimizers = make_optimizers(model, config)
     generator = torch.Generator().manual_seed(config.seed)
     state = model, optimizers, generator
-    texts = {"text": ids} if starts is None else {"text": ids, "starts": starts}
-    about = asdict(config) | {name: sha256(text) for name, text in texts.items()}
+    about = asdict(config) | fingerprints(text=ids, starts=starts)
     start = begin(folder, resume, about, *state) if folder else 0
     net, rows = wrap_ddp(model, config.batch_size)
     sizes, device = unwrap(model).config, next(model.parameters()).device
@@ -62,8 +61,7 @@ def train(
             speed = len(losses) * n * length / (time.perf_counter() - began)
             show(bar, losses[-1], speed, floor)
             if (step + 1) % config.every == 0 or step + 1 == config.n_steps:
-                record = {"step": step + 1, "loss": mean(losses, device)}
-                record |= score(model, validation) | {"speed": round(speed)}
+                record = new_record(step + 1, losses, speed, model, validation)
                 if folder and is_main():
                     append_record(folder, record)
                     save_checkpoint(folder, step + 1, *state, about, config.keep)
@@ -168,12 +166,15 @@ def count_ids(ids: Tensor, vocab_size: int) -> Tensor:
     return counts
 
 
-def score(model: nn.Module, validation: Tensor | None) -> dict[str, float]:
-    """What a record says about a text that the model does not learn from, if any."""
-    if validation is None:
-        return {}
-    loss, error = evaluate(model, validation, unwrap(model).config.block_size)
-    return {"validation": loss, "standard_error": error}
+def new_record(
+    step: int, losses: list[float], speed: float, model: nn.Module, validation: Tensor | None
+) -> dict[str, float]:
+    """What the log says after `step` steps, of all processes; see `train`."""
+    record = {"step": step, "loss": mean(losses, next(model.parameters()).device)}
+    if validation is not None:
+        loss, error = evaluate(model, validation, unwrap(model).config.block_size)
+        record |= {"validation": loss, "standard_error": error}
+    return record | {"speed": round(speed)}
 
 
 def progress(start: int, n_steps: int) -> tqdm:
