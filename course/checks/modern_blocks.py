@@ -401,7 +401,7 @@ SHEET = Sheet("10_modern_blocks", "Modern blocks and real weights", questions=(
              hints=("With one token all weights are 1. What must stand in the output then?",
                     "Print k for 4 queries and 2 keys after they were repeated. Which belongs to query 1?",
                     "Is the score of the same two vectors the same at positions 0, 1 and at 4, 5?")),
-    Question("q6", "Quiet bugs", function="half_block", minutes=25, difficulty=3,
+    Question("q6", "Bugs that no text would show", function="half_block", minutes=25, difficulty=3,
              parts=(Part("a block of the Llama family", 3, half_block, llama_blocks),
                     Part("a block of GPT-2", 3, half_block, gpt2_blocks)),
              hints=("Read every value of the config.json that you are given; each is there because it is used.",
