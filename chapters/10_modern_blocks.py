@@ -139,7 +139,7 @@ assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
 # Chapter 03 added a vector for the position to that of the token.
 # So a key says *where* it stands.
 # What a query wants to know is mostly *how far away*: the token before, the last sentence.
-# A model has to learn the difference from the sum, separately for every pair of places.
+# And nothing in learned vectors says that places 5 and 6 are as far apart as 105 and 106; a model has to find that out from examples.
 #
 # **Rotary position embedding** puts the position where the comparison is made {cite}`su2021`.
 # Take the $d$ channels of a query as $d/2$ planes.
@@ -158,7 +158,7 @@ assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
 #
 # Position enters the scores as an offset, without a parameter, and values are not turned.
 # The planes turn at different speeds, as the hands of a clock do.
-# The first turns by one radian per token, the last, with $\theta = 10{,}000$, by nearly $1/10{,}000$.
+# The first turns by one radian per token; the last, with $\theta = 10{,}000$ and many planes, by little more than $1/10{,}000$.
 
 # %% tags=["quote"]
 from tinyllm.layers import rope_table
@@ -224,7 +224,7 @@ from tinyllm.layers import RotaryAttention
 #
 # $\bar q_i$ and $\bar k_i$ are the parts in plane $i$, and $\phi_i$ is the angle from one to the other.
 # A sum of waves can fall for a while.
-# It cannot fall forever, since each wave comes back.
+# It cannot fall forever, since each wave comes back, the slow ones late.
 # That RoPE makes attention decay with distance is often said, and as a statement about all queries and keys it is false {cite}`barbero2024`.
 #
 # Let us train models to look at: two blocks of 32 channels, three kinds of positions, three seeds, on texts of 32 letters.
@@ -270,11 +270,12 @@ def losses(model, length):
     return -log_p.gather(-1, y[..., None])[..., 0].mean(0)
 
 
-short = {kind: torch.stack([losses(m, SHORT).mean() for m in trained[kind]]) for kind in KINDS}
+short = {kind: torch.stack([losses(m, SHORT).mean() for m in models])
+         for kind, models in trained.items()}
 for kind in ("rope", "none"):
     d = short[kind] - short["learned"]
     error = d.std() / 3**0.5
-    print(f"{kind:5} against learned: {d.mean():+.1f} nats, the mean of 3 paired differences")
+    print(f"{kind:5} against learned: {d.mean():+.1f} nats, mean of 3 paired differences")
     assert d.mean().abs() > 3 * error and (d.sign() == d[0].sign()).all()
 
 # %% [markdown]
@@ -298,7 +299,8 @@ def queries_and_keys(model, layer, n=40):
 
 
 model = trained["rope"][0]
-table, beta, kernels, spreads = rope_table(model.config), head_size(model.config) ** -0.5, [], []
+table, beta = rope_table(model.config), head_size(model.config) ** -0.5
+kernels, spreads = [], []
 for layer in (0, 1):
     q, k = queries_and_keys(model, layer)
     q_mean, k_mean = q.mean(1), k.mean(1)  # (n_head, d_head)
@@ -392,13 +394,13 @@ for kind, color in zip(KINDS, CYCLE):
     ax.fill_between(places, runs.amin(0), runs.amax(0), color=color, alpha=0.2)
     ax.annotate(kind, (126, runs.mean(0)[-1]), color=color, va="center")
 ax.axvline(SHORT, color=COLORS["QUIET"], linestyle="--", linewidth=1)
-ax.set(xlabel="position in the text (letters)", ylabel="loss (nats per letter)", xlim=(0, 150))
+ax.set(xlabel="position in the text (letters)", ylabel="loss (nats per letter)")
+ax.set_xlim(0, 150)
 ax.set_title("RoPE goes on for a few letters, and then fails")
-within, after, beyond = (
-    {kind: long[kind][:, a:b].mean(1) for kind in KINDS} for a, b in ((8, 32), (32, 36), (96, 128))
-)
-assert (within["rope"] < within["learned"]).all() and (after["rope"] < after["learned"]).all()
-assert (beyond["rope"] > beyond["none"] + 0.5).all() and (beyond["learned"] > beyond["none"]).all()
+for a, b, order in ((8, 32, ("rope", "learned", "none")), (32, 36, ("rope", "learned")),
+                    (96, 128, ("none", "learned", "rope"))):
+    means = [long[kind][:, a:b].mean(1) for kind in order]  # from low to high
+    assert all((low < high).all() for low, high in zip(means, means[1:]))
 fig
 
 # %% [markdown]
@@ -411,7 +413,7 @@ fig
 # So hide them: let each letter attend to the 32 keys up to its own, and change nothing else.
 
 # %%
-window = (torch.arange(128)[:, None] - torch.arange(128)) < SHORT  # (T, T), and causal besides
+window = (torch.arange(128)[:, None] - torch.arange(128)) < SHORT  # (T, T)
 
 
 class Windowed(GPT):
@@ -497,8 +499,10 @@ print("rows in the order", order.tolist(), "and they are equal")
 # Llama 3.2 1B has $d = 64$, $\theta = 500{,}000$ and a factor of 32.
 
 # %%
-llama = Config(128256, 2, n_layer=16, n_head=32, d_model=2048, n_kv_head=8, d_ff=8192,
-               norm="rms", positions="rope", mlp="swiglu", rope_theta=500_000.0, tie_weights=True)
+llama = Config(
+    128256, 2, n_layer=16, n_head=32, d_model=2048, n_kv_head=8, d_ff=8192, norm="rms",
+    positions="rope", mlp="swiglu", rope_theta=500_000.0, tie_weights=True,
+)
 
 
 def speeds(config):
@@ -507,18 +511,19 @@ def speeds(config):
     return torch.atan2(sin, cos)
 
 
-before, stretched = speeds(llama), speeds(replace(llama, rope_scaling=(32.0, 1.0, 4.0, 8192)))
+before = speeds(llama)
+stretched = speeds(replace(llama, rope_scaling=(32.0, 1.0, 4.0, 8192)))
 slower = before / stretched
 for i in (0, 8, 14, 15, 16, 17, 18, 24, 31):
     turns = 8192 * before[i] / (2 * math.pi)
-    print(f"plane {i:2}: {turns:8.2f} turns in 8192 tokens, then {slower[i]:5.1f} times slower")
+    print(f"plane {i:2}: {turns:8.2f} turns in 8192 tokens, {slower[i]:5.1f} times slower")
 turns = 8192 * before / (2 * math.pi)
 assert torch.allclose(slower[turns > 4], torch.ones(1).double(), atol=1e-3)
 assert torch.allclose(slower[turns < 1], torch.full((1,), 32.0).double(), rtol=1e-3)
 
 # %% [markdown]
-# A stretched model has been trained some more on long texts; the table alone does not do it.
-# And a loader that overlooks this line of a `config.json` gets a model with slightly wrong logits everywhere, which is why ours refuses a kind of scaling that it does not know.
+# (Models whose positions were stretched have then been trained some more on long texts {cite}`chen2023`.)
+# A loader that overlooks this line of a `config.json` gets wrong logits and no error, which is why ours refuses a kind of scaling that it does not know.
 #
 # (swiglu)=
 # ## SwiGLU: a gate
@@ -556,7 +561,7 @@ gated(torch.tensor([[2.0, 3.0], [2.0, -3.0], [-2.0, 3.0]]))
 for C in (48, 2048):
     two, three = Config(1, 1, 1, 1, C), Config(1, 1, 1, 1, C, mlp="swiglu")
     share = n_parameters(three) / n_parameters(two)
-    print(f"C = {C}: d_ff {8 * C // 3}, parameters of the model {share:.4f} of what they were")
+    print(f"C = {C}: d_ff {8 * C // 3}, {share:.4f} times as many parameters")
 assert share > 0.999
 
 # %% [markdown]
@@ -609,12 +614,12 @@ for n_kv_head in (32, 8, 1):
         model = GPT(replace(llama, n_kv_head=n_kv_head)).bfloat16()
     cache = Cache(model, batch_size=1, slots=8192)
     assert cache.n_bytes == 2 * 16 * 8192 * n_kv_head * 64 * 2
-    print(f"{n_kv_head:2} keys and values: {cache.n_bytes / 2**20:5.0f} MiB for 8192 tokens, "
+    print(f"{n_kv_head:2} keys and values: {cache.n_bytes / 2**20:5.0f} MiB of cache, "
           f"{n_parameters(model.config) / 1e6:.0f} M parameters")
 
 # %% [markdown]
 # Llama 3.2 1B is the middle line.
-# Texts that are generated together need a cache each, so four times smaller is four times as many texts, and a quarter of the bytes to fetch for each token.
+# Texts that are generated together need a cache each, so four times smaller is room for four times as many texts, and a quarter of its bytes to fetch for each token.
 #
 # (qk-norm)=
 # ## QK-norm: all keys of one length
@@ -653,7 +658,7 @@ assert largest <= bound
 f"largest score {largest:.2f}, and none can be larger than {bound:.2f}"
 
 # %% [markdown]
-# That bound is what it was introduced for: in large models scores could grow until each softmax was a `argmax` and training broke down {cite}`dehghani2023`.
+# That bound is what it was introduced for: in large models scores could grow until each softmax was an argmax and training broke down {cite}`dehghani2023`.
 # A model as small as ours does not have that illness, and we should not expect the cure to help.
 #
 # (tied)=
@@ -661,7 +666,7 @@ f"largest score {largest:.2f}, and none can be larger than {bound:.2f}"
 #
 # The head compares the stream with one vector per token; the embedding begins the stream with one vector per token.
 # With `tie_weights` these are the same matrix {cite}`press2017`.
-# [Chapter 07](#how-to-begin) has said what that does to the start.
+# [Chapter 07](#tying) has shown what that does to the start.
 # It saves $VC$ weights and no multiplication.
 # For large vocabularies and small models that is much.
 
@@ -671,7 +676,7 @@ smol = Config(49152, 2048, n_layer=30, n_head=9, d_model=576, n_kv_head=3, d_ff=
 for name, config in {"SmolLM2-135M": smol, "Llama 3.2 1B": llama}.items():
     tied, untied = n_parameters(config), n_parameters(replace(config, tie_weights=False))
     assert untied - tied == config.vocab_size * config.d_model
-    print(f"{name}: {tied:,} parameters; with two matrices {untied / tied:.2f} times as many")
+    print(f"{name}: {tied:,} parameters; untied {untied / tied:.2f} times as many")
 
 # %% [markdown]
 # (modern-bill)=
@@ -801,7 +806,8 @@ def published(family, settings, folder):
     kind = "GPT2LMHeadModel" if family == "GPT2" else f"{family}ForCausalLM"
     model = getattr(transformers, kind)(config).eval().requires_grad_(False)
     for p in model.parameters():
-        p.copy_(p + 0.3 * torch.randn(p.shape) if p.ndim == 1 else 0.2 * torch.randn(p.shape))
+        noise = torch.randn(p.shape)
+        p.copy_(p + 0.3 * noise if p.ndim == 1 else 0.2 * noise)
     model.save_pretrained(folder)
     return model
 
@@ -816,6 +822,7 @@ import io
 from tinyllm.pretrained import load_pretrained
 
 ids = torch.randint(97, (3, 50), generator=torch.Generator().manual_seed(0))
+SHOWN = "norm", "positions", "mlp", "n_kv_head", "d_head", "qk_norm", "bias", "qkv_bias"
 ours = {}
 for name, (family, settings) in FAMILIES.items():
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
@@ -824,8 +831,8 @@ for name, (family, settings) in FAMILIES.items():
         logits = ours[name](ids)
     wanted = theirs(ids).logits
     assert (logits - wanted).abs().max() < 2e-5 * wanted.abs().max()
-    c = ours[name].config
-    print(f"{name:9} equal; {c.norm}, {c.positions}, {c.mlp}, qk_norm {c.qk_norm}, bias {c.bias}")
+    parts = ours[name].config.chosen()
+    print(f"{name:9} equal;", ", ".join(f"{k}={parts[k]}" for k in SHOWN if k in parts))
 
 # %% [markdown]
 # Six families, one forward pass: that of chapter 07, with other parts.
@@ -875,9 +882,13 @@ for name, moved in found.items():
 #
 # It goes on with what you type, token by token.
 # `--temperature`, `--top-p` and the others are those of chapter 09; Ctrl-C stops the text, `--device auto` takes a GPU where there is one.
-# From Python it is three lines:
+# From Python:
 #
 # ```python
+# from tinyllm.generation import stream
+# from tinyllm.model import load_tokenizer
+# from tinyllm.pretrained import load_pretrained
+#
 # model, tokenizer = load_pretrained(FOLDER), load_tokenizer(FOLDER)
 # for piece in stream(model, tokenizer, "The lighthouse keeper", max_new_tokens=50):
 #     print(piece, end="", flush=True)
@@ -885,18 +896,18 @@ for name, moved in found.items():
 #
 # What to expect?
 # We have no published weights here, but speed and memory depend on shapes alone.
-# These figures were measured with random weights of the shapes of three models, on one thread of a machine with two cores, with the files in the operating system's cache; they are recorded in `bench/real_sizes.md`.
+# These figures were measured with random weights of the shapes of three models in bfloat16, on one thread of an AMD EPYC with two cores, with the files in the operating system's cache; they are recorded in `bench/real_sizes.md`.
 #
-# | shape of | bits | loading | memory after loading, in use | tokens per CPU second |
-# |---|---|--:|--:|--:|
-# | SmolLM2-135M | bfloat16 | 1.1 s | 0.39, 0.62 GB | 18 to 20 |
-# | Qwen3-0.6B | bfloat16 | 1.2 s | 0.78, 1.74 GB | 6.7 |
-# | Llama 3.2 1B | bfloat16 | 1.4 s | 0.71, 2.95 GB | 3.1 |
+# | shape of | loading, CPU | most memory: loaded, then used | tokens per CPU second |
+# |---|--:|--:|--:|
+# | SmolLM2-135M | 1.3 s | 0.46, 0.64 GB | 16 |
+# | Qwen3-0.6B | 1.6 s | 1.11, 1.77 GB | 6.0 |
+# | Llama 3.2 1B | 1.5 s | 1.26, 3.01 GB | 3.7 |
 #
 # Loading is fast because it reads little: the file is mapped, only what has to be joined is copied, and the rest comes in when it is first used.
 # For each token every weight is fetched once.
-# Two bytes times 1.24 billion times 3.1 per second are 7.7 GB per second, and for the model of 0.6 billion it is 8.0: the speed of this machine's memory sets the pace.
-# At 135 million it is 4.9, since there the overhead of many small products weighs more.
+# Two bytes times 1.24 billion times 3.7 per second are 9 GB per second, and for the model of 0.6 billion it is 7: the speed of this machine's memory sets the pace.
+# At 135 million it is 4, since there the overhead of many small products weighs more.
 #
 # :::{why-it-works}
 #
