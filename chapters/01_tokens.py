@@ -11,7 +11,7 @@
 # :class: tip
 # - say, with numbers, why models read neither words nor characters;
 # - build a byte-pair encoder that takes any text and any bytes, gives them back unchanged, and agrees with the one that GPT-2 uses;
-# - look at a model's strange mistakes with digits, spaces and other languages, and see the tokenizer in them.
+# - say what a tokenizer hides from a model in digits, spaces and other languages.
 #
 # Reading: 30 minutes. Running: under a minute.
 # :::
@@ -52,7 +52,7 @@ f"{len(word_ids):,} words have a number; {share:.1%} of the held-out words have 
 
 # %% [markdown]
 # A dictionary answers, or it raises `KeyError`.
-# Here it raises one for every few lines of text, although the text comes from the very same books.
+# Here it raises one for every few lines of text, although the text comes from the same books.
 # Which words are missing?
 
 # %%
@@ -97,7 +97,7 @@ print(f"{len(train) / len(train.split()):.1f} characters per word")
 
 # %% [markdown]
 # Two things go wrong.
-# The small one: the list is still not complete, and Unicode has some 150 thousand characters to surprise it with.
+# The small one: the list is still not complete, and Unicode has some 150 thousand characters (in version 15) that could still come.
 # The large one is the last number: the same text is seven times longer than in words, and attention, as chapter 04 will show, compares every position with every other.
 # A text seven times as long costs forty-nine times as many comparisons.
 #
@@ -201,7 +201,7 @@ for rule in ("first", "min_id"):
     print(f"{rule:>6}: {shared} of 1000 merges shared, {same_place} in the same place")
 
 # %% [markdown]
-# Two trainers that both "do BPE" learn nearly the same merges and give four in five of them another id.
+# Two trainers that both follow the rule of BPE learn nearly the same merges and give most of them another id.
 # A tokenizer is a file that belongs to a model, not a recipe that can be followed again.
 #
 # ### Where no merge may cross
@@ -236,7 +236,7 @@ assert b"".join(split(held_out)).decode() == held_out
 #
 # So keep three things up to date instead: the count of every pair, the places where it stands, and a heap with the most frequent pair on top.
 # Each replacement then costs a handful of steps, and there cannot be many replacements: **each of them makes the text one token shorter**.
-# Count both kinds of work.
+# Count the work of both.
 
 # %%
 from tinyllm.tokens import Tokenizer
@@ -245,18 +245,40 @@ vocab, merges = train_bpe(train, 4096)
 tokenizer = Tokenizer(vocab, merges)
 n_bytes = sum(len(piece) for piece in pieces)
 n_tokens = sum(len(tokenizer.encode(piece)) for piece in pieces)
-print(f"recounting: {len(merges) * n_tokens:,} looks at a pair, or more")
-print(f"keeping count: {n_bytes - n_tokens:,} replacements")
+looks, replacements = len(merges) * n_tokens, n_bytes - n_tokens
+assert looks > 2000 * replacements
+print(f"recounting: at least {looks:,} pairs are looked at")
+print(f"keeping count: {replacements:,} replacements, at most four counts changed by each")
 
 # %% [markdown]
-# One sits in a loop over the other, and it is not close.
-# The trainer in `tinyllm/tokens.py` is plain Python and keeps pace with a library written in Rust: the benchmark in `bench/tokens.md` has the times.
-# Its heart is the method that replaces one pair everywhere.
+# 337 million against 145 thousand: more than two thousand to one, or some six hundred to one if every replacement changes four counts.
+# The trainer in `tinyllm/tokens.py` is plain Python, and in the recorded benchmark, `bench/tokens.md`, it needs no more time than a library written in Rust.
+#
+# It lays all different pieces out in one long list of ids, with `-1` at the end of each.
+# A token takes as many places as it has bytes, and its id stands on the first and on the last of them, where its neighbors look.
+# Here is `b a n d`, before and after `a n` (ids 97 and 110) becomes 256:
+#
+# | place | 0 | 1 | 2 | 3 | 4 |
+# |---|---|---|---|---|---|
+# | before | `b` | `a` | `n` | `d` | −1 |
+# | after | `b` | 256 | 256 | `d` | −1 |
+#
+# With `i` = 1 the left neighbor stands at `i - 1` = 0 and the right one at `end` = 3, and four counts change: `b a` and `n d` lose the piece's weight, `b 256` and `256 d` gain it.
+# (The places in the middle of a token of three bytes or more hold leftovers that nobody looks at.)
+
+# %%
+from tinyllm.tokens import Pairs
+
+pairs = Pairs({b"band": 5})  # a piece that stands five times in the text
+born = pairs.merge((97, 110))
+assert born == {(98, 256), (256, 100)} and pairs.ids == [98, 256, 256, 100, -1]
+{pair: count for pair, count in pairs.counts.items()}
+
+# %% [markdown]
+# The method that does it everywhere:
 
 # %%
 import inspect
-
-from tinyllm.tokens import Pairs
 
 print(inspect.getsource(Pairs.merge))
 
@@ -307,6 +329,16 @@ while pairs := [pair for pair in zip(tokens, tokens[1:]) if pair in ranks]:
 assert tokens == [vocab[i] for i in tokenizer.encode(word)]
 
 # %% [markdown]
+# The last cut falls before the `s` of the plural.
+# Is that a rule?
+
+# %%
+for word in (b" lanterns", b" tables", b" horses", b" unbiased", b" happiness"):
+    print(b"|".join(vocab[i] for i in tokenizer.encode(word)).decode())
+
+# %% [markdown]
+# It is not.
+#
 # Decoding is the easy direction: look every id up and put the bytes in a row.
 # It is a `dict` and nothing but a `dict`.
 # So the round trip holds for every text, and indeed for bytes that are no text at all.
@@ -355,8 +387,8 @@ marked.encode("<|end|><|end|><|end|>", allowed_special=True)
 #
 # ## The same ids as the real thing
 #
-# Is this the tokenizer that GPT-2 and its successors use, or something that looks like it?
-# OpenAI's `tiktoken` takes any merges; hand it ours and compare.
+# Is this the tokenizer that GPT-2 uses, or something that looks like it?
+# `tiktoken`, OpenAI's own library, takes any merges; hand it ours and compare.
 
 # %%
 fast = tokenizer.to_tiktoken()
@@ -373,6 +405,7 @@ assert all(tokenizer.encode(t) == fast.encode_ordinary(t) for t in tricky)
 
 # %% [markdown]
 # The tests do the same with thousands of random Unicode texts.
+# Three things differ: lone surrogates, which `tiktoken` turns into `�`; letters that are younger than the Unicode tables of one of the two libraries; and runs of about a million spaces, at which `tiktoken` 0.14 raises an error.
 # And where GPT-2's own 50,257 tokens can be had (they are a download, so the book does not depend on them), loading them into our `Tokenizer` gives GPT-2's ids.
 
 # %% tags=["needs-gpt2"]
@@ -386,8 +419,8 @@ assert gpt2.encode(some) == theirs.encode_ordinary(some)
 # %% [markdown]
 # ## Where tokens hurt
 #
-# Now look through the model's eyes.
-# Each box is one id; what is inside a box, the model has to learn by heart.
+# Each box below is one id, and the ids are all that a model gets.
+# How a token is spelled is not in its id; a model can learn it only from other texts in which the same letters are cut differently, or where something is spelled out.
 
 # %% alt="Token strips: numbers are cut into uneven groups of digits, indentation into runs of spaces, and Russian and Chinese text into single bytes"
 from course.figures import token_strip
@@ -409,18 +442,38 @@ token_strip(
 
 # %% [markdown]
 # *Numbers*: where the cut falls inside `1024` was decided by how often `10` and `24` stood together in the manuals.
-# To add two such numbers a model has to learn a different sum for each way of cutting; carrying a one across a cut is the least of it.
+# That is GPT-2's pattern, from 2019, which keeps a run of digits together before the merges.
+# The patterns of `cl100k_base` (GPT-4) and `o200k_base`, as `tiktoken` 0.14 ships them, cut digits by threes instead, from the left: `\p{N}{1,3}`.
 # *Spaces*: the same word has one id after a space and another at the start of a line.
 # *Capitals*: `lantern` and `LANTERN` have no token in common.
-# *Other languages*: the manuals are English, so nothing else was worth a merge.
-# How much worse is it for the others?
+# *Other languages*: the manuals are English, so hardly anything else was worth a merge.
+# What does that cost?
+# Tokens per character would mislead, since a Chinese character says more than a letter; compare whole sentences that say the same.
 
 # %%
-for name in ("English", "Russian", "Chinese"):
-    print(f"{name}: {len(cut[name]) / len(lines[name]):.3f} tokens per character")
+same = {
+    "English": "It was dark in the lighthouse. The keeper had lost his key, and the storm "
+    "came nearer. He asked his neighbor for a lantern. She gave him two and said that one "
+    "was for the cat. Then they climbed the stairs together.",
+    "German": "Im Leuchtturm war es dunkel. Der Wärter hatte seinen Schlüssel verloren, und "
+    "der Sturm kam näher. Er bat seine Nachbarin um eine Laterne. Sie gab ihm zwei und "
+    "sagte, dass eine für die Katze sei. Dann stiegen sie zusammen die Treppe hinauf.",
+    "Russian": "На маяке было темно. Смотритель потерял ключ, а буря приближалась. Он "
+    "попросил у соседки фонарь. Она дала ему два и сказала, что один из них для кота. "
+    "Потом они вместе поднялись по лестнице.",
+    "Chinese": "灯塔里很黑。守塔人丢了钥匙，暴风雨越来越近。他向邻居借一盏灯笼。她给了他两盏，"
+    "说其中一盏是给猫的。然后他们一起爬上了楼梯。",
+}
+english = len(tokenizer.encode(same["English"]))
+for name, story in same.items():
+    n = len(tokenizer.encode(story))
+    print(f"{name}: {len(story)} characters, {len(story.encode())} bytes, ", end="")
+    print(f"{n} tokens, {n / english:.1f} times English")
 
 # %% [markdown]
-# A speaker of Russian pays several times more for the same story, in time, in memory, and where a service bills by the token, in money.
+# With this tokenizer the same five sentences cost a reader of Russian four times as much in time and memory, and where a service bills by the token, in money; Chinese, with three bytes a character, twice as much.
+# Five sentences and a tokenizer that has read only English say nothing about those in use.
+# Petrov and others compared many on the same text in many languages: up to fifteen times as many tokens, and differences remain where a tokenizer was meant to be multilingual {cite}`petrov2023`.
 #
 # ## How many tokens?
 #
@@ -484,12 +537,12 @@ for trained_on in ("tales", "manuals"):
         unseen = [two_parts(used_on, seed)[1] for seed in range(3)]
         lengths = [len(e.encode_ordinary(part)) for e, part in zip(encodings, unseen)]
         rates = [len(part.encode()) / length for part, length in zip(unseen, lengths)]
-        rate = f"{np.mean(rates):.3f} ± {np.std(rates):.3f}"
+        rate = f"{np.mean(rates):.3f} ({min(rates):.3f} to {max(rates):.3f})"
         print(f"trained on {trained_on:7} used on {used_on:7} {rate} bytes per token")
 
 # %% [markdown]
-# The spread over three samples is small, the difference between the corpora is not.
-# So a tokenizer is not a neutral way of writing text down: it is a first, small model of the text that it was trained on, and it is at home there and a stranger elsewhere.
+# In parentheses stand the lowest and the highest of the three: they differ little, the corpora much.
+# So a tokenizer is not a neutral way of writing text down: it is a first, small model of the text that it was trained on, and writes other text in more tokens.
 #
 # :::{why-it-works}
 #
@@ -504,7 +557,8 @@ for trained_on in ("tales", "manuals"):
 # :::{why-it-might}
 #
 # People say that BPE finds morphemes, and that models understand words better for it.
-# It counts neighbors; ` lanterns` above was cut where the manuals' statistics fell, not where its plural begins.
+# It counts neighbors: above, the plural was cut off in ` l|an|tern|s` and not in ` t|ables`.
+# That cutting numbers unevenly makes arithmetic harder for a model is plausible, and not shown here.
 # That fewer tokens make *better* models, beyond making them cheaper, is a hypothesis.
 # Chapter 02 gives us the means to test it, since bits per byte can be compared across tokenizers and losses per token cannot.
 #
@@ -514,8 +568,8 @@ for trained_on in ("tales", "manuals"):
 #
 # - A tokenizer is a function from any bytes to ids and back that loses nothing; ours takes `\ud800` and half a file as calmly as English.
 # - It is trained, on some text, before the model and apart from it, and its ties and its pattern are part of it.
-# - What is within one token is invisible to the model, and that is where the mistakes with digits and spelling come from.
-# - Attention will compare all positions with all others, so bytes per token is a price that is paid squared.
+# - A model gets ids, and the spelling of a token is not in its id: think of that first when it stumbles over letters or digits.
+# - Twice the tokens for the same text cost twice as much in every layer, and four times as many scores, since attention compares all positions with all others.
 #
 # An id is a key and its bytes are the value, and this lookup answers only if the key is *exactly* right.
 # The rest of the book is about lookups that may be a little wrong.

@@ -54,7 +54,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course.figures import COLORS, attention_map, figure
-from tinyllm.attention import causal_mask
+from tinyllm.attention import attend, causal_mask, check_stream, size_of_heads
 from tinyllm.smoothing import nadaraya_watson
 
 # %% [markdown]

@@ -16,6 +16,12 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 GLOSSARY, REFERENCES = "glossary", "references"
 
+# Words that mean something else as often: a link at their first mention would mislead.
+EVERYDAY = {
+    "batch", "block", "context", "floor", "head", "identified", "kernel", "key", "loss", "mask", "parameter", "score",
+    "target", "token", "value", "weight",
+}
+
 # Where a word is not running text, or leads somewhere already.
 APART = (
     nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.image,
@@ -24,9 +30,13 @@ APART = (
 
 
 def terms_of(env: BuildEnvironment) -> dict[str, str]:
-    """The terms of the glossary as they are written there, by their form in lower case."""
+    """The terms of the glossary as they are written there, by the words that lead to them.
+
+    What stands in brackets says which meaning it is: "bias (of an estimate)" is not looked for as "bias".
+    """
     objects = env.domains["std"].get_objects()
-    return {name.lower(): name for name, _, kind, *_ in objects if kind == "term"}
+    terms = {name.lower(): name for name, _, kind, *_ in objects if kind == "term" and "(" not in name}
+    return {words: name for words, name in terms.items() if words not in EVERYDAY}
 
 
 def pattern_of(terms: list[str]) -> re.Pattern:

@@ -14,6 +14,9 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 KATEX = Path(__file__).parent / "katex" / "katex.min.js"
+FRACTIONS = str.maketrans({  # that people type as one character
+    sign: rf"\tfrac{{{above}}}{{{below}}}" for sign, above, below in ("½12", "¼14", "¾34", "⅓13", "⅔23", "⅛18", "⅜38")
+})
 
 
 @cache
@@ -28,7 +31,7 @@ def typeset(formula: str, display: bool, output: str = "htmlAndMathml") -> str:
     """A formula in TeX as HTML; raises `ValueError` for one that KaTeX does not know."""
     options = {"displayMode": display, "throwOnError": True, "strict": "error", "output": output}
     # Split and join: a string that QuickJS has put together of others cannot leave it.
-    call = f'katex.renderToString({json.dumps(formula)}, {json.dumps(options)}).split("").join("")'
+    call = f'katex.renderToString({json.dumps(formula.translate(FRACTIONS))}, {json.dumps(options)}).split("").join("")'
     try:
         return engine().eval(call)
     except quickjs.JSException as error:

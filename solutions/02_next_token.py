@@ -100,7 +100,7 @@ check("q3")
 #
 # Gradient descent needs the slope of the loss in each logit.
 # Start from $\ln \sum_w e^{z_w} - z_y$, differentiate it by each $z_w$ on paper, and write down what you get, for all positions at once.
-# It is one line, and it explains the whole of the training in chapter 02: when is it zero?
+# It is one line; summed over the places where one context stands, when is it zero?
 # Do it without `backward` (the check cannot see how you did it); use it afterwards to see that you are right.
 
 # %% tags=["answer"]
@@ -120,8 +120,8 @@ check("q4")
 # %% [markdown]
 # {{q5}}
 #
-# Build the back-off bigram of the chapter as a table: row $h$ holds the probabilities of all tokens after $h$.
-# The discount is taken at both levels, from the pairs and from the counts of all single tokens of `ids`, the first included; below the unigram is the shrug.
+# Build the interpolated bigram of the chapter as a table: row $h$ holds the probabilities of all tokens after $h$.
+# The discount is taken at both levels, from the pairs and from the counts of all single tokens of `ids`, the first included; below the unigram is the uniform distribution.
 # After a token that nothing followed, the table says what the unigram says.
 
 # %% tags=["answer"]

@@ -34,7 +34,7 @@ check("q1")
 # %% [markdown]
 # {{q2}}
 #
-# The chapter called a cosine of 0.2 in 32 dimensions next to nothing.
+# Two words have a cosine of 0.2. Is that a sign that they belong together?
 # How large is a cosine by pure chance?
 # Take pairs of random vectors with **64** normal entries.
 # Their cosines are 0 on average; how large is their standard deviation?
@@ -98,7 +98,8 @@ check("q3")
 # {{q4}}
 #
 # A head that wants to attend "to three places before me" has to turn the vector of a place into that of another, and all it has is a matrix.
-# Construct the matrix $R$ with `P[t] @ R` = `P[t + k]` for *every* $t$, where `P` is the table of sinusoidal positions:
+# The chapter found it by least squares; derive it.
+# Construct the matrix $R$ with `P[t] @ R` = `P[t + k]` for *every* $t$, where row $t$ of `P` is $\mathrm{PE}(t)$:
 # channel $2m$ is $\sin(t\,\omega_m)$, channel $2m+1$ is $\cos(t\,\omega_m)$, with $\omega_m = 10000^{-2m/C}$.
 # What happens to the hand of one clock when $k$ is added to $t$?
 
@@ -175,7 +176,8 @@ check("q5")
 # %% [markdown]
 # {{q6}}
 #
-# Write the test that the chapter put to *very quiet*, for use on any claim of the kind "these vectors belong together".
+# The vectors of some phrases, such as *very quiet*, are said to point where their words point.
+# Write the test that the appendix [*very happy*](../chapters/very_happy.ipynb) puts to them, for use on any claim of the kind "these vectors belong together".
 # The measure is the mean cosine of phrase $i$ with word $i$.
 # The null is what the same measure gives when the words are dealt out anew: row $s$ of `shuffles` says which word each phrase gets.
 # The p-value is the share of the deals that reach at least the measured mean, where the deal that we found counts as one of them: with 99 shuffles, none of which comes near, it is 1/100.

@@ -17,14 +17,14 @@ check = sheet("04_attention_as_lookup")
 # {{q1}}
 #
 # Among $n$ keys one has a score that is larger than all the others by `gap`, and the others have equal scores.
-# At temperature $T$ (scores are divided by it before the softmax), which weight does the best key get?
+# At temperature $\tau$ (scores are divided by it before the softmax), which weight does the best key get?
 # Derive it on paper: nothing here needs a tensor, and the formula works for a million keys.
 
 
 # %% tags=["answer"]
 def weight_of_the_best(gap: float, n: int, temperature: float) -> float:
     """The softmax weight of one score that leads n - 1 equal ones by `gap`."""
-    # Divide numerator and denominator by e^(s/T): 1 for the best, e^(-gap/T) for each of
+    # Divide numerator and denominator by e^(s/τ): 1 for the best, e^(-gap/τ) for each of
     # the others.
     return 1 / (1 + (n - 1) * math.exp(-gap / temperature))
 
@@ -37,7 +37,7 @@ check("q1")
 #
 # Of 2,000 random keys with 16 normal entries about three in four win their own lookup by dot product.
 # What share do you expect with only **4** entries?
-# Write down your guess before you run anything; it is compared with a measurement, and a guess within 0.15 is a good one.
+# Write down your guess before you run anything; it is compared with a measurement, and a guess that is right to a factor of four is a good one.
 # Then look again at why keys lose.
 
 
@@ -99,9 +99,9 @@ check("q3")
 # {{q4}}
 #
 # A key that is stored twice is averaged.
-# Give the lookup a clock: add `slope` times the position of the key to its score, so that a later key is heard better than an earlier one.
+# Give the lookup a clock: add `slope` times the position of the key to its score, so that of two equal keys the later one has the larger weight.
 # For a large slope a key that was bound again now answers like a `dict`.
-# This is, but for its sign and its name, the position bias that some large models use.
+# Large models have used this bias under the name *ALiBi* (Press et al. 2022): it adds `slope` times $j - i$ in row $i$, and the softmax does not see the $-i$.
 
 
 # %% tags=["answer"]
@@ -125,6 +125,7 @@ check("q4")
 # How many keys does a head look at?
 # Counting weights above some threshold depends on the threshold.
 # The exponential of the entropy does not: it is $n$ when $n$ keys share the weight equally, and 1 when one key has it all.
+# It is called the number of *effective keys*.
 # Compute $\exp\bigl(-\sum_j w_j \ln w_j\bigr)$ for each query, where $0 \ln 0 = 0$.
 
 
@@ -143,30 +144,27 @@ check("q5")
 #
 # `attention` needs all scores of a row before it can divide by their sum.
 # A row of a million keys does not fit where the fast memory is.
-# Read the keys **one at a time** and keep only three things: the largest score so far, the sum of the exponentials so far, and the weighted sum of the values so far.
-# When a larger score comes along, what you have kept was computed with the wrong maximum: repair it.
+# Read the keys **one at a time** and keep only three things: the largest score so far, the sum of the exponentials so far, and the weighted sum of the values so far, the exponentials being taken of the score minus the largest so far.
+# Write what happens when one more key is read, with its score and its value.
+# If the new score is larger than all before, what you have kept was computed with the wrong maximum: repair it.
+# Before the first key has been read, `largest` is `-math.inf` and the two sums are 0.
 # Scores may be in the thousands.
+# The answer of attention is `answer / total` after the last key.
 # (This is the idea inside FlashAttention.)
 
 
 # %% tags=["answer"]
-def one_pass(
-    q: torch.Tensor, keys: list[torch.Tensor], values: list[torch.Tensor]
-) -> torch.Tensor:
-    """Attention of one query q (d,) over `keys` (d,) and `values` (d_v,), read once.
+def read_one(
+    largest: float, total: float, answer: torch.Tensor, score: float, value: torch.Tensor
+) -> tuple[float, float, torch.Tensor]:
+    """(largest, total, answer) after one more key, with its `score` and `value` (d_v,).
 
-    Scores are q·k / √d.
+    largest: max s_j; total: Σ exp(s_j - largest); answer (d_v,): Σ exp(s_j - largest) v_j.
     """
-    largest, total, answer = -math.inf, 0.0, torch.zeros_like(values[0])
-    for key, value in zip(keys, values):
-        score = (q @ key / math.sqrt(len(q))).item()
-        new_largest = max(largest, score)
-        repair = math.exp(largest - new_largest)  # exp(-inf) = 0 the first time
-        weight = math.exp(score - new_largest)
-        total = total * repair + weight
-        answer = answer * repair + weight * value
-        largest = new_largest
-    return answer / total
+    new_largest = max(largest, score)
+    repair = math.exp(largest - new_largest)  # exp(-inf) = 0 the first time
+    weight = math.exp(score - new_largest)
+    return new_largest, total * repair + weight, answer * repair + weight * value
 
 
 # %%

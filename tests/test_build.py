@@ -292,6 +292,12 @@ def test_a_solution_holds_the_answers_and_no_stubs(project):
         assert absent not in text
 
 
+def test_a_chapter_needs_neither_a_number_nor_a_sheet(project):
+    root = project(solutions__01_a=SHEET, chapters__01_a=CHAPTER, chapters__aside=CHAPTER)
+    assert [target.notebook for target in build.find_targets(root, ["aside"])] == [Path("chapters/aside.ipynb")]
+    assert len(build.find_targets(root, [])) == 4
+
+
 def test_both_notebooks_of_a_sheet_name_it(project):
     root = project(solutions__01_a=SHEET, chapters__01_a=CHAPTER)
     for target in build.find_targets(root, []):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -17,8 +18,10 @@ from tinyllm.checkpoints import (
     checkpoints,
     load_checkpoint,
     model_state,
+    random_state,
     read_checkpoint,
     save_checkpoint,
+    set_random_state,
 )
 from tinyllm.model import GPT, from_dict
 from tinyllm.optimizers import make_optimizers
@@ -189,6 +192,7 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(tmp_path):
     [
         ({"steps": 3}, r"unknown keys \['steps'\]"),
         ({"n_steps": 0}, "n_steps must be a whole number above 0, not 0"),
+        ({"n_steps": 10**8}, "n_steps must have at most eight digits"),
         ({"optimizer": "sgd"}, "'sgd'"),
         ({"warmup": 0.5, "decay": 0.6}, "do not fit into 12"),
         ({"shape": "round"}, "'round'"),
@@ -334,3 +338,59 @@ def test_a_weight_without_a_gradient_has_no_state_and_a_run_goes_on_all_the_same
     list(train(resumed, IDS, RUN_CONFIG, folder=tmp_path, resume=True))
     assert torch.equal(weights(resumed), weights(straight))
     assert torch.equal(resumed.token.weight, new_model().token.weight)
+
+
+# ---------------------------------------------------------------------------------------- other devices
+
+
+class Elsewhere:
+    """As much of a model on a GPU, and of its random numbers, as a checkpoint asks for."""
+
+    def __init__(self):
+        self.state = torch.tensor([1, 2, 3], dtype=torch.uint8)
+
+    def parameters(self):
+        yield SimpleNamespace(device=torch.device("cuda:0"))
+
+    def get_rng_state(self):
+        return self.state
+
+    def set_rng_state(self, state):
+        self.state = state
+
+
+def test_random_numbers_of_the_device_come_back_too(monkeypatch):
+    gpu, generator = Elsewhere(), torch.Generator()
+    monkeypatch.setattr(torch, "get_device_module", lambda device: gpu)
+    saved = random_state(gpu, generator)
+    gpu.state = torch.zeros(3, dtype=torch.uint8)
+    set_random_state(gpu, generator, saved)
+    assert gpu.state.tolist() == [1, 2, 3]
+
+
+def test_a_checkpoint_of_another_device_goes_on_here(tmp_path):
+    path = save_checkpoint(tmp_path, 3, *trained_state(), {})
+    tensors, notes = read_checkpoint(path)
+    tensors["random.device"] = torch.zeros(16, dtype=torch.uint8)
+    path.write_bytes(safetensors.torch.save(tensors, {"json": json.dumps(notes)}))
+    state = some_state()
+    assert load_checkpoint(path, *state)[0] == 3
+    assert torch.equal(weights(state[0]), weights(trained_state()[0]))
+
+
+def test_what_an_optimizer_held_before_is_gone(tmp_path):
+    path = save_checkpoint(tmp_path, 0, *some_state(), {})
+    model, optimizers, generator = trained_state()
+    load_checkpoint(path, model, optimizers, generator)
+    assert not any(optimizer.state for optimizer in optimizers)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32])
+def test_a_run_goes_on_with_the_same_ids_in_other_numbers(tmp_path, dtype):
+    straight, resumed = new_model(), new_model(seed=5)
+    list(train(straight, IDS, RUN_CONFIG))
+    run = train(new_model(), IDS, RUN_CONFIG, folder=tmp_path)
+    next(run)
+    run.close()
+    list(train(resumed, IDS.to(dtype), RUN_CONFIG, folder=tmp_path, resume=True))
+    assert torch.equal(weights(resumed), weights(straight))

@@ -1,5 +1,6 @@
 """Generating: which token is drawn, and that a cache changes nothing but the time it takes."""
 
+import copy
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.generation import Cache, generate, next_token, penalize, prepare, stream
-from tinyllm.model import GPT, Config
+from tinyllm.model import GPT, Config, load, save
 from tinyllm.tokens import Tokenizer
 
 TINY = Config(vocab_size=17, block_size=16, n_layer=2, n_head=2, d_model=12)
@@ -96,6 +97,35 @@ def test_a_prepared_model_has_the_same_weights_in_long_rows():
         assert q.stride(0 if tall else -1) == 1  # the longer dimension lies side by side
     ids = random_ids(2, 9)
     torch.testing.assert_close(prepared(ids), plain(ids))
+
+
+def test_a_prepared_model_keeps_the_hooks_it_has_and_refuses_new_ones():
+    model, seen = random_gpt(), []
+    model.blocks[0].mlp.register_forward_hook(lambda *_: seen.append(1))
+    prepare(model)(torch.tensor([[1, 2]]))
+    assert seen == [1]
+    with pytest.raises(RuntimeError, match="register them before"):
+        model.blocks[0].attention.register_forward_hook(print)
+
+
+def test_a_prepared_model_can_be_changed_copied_and_trained_like_any_other(tmp_path):
+    ids = random_ids(2, 9)
+    model = prepare(random_gpt(dtype=torch.float32))
+    twin, before = copy.deepcopy(model), model(ids).detach()
+    assert torch.equal(twin(ids), before)
+    model(ids).square().mean().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    after = model(ids).detach()
+    assert not torch.allclose(after, before) and torch.equal(twin(ids), before)
+    save(model, tmp_path)
+    torch.testing.assert_close(load(tmp_path)(ids), after)
+    assert model.double()(ids).dtype == torch.float64
+    twin.head = torch.nn.Linear(12, 5)
+    assert twin(ids).shape == (2, 9, 5)
+    twin.head.weight = torch.nn.Parameter(torch.zeros(5, 12))
+    assert (twin(ids) == twin.head.bias).all()
+    twin.load_state_dict(twin.state_dict() | {"head.bias": torch.ones(5)})
+    assert (twin(ids) == 1).all()
 
 
 def test_greedy_decoding_always_takes_the_likeliest_token():

@@ -12,18 +12,24 @@ TOC = "format: jb-book\nroot: page\nchapters:\n- file: glossary\n- file: referen
 GLOSSARY = """# Glossary
 
 ```{glossary}
-loss
-  How wrong a *prediction* is.
+entropy
+  How *unsure* one is.
 
-cross-entropy loss
+cross entropy
   The loss of this book.
+
+key
+  By which something is found.
+
+bias (of an estimate)
+  How far it is off.
 ```
 """
-PAGE = """# The loss
+PAGE = """# The entropy
 
-`loss` is code, $loss$ is mathematics, a glossy [loss](references.md) is a link already.
-Losses are many; a lossless file has none.
-Cross-entropy losses are ours: one loss, and the loss again {cite:p}`shannon1951`.
+`entropy` is code, $entropy$ is mathematics, a glossy [entropy](references.md) is a link already.
+Entropies are many, and negentropy is another thing; a key and a bias may be any.
+Cross entropies are ours: one entropy, and the entropy again {cite:p}`shannon1951`.
 """
 
 
@@ -55,17 +61,17 @@ def test_a_term_is_a_whole_word_and_the_longest_that_fits(text, found):
 def test_the_first_mention_in_running_text_and_no_other_leads_to_the_glossary(page):
     links = re.findall(r'<a[^>]*href="(glossary[^"]*)"[^>]*>(.*?)</a>', page.read_text(encoding="utf8"))
     links = [(place, re.sub("<.*?>", "", words)) for place, words in links if "#term" in place]
-    assert links == [("glossary.html#term-loss", "loss")]
+    assert links == [("glossary.html#term-entropy", "entropy")]
 
 
 def test_the_entry_shows_itself_on_hover_and_on_focus_and_escape_puts_it_away(browser, page):
     with reading(browser, viewport={"width": 1280, "height": 800}) as tab:
         tab.goto(page.as_uri())
-        link, card = tab.locator("article a[href*='#term-loss']"), tab.get_by_role("tooltip")
+        link, card = tab.locator("article a[href*='#term-entropy']"), tab.get_by_role("tooltip")
         assert not card.is_visible()
         link.hover()
         card.wait_for()
-        assert card.inner_text().strip() == "How wrong a prediction is."
+        assert card.inner_text().strip() == "How unsure one is."
         tab.mouse.move(0, 0)
         card.wait_for(state="hidden")
         link.focus()
@@ -81,6 +87,18 @@ def test_the_entry_shows_itself_on_hover_and_on_focus_and_escape_puts_it_away(br
 def test_a_card_stays_within_a_phone(browser, page):
     with reading(browser, viewport={"width": 375, "height": 800}) as tab:
         tab.goto(page.as_uri())
-        tab.locator("article a[href*='#term-loss']").focus()
+        tab.locator("article a[href*='#term-entropy']").focus()
         box = tab.get_by_role("tooltip").bounding_box()
         assert 0 <= box["x"] and box["x"] + box["width"] <= 375
+
+
+def test_every_term_is_used_in_the_book():
+    entries = (ROOT / "glossary.md").read_text(encoding="utf8").split("```{glossary}")[1].split("```")[0]
+    terms = [line for line in entries.splitlines() if line and not line.startswith(" ")]
+    assert terms == sorted(terms, key=str.lower) and len(terms) == len(set(terms)) > 100
+    sources = [*ROOT.glob("chapters/*.py"), *ROOT.glob("solutions/*.py"), ROOT / "glossary.md"]
+    pages = [path.read_text(encoding="utf8") for path in sources]
+    pages[-1] = re.sub(r"(?m)^\S.*$", "", pages[-1])  # the definitions, without the terms
+    text = " ".join(re.sub(r"[*`#\s]+", " ", page) for page in pages)
+    words = [term.split(" (")[0] for term in terms]
+    assert [term for term in words if not pattern_of([term]).search(text)] == []

@@ -70,7 +70,7 @@ def store(page, key, color):
 
 
 def heat(page, T_as_power_of_ten):
-    page.get_by_label("temperature T").fill(str(T_as_power_of_ten))
+    page.get_by_label("temperature τ").fill(str(T_as_power_of_ten))
 
 
 def test_the_numbers_of_the_page_are_those_of_attention(visit):

@@ -273,6 +273,7 @@ class Renamed(nn.Module):
         self.config = TINY
         self.tok_emb = nn.Embedding(11, 8)
         self.blocks = nn.ModuleList(nn.Sequential(nn.RMSNorm(8), nn.Linear(8, 8)) for _ in range(2))
+        self.blocks[0].append(nn.Embedding(3, 8))  # inside of a block it is a table, too
         self.lm_head = nn.Linear(8, 11, bias=False)
         self.lm_head.weight = self.tok_emb.weight
 
@@ -282,7 +283,8 @@ def test_weights_go_to_their_optimizer_by_what_they_are_and_not_by_name():
     muon, adamw = make_optimizers(model, RUN_CONFIG)
     (matrices,), (embeddings, rest) = muon.param_groups, adamw.param_groups
     assert [id(p) for p in matrices["params"]] == [id(block[1].weight) for block in model.blocks]
-    assert [id(p) for p in embeddings["params"]] == [id(model.tok_emb.weight)]
+    tables = model.tok_emb.weight, model.blocks[0][2].weight
+    assert [id(p) for p in embeddings["params"]] == [id(p) for p in tables]
     assert {p.ndim for p in rest["params"]} == {1} and len(rest["params"]) == 4
     assert (embeddings["lr"], rest["lr"]) == (0.02, 0.003 * 128 / 8)
     model.blocks[0][1].weight.requires_grad_(False)

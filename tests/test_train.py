@@ -133,3 +133,44 @@ def test_the_command_says_where_an_interrupted_run_is_to_be_found(tmp_path, caps
     assert command(tmp_path, "--resume") == 0
     logged = [json.loads(line)["step"] for line in (tmp_path / "out" / "log.jsonl").open()]
     assert logged == [3, 6], "a record from after the checkpoint is not there twice"
+
+
+def test_line_ends_are_part_of_the_text_whichever_way_it_comes(tmp_path, monkeypatch):
+    from tinyllm.train import read_text
+
+    data = b"a\r\nb\rc\n\xef\xbb\xbfd" * 9
+    (tmp_path / "x.txt").write_bytes(data)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "latin-1"))
+    assert read_text(str(tmp_path / "x.txt")) == read_text("-") == data.decode()
+
+
+def test_a_configuration_may_begin_with_a_byte_order_mark_and_have_names_of_before(tmp_path):
+    from tinyllm.train import read_config
+
+    config = changed("training", n_parts=3)
+    (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(config).encode())
+    assert read_config(tmp_path / "config.json")[1].grad_accum_steps == 3
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_the_command_trains_where_it_is_told_to(tmp_path, device):
+    assert command(tmp_path, "--device", device) == 0
+
+
+def test_a_device_that_is_not_there_is_an_error_in_words(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert command(tmp_path, "--device", "cuda") == 1
+    assert "has no cuda" in capsys.readouterr().err
+
+
+def test_model_and_batches_go_to_the_device(tmp_path, monkeypatch):
+    """On "meta" nothing is computed, so the first look at a number is the end; until then all is there."""
+    seen = []
+
+    def train_step(model, optimizers, x, y, step, config, weights):
+        seen.extend({x.device.type, y.device.type, *(p.device.type for p in model.parameters())})
+        raise FloatingPointError("enough")
+
+    monkeypatch.setattr("tinyllm.train.pick_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr("tinyllm.training.train_step", train_step)
+    assert command(tmp_path) == 1 and seen == ["meta"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tinyllm.vectors import similarity, sinusoidal_positions
+from tinyllm.vectors import canonical, similarity, sinusoidal_positions
 
 
 def test_each_similarity_equals_its_formula():
@@ -40,6 +40,25 @@ def test_vectors_that_cannot_be_compared_are_named():
         similarity(torch.zeros(3), torch.zeros(5, 3))
     with pytest.raises(ValueError, match="unknown similarity 'l2'"):
         similarity(torch.zeros(2, 3), torch.zeros(5, 3), "l2")
+
+
+def test_canonical_embeddings_have_the_products_of_the_centered_logits():
+    E, W = torch.randn(6, 3, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64)
+    z = E @ W.T
+    z = z - z.mean(-1, keepdim=True) - z.mean(0) + z.mean()
+    torch.testing.assert_close(canonical(E, W) @ canonical(E, W).T, z @ z.T)
+
+
+def test_canonical_embeddings_do_not_depend_on_how_the_logits_are_factored():
+    E, W = torch.randn(6, 3, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64)
+    A = torch.randn(3, 3, dtype=torch.float64)
+    other = canonical(E @ A + 3, W @ torch.linalg.inv(A).T + 5)  # and both may be shifted
+    torch.testing.assert_close(similarity(other, other), similarity(canonical(E, W), canonical(E, W)))
+
+
+def test_embeddings_that_make_no_logits_are_named():
+    with pytest.raises(ValueError, match=r"E \(6, 3\), W \(9, 4\)"):
+        canonical(torch.zeros(6, 3), torch.zeros(9, 4))
 
 
 def test_positions_equal_the_formula():

@@ -110,10 +110,10 @@ def attend(
     attend to keys after its own; `mask` hides others besides. With a list for the
     weights it is `attention` that runs, and appends them: (..., n_head, T, T_k).
     """
-    T, T_k = q.shape[-2], k.shape[-2]
+    T = q.shape[-2]
     causal = causal and T > 1  # the newest token alone may attend to all keys
-    if causal and (mask is not None or weights is not None or T < T_k):
-        before = causal_mask(T_k, q.device)[-T:]  # (T, T_k)
+    if causal and (mask is not None or weights is not None or T < k.shape[-2]):
+        before = causal_mask(k.shape[-2], q.device)[-T:]  # (T, T_k)
         mask, causal = before if mask is None else before & mask, False
     if weights is None:
         return fused_attention(q, k, v, mask, causal)
@@ -174,8 +174,8 @@ class MultiHeadAttention(nn.Module):
         check_stream(x, self.qkv.in_features)
         q, k, v = self.heads(x, **places)
         if past is not None:
-            keys, values = past
-            keys[..., -x.shape[-2] :, :], values[..., -x.shape[-2] :, :] = k, v
+            (keys, values), T = past, x.shape[-2]
+            keys[..., -T:, :], values[..., -T:, :] = k, v
             k, v = past
         heads = attend(q, k, v, mask, self.causal, weights)  # (..., n_head, T, d_head)
         return self.out(heads.transpose(-3, -2).flatten(-2))  # (..., T, C)

@@ -107,7 +107,8 @@ def read_tiktoken(data: bytes) -> dict:
     """What `Tokenizer` needs, from lines of a token in base64 and its rank, which is its id.
 
     tiktoken merges any two neighbors that are a token together, the one of the lowest rank first. So every
-    way to cut a token in two is a merge, and those that make the same token have the same rank.
+    way to cut a token in two is a merge. (There, two that make the same token have the same rank, here one
+    after the other: in 370,000 random texts and vocabularies, no id was another for it.)
     """
     try:
         lines = (line.split() for line in data.splitlines() if line)
@@ -121,7 +122,7 @@ def read_tiktoken(data: bytes) -> dict:
         if token[:cut] in ids and token[cut:] in ids
     ]
     vocab = {i: token for token, i in ids.items()}
-    return {"vocab": vocab, "merges": merges, "ignore_merges": True, "rank_by_token": True}
+    return {"vocab": vocab, "merges": merges, "ignore_merges": True}
 
 
 def looks_like_tiktoken(data: bytes) -> bool:

@@ -313,31 +313,31 @@ def join(left: list[int], right: list[int], encode: Callable[[list[int]], list[i
         width *= 2
 
 
-OPTIONS = ("normalize", "ignore_merges", "rank_by_token")  # what most tokenizers do without
+OPTIONS = ("normalize", "ignore_merges")  # what most tokenizers do without
 
 
 def number_merges(
-    merges: Sequence[tuple[bytes, bytes]], ids: dict[bytes, int], by_token: bool = False
+    merges: Sequence[tuple[bytes, bytes]], ids: dict[bytes, int], any_order: bool = False
 ) -> tuple[dict[Pair, int], dict[Pair, int]]:
     """The rank of each pair of ids, and the id that it becomes.
 
-    ValueError for a merge of what is not in the vocabulary, for one that is there twice, and for a token that
-    no earlier merges lead to: nobody can have learned that in this order.
+    ValueError for a merge of what is not in the vocabulary, for one that is there twice, and, unless they may
+    be in `any_order`, for one of tokens that come later only: nobody can have learned that.
     """
     ranks: dict[Pair, int] = {}
     results: dict[Pair, int] = {}
-    made = {ids[bytes([byte])] for byte in range(256)}
+    made = {i for token, i in ids.items() if len(token) == 1}
     for a, b in merges:
         if a not in ids or b not in ids or a + b not in ids:
             raise ValueError(f"merge {a!r} + {b!r}: one of both, or their result, is not in the vocabulary")
         pair, result = (ids[a], ids[b]), ids[a + b]
         if pair in ranks:
             raise ValueError(f"merge {a!r} + {b!r} is there twice")
-        ranks[pair], results[pair] = result if by_token else len(ranks), result
+        ranks[pair], results[pair] = len(ranks), result
         if made.issuperset(pair):
             made.add(result)
     for (a, b), result in zip(merges, results.values()):
-        if result not in made:
+        if result not in made and not any_order:
             raise ValueError(f"merge {a!r} + {b!r}: both must be bytes or results of earlier merges")
     return ranks, results
 
@@ -377,7 +377,8 @@ def nfc(text: str, special: str) -> str:
 class Tokenizer:
     """Text to ids and back.
 
-    vocab: the bytes of each id: single bytes, the result of each merge, and each special token.
+    vocab: the bytes of each id: single bytes, the result of each merge, and each special token. A text with
+        a byte that is not among them cannot be encoded; published vocabularies may lack some.
     merges: pairs in the order in which they were learned. Ids may be in any other order.
     special_tokens: texts that become one id, where `encode` is told to look for them; or a dictionary of
         their ids.
@@ -385,7 +386,6 @@ class Tokenizer:
         So it is with the patterns of GPT-2, GPT-4 and GPT-4o.
     normalize: "NFC" if a text is brought to this Unicode form first. Then another text may come back.
     ignore_merges: a piece that is a token is that token, whatever the merges would make of it.
-    rank_by_token: pairs that become the same token come at the same time, the first pair of a piece first.
     """
 
     def __init__(
@@ -397,13 +397,12 @@ class Tokenizer:
         *,
         normalize: str | None = None,
         ignore_merges: bool = False,
-        rank_by_token: bool = False,
     ):
         check_special_tokens(special_tokens)
         if normalize not in (None, "NFC"):
             raise ValueError(f'normalize must be None or "NFC", not {normalize!r}')
         self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
-        self.normalize, self.ignore_merges, self.rank_by_token = normalize, ignore_merges, rank_by_token
+        self.normalize, self.ignore_merges = normalize, ignore_merges
         # A special token may spell an ordinary one. It is then the later of the two ids.
         last = {token: i for i, token in sorted(vocab.items())}
         if not isinstance(special_tokens, Mapping):
@@ -415,12 +414,9 @@ class Tokenizer:
         for token, i in self.special_ids.items():
             if vocab.get(i) != (data := token.encode()) or data in ordinary and data not in ids:
                 raise ValueError(f"special token {token!r} needs an id of its own in the vocabulary")
-        missing = [byte for byte in range(256) if bytes([byte]) not in ids]
-        if missing:
-            raise ValueError(f"the vocabulary must have all 256 bytes, and lacks {missing}")
-        self._byte_ids = [ids[bytes([byte])] for byte in range(256)]
-        self._ranks, self._merges = number_merges(merges, ids, rank_by_token)
-        made = {*self._byte_ids, *self._merges.values()}
+        self._byte_ids = {byte: ids[bytes([byte])] for byte in range(256) if bytes([byte]) in ids}
+        self._ranks, self._merges = number_merges(merges, ids, ignore_merges)
+        made = {*self._byte_ids.values(), *self._merges.values()}
         self._ids = {token: i for token, i in ids.items() if ignore_merges or i in made}
         self._cache: dict[str, list[int]] = {}
 
@@ -471,7 +467,11 @@ class Tokenizer:
         return ids
 
     def _encode_stretch(self, data: bytes) -> list[int]:
-        return encode_piece([self._byte_ids[byte] for byte in data], self._ranks, self._merges)
+        try:
+            ids = [self._byte_ids[byte] for byte in data]
+        except KeyError as byte:
+            raise ValueError(f"the vocabulary has no token for the byte {byte} of {data!r}") from None
+        return encode_piece(ids, self._ranks, self._merges)
 
     def _encode_again(self, ids: list[int]) -> list[int]:
         return self._encode_stretch(self.decode_bytes(ids))
@@ -498,8 +498,8 @@ class Tokenizer:
         """The same tokenizer as a `tiktoken.Encoding`: the same ids, faster.
 
         Four things differ. Lone surrogates become U+FFFD there; letters that are younger than the Unicode
-        tables of one of the two libraries are split in another way; a piece of a million characters, spaces
-        say, is an error there; and a pair that never was a merge is merged there if it spells a token.
+        tables of one of the two libraries are split in another way; a million spaces in a row are an error
+        there; and two tokens that spell a third are merged there, also if they never were a merge.
         ValueError for a tokenizer that tiktoken cannot be: one with a Unicode form, or with ids that are
         not in the order of the merges.
         """

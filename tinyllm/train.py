@@ -7,7 +7,8 @@ The configuration is JSON with the keys of `Config` and of `TrainConfig`:
      "training": {"n_steps": 2000, "batch_size": 24}}
 
 The folder gets `log.jsonl` and checkpoints, and in the end `tokenizer.json` and the model, which
-`tinyllm.model.load` reads.
+`tinyllm.model.load` reads. A text that is larger than memory is first made a file of ids, by
+`python -m tinyllm.ids`; such a file (.bin, .npy) is read where it is, and never as a whole.
 
 Two processes share the work, and learn what one would learn, when they are started by
 
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 from tinyllm.checkpoints import checkpoints
 from tinyllm.devices import DEVICES, is_distributed, is_main, join_processes, leave_processes, pick_device
+from tinyllm.ids import is_ids, read_chunks, read_ids, to_ids
 from tinyllm.model import GPT, Config, from_dict, save
 from tinyllm.tokens import Tokenizer, train_bpe
 from tinyllm.train_config import TrainConfig, current_names
@@ -38,7 +40,12 @@ def main(argv: list[str] | None = None) -> int:
         epilog=__doc__.split("\n\n", 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", required=True, help="a text in UTF-8: a file, or - for standard input")
+    parser.add_argument(
+        "--data", required=True, help="a text in UTF-8: a file, or - for standard input; or a file of ids"
+    )
+    parser.add_argument(
+        "--tokenizer", type=Path, help="a file that `Tokenizer.from_file` reads, instead of one that is trained"
+    )
     parser.add_argument("--config", required=True, type=Path, help="a JSON file")
     parser.add_argument("--out", required=True, type=Path, help="the folder of this run")
     parser.add_argument("--resume", action="store_true", help="go on from its newest checkpoint")
@@ -53,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         device = pick_device(args.device)
         join_processes(device)
-        run(args.data, args.config, args.out, args.resume, args.floor, device)
+        run(args, device)
         leave_processes()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -65,31 +72,61 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(data: str, config_file: Path, folder: Path, resume: bool, floor: float | None, device: torch.device) -> None:
+def run(args: argparse.Namespace, device: torch.device) -> None:
     """Train, and print each record as a line of JSON. The last tenth of the text is for validation."""
-    config, settings = read_config(config_file)
-    text = read_text(data)
-    cut = len(text) * 9 // 10
-    tokenizer = Tokenizer(*train_bpe(text[:cut], config.vocab_size))
-    ids, validation = (torch.tensor(tokenizer.encode(part)) for part in (text[:cut], text[cut:]))
+    config, settings = read_config(args.config)
+    read = mapped_data if is_ids(args.data) else text_data
+    tokenizer, ids, validation, floor = read(args, config)
     check_lengths(ids, validation, config.block_size)
+    if tokenizer and not is_ids(args.data):
+        config = replace(config, vocab_size=max(tokenizer.vocab) + 1)
     torch.manual_seed(settings.seed)  # the same first weights on every device
-    model = GPT(replace(config, vocab_size=len(tokenizer.vocab))).to(device)
-    if floor is not None:
-        floor *= cut / len(ids)  # nats per token, as the loss is
-    for record in train(model, ids, settings, validation, folder=folder, resume=resume, floor=floor):
+    model = GPT(config).to(device)
+    options = dict(folder=args.out, resume=args.resume, floor=floor)
+    for record in train(model, ids, settings, validation, **options):
         if is_main():
             with tqdm.external_write_mode():  # above the bar, where there is one
                 print(json.dumps(record), flush=True)
     if is_main():
-        tokenizer.save(folder / "tokenizer.json")
-        save(model, folder)
+        save(model, args.out)
+        if tokenizer:
+            tokenizer.save(args.out / "tokenizer.json")
+
+
+Data = tuple[Tokenizer | None, torch.Tensor, torch.Tensor, float | None]
+
+
+def text_data(args: argparse.Namespace, config: Config) -> Data:
+    """A tokenizer, the ids to learn from and those for validation, and the floor in nats per token."""
+    text = read_text(args.data)
+    cut = len(text) * 9 // 10
+    if args.tokenizer:
+        tokenizer = Tokenizer.from_file(args.tokenizer)
+    else:
+        tokenizer = Tokenizer(*train_bpe(text[:cut], config.vocab_size))
+    size = max(tokenizer.vocab) + 1
+    ids, validation = (to_ids(tokenizer.encode_iterable(part), size) for part in (text[:cut], text[cut:]))
+    floor = args.floor * cut / max(1, len(ids)) if args.floor is not None else None
+    return tokenizer, ids, validation, floor
+
+
+def mapped_data(args: argparse.Namespace, config: Config) -> Data:
+    """The same from a file of ids, of which nobody knows the characters."""
+    if args.floor is not None:
+        raise ValueError("--floor is in nats per character, and a file of ids does not say how many these are")
+    tokenizer = Tokenizer.from_file(args.tokenizer) if args.tokenizer else None
+    if tokenizer and max(tokenizer.vocab) >= config.vocab_size:
+        sizes = f"{max(tokenizer.vocab) + 1} tokens, and vocab_size is {config.vocab_size}"
+        raise ValueError(f"the tokenizer has {sizes}")
+    ids = read_ids(args.data, config.vocab_size)
+    cut = len(ids) * 9 // 10
+    return tokenizer, ids[:cut], ids[cut:], None
 
 
 def read_config(path: Path) -> tuple[Config, TrainConfig]:
     """The two halves of a configuration file. ValueError for what it does not know."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(values, dict) or set(values) != {"model", "training"}:
@@ -106,10 +143,8 @@ def read_text(data: str) -> str:
     if data == "-" and is_distributed():
         raise ValueError("several processes cannot share standard input: give --data a file")
     try:
-        if data == "-":  # it may be set up for other letters than UTF-8: take its bytes
-            text = sys.stdin.buffer.read().decode("utf-8")
-        else:
-            text = Path(data).read_text(encoding="utf-8")
+        # The bytes as they are: a text layer would change line ends, or expect other letters than UTF-8.
+        text = b"".join(read_chunks(data)).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{data} is not text in UTF-8: {error}") from None
     if not text.strip():

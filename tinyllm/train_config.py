@@ -98,6 +98,8 @@ def check_config(config: TrainConfig) -> None:
         value = getattr(config, name)
         if not fits(value):
             raise ValueError(f"{name} must be {wanted}, not {value!r}")
+    if config.n_steps >= 10**8:
+        raise ValueError("n_steps must have at most eight digits, as names of checkpoints have")
     config.rate(0)  # complains of a shape that is none, and of too long phases
 
 

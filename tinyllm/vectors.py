@@ -32,6 +32,24 @@ def similarity(queries: Tensor, keys: Tensor, by: str = "dot") -> Tensor:
     raise ValueError(f"unknown similarity {by!r}, expected dot, cosine or distance")
 
 
+def canonical(E: Tensor, W: Tensor) -> Tensor:
+    r"""Give embeddings the lengths and angles that the logits E Wᵀ have.
+
+        canonical(E, W)_i · canonical(E, W)_j = z_i · z_j,   z = (E - mean)(W - mean)ᵀ
+
+    E is (V, C), W is (V_next, C); the means are those of their rows. E A and W A⁻ᵀ make
+    the same logits for every invertible A; a vector added to all rows of W is not seen by
+    the softmax, and one added to all rows of E can be taken back by a bias. Lengths and
+    angles here do not depend on any of these. Returns (V, C).
+    """
+    if E.ndim != 2 or W.ndim != 2 or E.shape[1] != W.shape[1]:
+        shapes = f"E {tuple(E.shape)}, W {tuple(W.shape)}"
+        raise ValueError(f"expected (V, C) and (V_next, C), got {shapes}")
+    E, W = E - E.mean(dim=0), W - W.mean(dim=0)
+    sizes, axes = torch.linalg.eigh(W.T @ W)  # (C,), (C, C)
+    return E @ axes * sizes.clamp(min=0).sqrt()
+
+
 def sinusoidal_positions(T: int, C: int) -> Tensor:
     r"""Give each position 0, ..., T-1 a fixed vector: the hands of C/2 clocks.
 

@@ -49,9 +49,11 @@ def guess(inputs, answer):
         keys = torch.randn(2000, 4, generator=_generator(seed))
         shares.append((similarity(keys, keys).argmax(-1) == torch.arange(2000)).float().mean().item())
     measured = sum(shares) / len(shares)
-    if abs(answer - measured) > 0.15:
-        raise Wrong("the guess is more than 0.15 away from what five draws of keys gave: who beats a key in its own "
-                    f"lookup, and is there {'more' if answer > measured else 'less'} of that in few dimensions?")
+    if answer == 0:
+        raise Wrong("0 cannot be: which of the keys wins its own lookup for certain?")
+    if not measured / 4 < answer < 4 * measured:
+        raise Wrong("the guess is off by more than a factor of four from what five draws of keys gave: who beats a key in "
+                    f"its own lookup, and is there {'more' if answer > measured else 'less'} of that in few dimensions?")
     return f"you guessed {answer:.2f}; measured: {measured:.3f}, from {min(shares):.3f} to {max(shares):.3f}"
 
 
@@ -74,6 +76,9 @@ def some_may(seed):
 def unmasked(inputs, answer):
     q, k, v, mask = inputs
     d, scores = q.shape[-1], q @ k.T
+    got = same_shape(answer, attention(q, k, v), "the output", axes=("query", "channel"))
+    if all(math.isnan(number) for number in got.flatten()):
+        raise Wrong("nan in every row: an open mask (all True) lets nothing through; True should mean attend")
     close(answer, attention(q, k, v), "the output", axes=("query", "channel"), mistakes={
         "an open mask (all True) lets nothing through: True should mean attend": torch.zeros(len(q), v.shape[-1]),
         "the scores are divided by d, which is 9 here, and not by its root": torch.softmax(scores / d, -1) @ v,
@@ -114,6 +119,8 @@ def latest(inputs, answer):
     scores, clock = scale * q @ k.T, slope * torch.arange(len(k))
     close(answer, torch.softmax(scores + clock, -1) @ v, "the answer", axes=("query", "channel"), mistakes={
         "the first of two equal keys wins: the clock runs backwards": torch.softmax(scores - clock, -1) @ v,
+        "the scores are divided by the root of d, which nobody asked for: `scale` is all that multiplies them":
+            torch.softmax(scores / math.sqrt(q.shape[-1]) + clock, -1) @ v,
         "two equal keys are still averaged: nothing in the scores tells their positions apart": torch.softmax(scores, -1) @ v,
         "the clock is added to the weights; then they do not sum to 1": (torch.softmax(scores, -1) + clock) @ v,
         "the scale multiplies the clock, too": torch.softmax(scores + scale * clock, -1) @ v,
@@ -130,7 +137,7 @@ def soft_weights(seed):
 
 def hard_weights(seed):
     yield (torch.eye(4 + seed),)
-    yield (torch.tensor([[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]]),)
+    yield (torch.tensor([[0.7, 0.2, 0.1, 0.0], [0.5, 0.5, 0.0, 0.0]]),)
 
 
 def keys_in_use(inputs, answer):
@@ -141,6 +148,10 @@ def keys_in_use(inputs, answer):
     entropy = torch.special.entr(weights).sum(-1)
     close(answer, entropy.exp(), "the numbers of keys", mistakes={
         "this is the entropy; how many keys is that?": entropy,
+        "this counts the keys with any weight at all, however small": (weights > 0).sum(-1).to(entropy),
+        "this is one over the largest weight, and does not ask how the rest is spread": 1 / weights.amax(-1),
+        "this is one over the sum of the squares: also a number of keys, but not the exponential of the entropy":
+            1 / weights.square().sum(-1),
         "the entropy is in bits and the exponential is to the base e: take both to one base": (entropy / math.log(2)).exp(),
         "the sign: the logarithm of a weight is negative": (-entropy).exp(),
     })
@@ -149,35 +160,66 @@ def keys_in_use(inputs, answer):
 # q6
 
 
-def streams(seed):
+def _state(scores, values):
+    """What has been kept after reading these scores (n,) and values (n, d_v)."""
+    if not len(scores):
+        return -math.inf, 0.0, torch.zeros(values.shape[-1])
+    weights = torch.exp(scores - scores.max())
+    return scores.max().item(), weights.sum().item(), weights @ values
+
+
+def _reads(scores, generator):
+    values = torch.randn(len(scores), 3, generator=generator)
+    for n in range(len(scores)):
+        yield (*_state(scores[:n], values[:n]), scores[n].item(), values[n])
+
+
+def mixed(seed):
     generator = _generator(seed)
     for size in (1.0, 1000.0):
-        q, k, v = torch.randn(4, generator=generator), torch.randn(6, 4, generator=generator), torch.randn(6, 3, generator=generator)
-        yield (size * q, list(k), list(v))
+        yield from _reads(size * torch.randn(5, generator=generator), generator)
 
 
 def rising(seed):
-    yield (torch.ones(4), [torch.full((4,), float(i)) for i in range(1, 4 + seed)], [torch.eye(3)[i % 3] for i in range(3 + seed)])
+    yield from _reads(torch.arange(1.0, 5 + seed) * 2, _generator(seed))
 
 
 def far_below_zero(seed):
-    yield (40 * torch.ones(4), [-torch.full((4,), 40.0 + i) for i in range(3)], [torch.eye(3)[i] for i in range(3)])
+    yield from _reads(-3000 - 40 * torch.rand(4, generator=_generator(seed)), _generator(seed))
 
 
-def one_pass(inputs, answer):
-    q, keys, values = inputs
-    right = attention(q[None], torch.stack(keys), torch.stack(values))[0]
-    got = same_shape(answer, right, "the answer", axes=("channel",))
-    if any(math.isnan(number) for number in got) and all(q @ key < -1000 for key in keys):
-        raise Wrong("nan: all these scores are far below 0, and what is the largest of them before any has been read?")
-    if any(math.isnan(number) for number in got):
-        raise Wrong("nan: an exponential of a large score overflowed, or 0 was divided by 0; subtract the largest score so far")
-    k, v = torch.stack(keys), torch.stack(values)
-    scores = k @ q / math.sqrt(len(q))
-    stale = torch.exp(scores - scores.cummax(0).values)
-    close(answer, right, "the answer", axes=("channel",), mistakes={
-        "when a larger score comes, what was summed before is not made smaller": stale @ v / stale.sum(),
-        "the scores are not divided by the root of d": torch.softmax(k @ q, 0) @ v,
+def read_one(inputs, answer):
+    largest, total, summed, score, value = inputs
+    is_a(answer, (tuple, list), "the answer")
+    if len(answer) != 3:
+        raise Wrong(f"three things are kept: the largest score, the total and the weighted sum; yours has {len(answer)}")
+    first = largest == -math.inf
+    new, (m, got, weighted) = max(largest, score), answer
+    got_sum = same_shape(weighted, value, "the weighted sum", axes=("channel",))
+    if any(math.isnan(float(number)) for number in (m, got, *got_sum)):
+        raise Wrong("nan: " + ("what is the largest score before any has been read?" if first and score < -1000 else
+                               "an exponential of a large score overflowed, or 0 was divided by 0; subtract the largest score so far"))
+    close(m, new, "the largest score", mistakes={
+        "before any key has been read the largest score is -inf, not 0": 0.0 if new < 0 else math.nan,
+        "the largest score so far is not updated": largest if not first else math.nan,
+        "this is the newest score, not the largest": score,
+    })
+    repair, weight = (0.0 if first else math.exp(largest - new)), math.exp(score - new)
+    stale, late = math.exp(min(score - largest, 700.0)) if not first else 1.0, math.exp(min(new - largest, 700.0)) if not first else 1.0
+    close(got, total * repair + weight, "the total", mistakes={
+        "when a larger score comes, what was summed before is not made smaller": total + weight,
+        "the exponential is taken of the score itself, not of the score minus the largest so far":
+            total + math.exp(min(score, 700.0)),
+        "the new key's exponential is taken with the old maximum": total * repair + stale,
+        "the factor of the repair is upside down: what was kept was computed with a smaller maximum, so it is too large":
+            total * late + weight,
+        "the new key is not in the total": total * repair,
+    })
+    close(weighted, summed * repair + weight * value, "the weighted sum", axes=("channel",), mistakes={
+        "the total is repaired, but the weighted sum of before is not": summed + weight * value,
+        "the new value comes in without its weight": summed * repair + value,
+        "this is divided by the total already: that is for the end": (summed * repair + weight * value) / (total * repair + weight),
+        "the new value is missing": summed * repair,
     })
 
 
@@ -197,7 +239,7 @@ SHEET = Sheet("04_attention_as_lookup", "Attention I: a lookup", questions=(
                     "What is the typical size of q·k when q and k have d entries of size 1?",
                     "A weight of 0 is a score of minus infinity.")),
     Question("q4", "A lookup with a clock", function="recall_latest", minutes=10, difficulty=2,
-             parts=(Part("of two equal keys the later one is heard better", 3, latest, rebound),),
+             parts=(Part("of two equal keys the later one has the larger weight", 3, latest, rebound),),
              hints=("The position of a key is the same for all queries: what shape has it?",
                     "Should it be added before the softmax or after?")),
     Question("q5", "How many keys?", function="keys_in_use", minutes=10, difficulty=2,
@@ -205,10 +247,11 @@ SHEET = Sheet("04_attention_as_lookup", "Attention I: a lookup", questions=(
                     Part("weights that are exactly 0", 2, keys_in_use, hard_weights)),
              hints=("`torch.where` chooses between two tensors, but it computes both.",
                     "Which axis are the keys on?")),
-    Question("q6", "One pass", function="one_pass", minutes=30, difficulty=3,
-             parts=(Part("keys in any order, scores of any size", 2, one_pass, streams),
-                    Part("scores that rise with every key", 1, one_pass, rising),
-                    Part("scores that are all far below 0", 1, one_pass, far_below_zero)),
+    Question("q6", "One pass", function="read_one", minutes=25, difficulty=3,
+             parts=(Part("keys in any order, scores of any size", 2, read_one, mixed),
+                    Part("scores that rise with every key", 1, read_one, rising),
+                    Part("scores that are all far below 0", 1, read_one, far_below_zero)),
              hints=("Suppose all scores seen so far were computed against m, and now the largest is M: by which factor is everything too large?",
-                    "The sum and the weighted sum need the same repair.")),
+                    "The sum and the weighted sum need the same repair.",
+                    "exp(-inf) is 0: the first key needs no case of its own.")),
 ))

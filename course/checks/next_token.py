@@ -270,7 +270,7 @@ def unseen_rows(inputs, answer):
     close(given, right[rows], what, axes=("row", "next token"), mistakes={
         UNDISCOUNTED: mistakes[UNDISCOUNTED][rows],
         "after a token that nothing followed the table is all 0": np.zeros_like(right[rows]),
-        "after a token that nothing followed, ask the unigram; the shrug comes last":
+        "after a token that nothing followed, ask the unigram; the uniform distribution comes last":
             np.full_like(right[rows], 1 / vocab_size),
     })
 
@@ -351,7 +351,7 @@ SHEET = Sheet("02_next_token", "Predicting the next token", questions=(
         Part("after tokens that were followed by something", 2, seen_rows, counted_texts),
         Part("after tokens that were not", 1, unseen_rows, counted_texts),
     ), hints=(
-        "Build it from below: the shrug, then the unigram from it, then the bigram from that.",
+        "Build it from below: the uniform distribution, then the unigram from it, then the bigram from that.",
         "`np.add.at(pairs, (ids[:-1], ids[1:]), 1)` counts all pairs at once.",
         "What a row has collected is the discount times the number of its counts above 0.",
     )),

@@ -1,6 +1,6 @@
 // The lookup: a dict and its soft twin, asked for the same key.
 //
-// Every word gets a place in space: a channel for each pair of neighboring letters, where beginning and end
+// Every word gets a vector: a channel for each pair of neighboring letters, where beginning and end
 // count as letters, and length 1. So the score q·k is a cosine: 1 for the same word, 0 if no pair is shared.
 
 "use strict";
@@ -80,7 +80,7 @@
     const asked = field("key to look up", START.q);
     asked.addEventListener("input", () => change({ q: [...asked.value].slice(0, LONGEST).join("") }));
     const answers = make("div", { class: "live-answers" });
-    const heat = Live.slider("temperature T", { min: COLDEST, max: HOTTEST, log: true, value: 1,
+    const heat = Live.slider("temperature τ", { min: COLDEST, max: HOTTEST, log: true, value: 1,
       text: (T) => +T.toPrecision(2) }, (T) => change({ T }));
     heat.classList.add("live-heat");
     const rows = make("tbody");
@@ -136,7 +136,7 @@
       if (Math.max(...weights) > 0.999) return "So cold that the best match takes all"
         + (best === q ? ": the dict is back." : "; a dict has no answer here.");
       if (Math.max(...weights) - Math.min(...weights) < 0.01) return "So hot that the answer is the mean.";
-      return `${quoted(best)} matches best, and the others are heard, too.`;
+      return `${quoted(best)} matches best, and the others have some of the weight.`;
     }
 
     function answer(name, values, text) {

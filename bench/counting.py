@@ -1,0 +1,73 @@
+"""How far a model gets that only counts, with the text and the tokens that Taleteller learned from.
+
+Prints a Markdown document. Kneser-Ney models of several lengths and discounts count Taleteller's tokens in a
+part of its text or in all of it. On stories for development the best of them is chosen, on held-out ones it is
+scored, story by story, beside Taleteller and beside the exact log-probability of each story.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+from collections.abc import Callable
+from itertools import islice
+
+import numpy as np
+import torch
+from course.data import tales
+from course.data.tales import SEPARATOR, Tale, tell
+from course.taleteller import HELD_OUT_SEED, SEED, SIZE, surprises
+from machine import machine
+
+from tinyllm.counting import NGram
+from tinyllm.model import load, load_tokenizer
+
+SIZES = [1_000_000, 3_000_000, 10_000_000, SIZE]  # characters to count in
+ORDERS, DISCOUNTS = [4, 6, 8, 10], [0.75, 0.9]
+DEVELOPMENT_SEED, N_DEVELOPMENT, N_HELD_OUT = 2, 300, 1000
+
+
+def above(nats: Callable[[str], float], told: list[Tale]) -> tuple[float, float, float]:
+    """Loss in nats per character; how far it is above the stories' own; standard error of that difference."""
+    sizes = np.array([len(tale.text) + len(SEPARATOR) for tale in told])
+    losses = np.array([nats(tale.text) for tale in told])
+    extra = losses + np.array([tale.log_prob for tale in told])
+    mean = extra.sum() / sizes.sum()
+    error = np.sqrt(((extra - mean * sizes) ** 2).sum()) / sizes.sum()
+    return losses.sum() / sizes.sum(), mean, error
+
+
+def main() -> None:
+    tokenizer, model = load_tokenizer("taleteller"), load("taleteller")
+    encode = tokenizer.to_tiktoken().encode_ordinary
+    first = len(encode(SEPARATOR))
+    development = list(islice(tell(DEVELOPMENT_SEED), N_DEVELOPMENT))
+    held_out = list(islice(tell(HELD_OUT_SEED), N_HELD_OUT))
+
+    def counted(counts: NGram) -> Callable[[str], float]:
+        return lambda story: -counts.log_prob(encode(SEPARATOR + story + SEPARATOR))[first:].sum()
+
+    def learned(story: str) -> float:
+        ids = torch.tensor(encode(SEPARATOR + story + SEPARATOR))
+        return float(surprises(model, ids)[first - 1 :].sum())
+
+    print(f"# Counting, with Taleteller's text and tokens\n\n{machine()}.")
+    print(f"Interpolated Kneser-Ney, n of {ORDERS}, discount of {DISCOUNTS}, chosen on {N_DEVELOPMENT} stories for")
+    print(f"development; scored on {N_HELD_OUT:,} others, in nats per character. Above the floor: mean difference from")
+    print("each story's own exact log-probability, and its standard error.\n")
+    print("| model | counted in, characters | loss | above the floor | standard error |\n|---|---:|---:|---:|---:|")
+    text = tales(SIZE, SEED)
+    for size in SIZES:
+        ids = np.array(encode(text[:size]))
+        settings = [(order, discount) for order in ORDERS for discount in DISCOUNTS]
+        best = min(settings, key=lambda s: above(counted(NGram(ids, s[0], 2048, s[1], True)), development)[0])
+        loss, extra, error = above(counted(NGram(ids, best[0], 2048, best[1], True)), held_out)
+        name = f"{best[0]}-gram, discount {best[1]}"
+        print(f"| {name} | {size:,} | {loss:.4f} | {extra:.4f} | {error:.4f} |", flush=True)
+    loss, ours, error = above(learned, held_out)
+    print(f"| Taleteller | | {loss:.4f} | {ours:.4f} | {error:.4f} |\n")
+    print(f"Of what the best count leaves above the floor, Taleteller closes {100 * (1 - ours / extra):.1f} %.")
+
+
+if __name__ == "__main__":
+    main()
