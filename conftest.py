@@ -20,11 +20,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("book", deadline=None)
 hypothesis.settings.load_profile("book")
 
-# A cell with one of these tags needs a download; it runs only where this code does.
+# A cell with one of these tags needs a download or a package; it runs only where this code does.
 DOWNLOADS = {
     "needs-shakespeare": "from course.data import shakespeare; shakespeare()",
     "needs-gpt2": "import tiktoken; tiktoken.get_encoding('gpt2'); "
     "from tinyllm.tokens import Tokenizer; Tokenizer.from_gpt2_files()",
+    "needs-transformers": "import transformers",
 }
 
 
