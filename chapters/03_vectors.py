@@ -27,7 +27,7 @@ for word in (*by_frequency[place - 1 : place + 2], "lanterns"):
 # %% [markdown]
 # The numbers before and after `lantern` have nothing to do with it: an id is a name.
 # And `lanterns` never occurs in these stories.
-# You can guess how a sentence goes on after `lanterns`, since you know other words of its kind.
+# You can guess how a sentence goes on after `lanterns`.
 # The table of chapter 02 cannot: two words have two rows, and nothing that is counted for one row reaches the other.
 #
 # What would a word have to be, instead of a name, so that what is learned about one helps with those like it?
@@ -194,7 +194,7 @@ fig
 
 # %% [markdown]
 # A rare word can profit from what words with similar vectors have shown; a frequent one has counts enough of its own, and loses a hundredth or two of a nat.
-# But this is the picture after 40 steps, and stopping early is itself a way to guess less boldly about rare words; the picture does not separate the two.
+# But stopping after 40 steps is itself a way to guess less boldly about rare words, and the picture does not separate the two.
 # (Try `steps=120`: the whole gain stays, the rarest words lose most of theirs, and the most frequent gain a little.)
 # Bengio and his colleagues proposed sharing in 2003, as a cure for tables that are always too empty {cite}`bengio2003`.
 #
@@ -230,7 +230,6 @@ f"{len(j)} words, such as {', '.join(vocabulary[t] for t in j[:4])}"
 # %% [markdown]
 # The row of the piece `s` is a better guess than knowing nothing, by half a nat, and most of that is lost when it is made of the same words without their `s`.
 # So the pieces give `lanterns` neighbors.
-# Their vectors are trained like those of any other token.
 #
 # ## Who is near whom
 #
@@ -288,11 +287,10 @@ for word in ("monday", "soup", "said", "baker", "blissful", "lantern"):
         print(f"{word if by == 'cosine' else '':9}{by:9}{neighbors(E, word, by)}")
 
 # %% [markdown]
-# Nothing in the training says what a weekday, food or a trade is.
-# The model was asked what comes next, and words that can stand in each other's place have come to lie in the same direction.
+# Nothing in the training says what a weekday, food or a trade is: words that can stand in each other's place have come to lie in the same direction.
 #
-# The three do not agree, though, and here the dot product does worst.
-# To see how much worse, take two kinds of words that we can list ourselves, and count how many of the six nearest are of the same kind.
+# The three do not agree, though.
+# Take two kinds of words that we can list ourselves, and count how many of the six nearest are of the same kind.
 
 # %%
 KINDS = (
@@ -327,7 +325,7 @@ for by in ("cosine", "distance", "dot"):
 #
 # It would be wrong to conclude that the dot product is a bad idea.
 # The model was trained on dot products, but on $e_i \cdot w_j$, between a word and a word *to come*.
-# The product $e_i \cdot e_j$ is in no loss; we made it up.
+# The product $e_i \cdot e_j$ is in no loss.
 # Used as it was trained, the dot product answers well.
 
 # %%
@@ -384,7 +382,6 @@ for by in ("cosine", "distance", "dot"):
 
 # %% [markdown]
 # Now the factoring makes no difference, and the finding stands: by cosine or distance nineteen of twenty neighbors are of the same kind.
-# That is a fact about the model.
 #
 # ### A map, with its error
 #
@@ -419,8 +416,8 @@ print(f"of five neighbors in 32 dimensions, {agree:.0%} are neighbors on the map
 fig
 
 # %% [markdown]
-# That the kinds lie apart is true in 32 dimensions, too, as the count has shown.
-# Distances on the map are another matter: three groups that lie far apart spread most in the plane through their centers, so that is what the axes show, and of the nearest neighbors one in five comes out wrong.
+# That the kinds lie apart is true in 32 dimensions, too.
+# Distances on the map are another matter: three groups that lie far apart spread most in the plane through their centers, and of the nearest neighbors one in five comes out wrong.
 #
 # ## What the length knows
 #
@@ -483,21 +480,22 @@ assert (measured["full batch", 3.1].max(0).values < torch.tensor([-0.3, -0.15]))
 # %% [markdown]
 # At one loss of 4.1 the two trainings disagree about the *sign*, as far as $E$ itself is concerned.
 # It is not the batch alone: the gradient at $e_i$ has the factor $p(i)$ in a full batch, too.
-# But Adam divides each gradient by its usual size.
+# But Adam divides each gradient by its usual size, as its first step shows:
 
 # %%
 E, W, b = new_vectors(seed=0)
 loss_of(E @ W.T + b, p_next, p_word).backward()
 pushes = E.grad[: V - 1].norm(dim=-1)
 by_count = torch.corrcoef(torch.stack([log_count, pushes.log()]))[0, 1]
-E_before, optimizer = E.detach().clone(), torch.optim.Adam([E], lr=0.03)
-optimizer.step()
-moves = (E.detach() - E_before)[: V - 1].norm(dim=-1)
-assert by_count > 0.9 and moves.max() < 1.01 * moves.min()
-f"log count with log gradient {by_count:.2f}; Adam's first moves: {moves.std():.3f} apart"
+before = E.detach().clone()
+torch.optim.Adam([E], lr=0.03).step()
+moves = (E.detach() - before)[: V - 1].norm(dim=-1)
+for name, x in (("gradient", pushes), ("Adam's step", moves)):
+    print(f"{name:11} of E, largest over smallest row: {x.max() / x.min():.2g}")
+assert by_count > 0.8 and moves.max() < 1.1 * moves.min()
 
 # %% [markdown]
-# In a full batch Adam moves every vector about as far as any other; in small ones mostly when its word is drawn, so frequent words have moved farther from a beginning near 0.
+# In a full batch Adam moves rare words as far as frequent ones; in small batches a vector moves mostly when its word is drawn, so frequent words have moved farther from a beginning near 0.
 # In canonical form the two differ less, and at 3.7 there is hardly any correlation in either.
 # After the forty steps of above rarer words have somewhat longer rows, that is, logits farther from the average.
 # So before you read anything off the length of an embedding, ask how it was trained, how far, and whether the model would notice another length.
@@ -509,7 +507,7 @@ f"log count with log gradient {by_count:.2f}; Adam's first moves: {moves.std():.
 # Embeddings say *who* stands there.
 # They do not say *where*, and attention does not notice: it is a weighted mean over all keys, and a mean does not depend on the order of its terms.
 # Chapter 04 takes `attention` apart.
-# All we need of it here: it compares a **query** with each **key** by their dot product, and returns the mean of the **values**, one for each key, with more weight where the dot product is larger.
+# Here: it compares a **query** with each **key** by their dot product, and returns the mean of the **values**, one for each key, with more weight where the dot product is larger.
 
 # %%
 from tinyllm.attention import attention
@@ -552,7 +550,6 @@ class Who(nn.Module):
 
 
 # %% [markdown]
-# The head's three matrices make queries, keys and values out of the vectors.
 # The three models differ in one line: nothing is added to the tokens, or a table that is **learned** like the embeddings, or a fixed table that we look at below.
 
 
@@ -608,8 +605,8 @@ for name, make_positions in {
 #
 # ## Clocks
 #
-# A learned table has as many rows as training has seen places, and then it ends.
-# The first transformer used a formula instead {cite}`vaswani2017`.
+# A learned table ends where training has seen no more places.
+# The first transformer used a formula {cite}`vaswani2017`.
 # Think of $C/2$ clocks of one hand each: the fastest turns by one radian per token, each next one more slowly, and a position is what the clocks show, as the sine and cosine of each hand.
 
 # %% tags=["quote"]
@@ -646,7 +643,7 @@ ax.legend()
 fig
 
 # %% [markdown]
-# Near places have near vectors, which is more than ids could say.
+# Near places have near vectors.
 # But the curve comes down in waves: farther is not always less.
 # And the property holds for $\mathrm{PE}(i) \cdot \mathrm{PE}(j)$ as it stands; after a $W_Q$ and a $W_K$ it is gone, unless they are chosen to keep it.
 
@@ -658,7 +655,6 @@ spread, spread_after = dots.diagonal(5).std(), after.diagonal(5).std()
 f"scores of places 5 apart vary by {spread:.3f} before and by {spread_after:.3f} after"
 
 # %% [markdown]
-# There is a second property behind the first.
 # To add $k$ to a position is to turn every hand by its own fixed angle $k\omega_m$, wherever it stands.
 # So one matrix moves *all* positions by $k$, and it is a **rotation**: it changes no length.
 # Find it by least squares from the first half of a table, and try it on the second.
@@ -672,7 +668,6 @@ off = (P[200:-k] @ R - P[200 + k :]).abs().max()
 f"PE(t) R = PE(t + {k}) for all t, R Rᵀ = 1: {off < 1e-3}"
 
 # %% [markdown]
-# (The [sheet](../exercises/03_vectors.ipynb) asks for this matrix on paper.)
 # Later models rotate queries and keys themselves by such angles, instead of adding anything to the tokens, so that the property survives $W_Q$ and $W_K$.
 # That is *rotary position embedding* (RoPE) {cite}`su2024`, and a later chapter builds it.
 #
@@ -733,11 +728,7 @@ attention_map(weights, title=title, vmax=0.5)
 # - What a re-factoring of the logits changes is not the model's. Compare rows of logits, or say which factors you compared.
 # - Order is not in attention without a mask. It can be put into the vectors, and adding is enough.
 #
-# Words now have places, and places can be compared.
-# The next chapter asks for something by comparing.
-#
 # **Exercises.** [The sheet of this chapter](../exercises/03_vectors.ipynb) asks you to derive, predict, repair, rotate clocks, and write a shuffling test.
 #
 # **Further reading.** {cite}`bengio2003` is where word vectors and next-word prediction meet.
 # {cite}`levy2014` says what table such vectors factor.
-# {cite}`oyama2023` derives what the length of a word vector knows.

@@ -175,7 +175,7 @@ weights @ V
 # And *fox* asks for a deed and finds *says*; every token asks at the same time, and no row knows of another.
 #
 # Is this the attention that everybody else computes?
-# PyTorch has its own, written by other people and compiled for speed.
+# PyTorch has its own.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -199,8 +199,7 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 #
 # :::
 #
-# Both columns describe `weights @ v`.
-# If the second one is right, a routine from statistics must give the same numbers: chapter 05 writes it, with a Gaussian bell around each measurement.
+# If the second view is right, a routine from statistics must give the same numbers: chapter 05 writes it, with a Gaussian bell around each measurement.
 # Here is its answer in advance, for keys of length 1.
 
 # %%
@@ -255,7 +254,7 @@ fig
 # Try it with words.
 # Let the spelling give a word its vector: a channel for each pair of neighboring letters, where the beginning and the end count as letters, too.
 # Scale all vectors to length 1; then the score $q \cdot k$ is a cosine, 1 for the same word and 0 for words without a common pair.
-# In the rendered book you can type into the picture and move its slider, which lies on its own answers.
+# In the rendered book you can type into the picture and move its slider.
 #
 # :::{live} lookup
 # ![The dict answers the query lemons with a KeyError. Attention at temperature 1 answers with brown, from the weights 0.240 on cherry, 0.520 on lemon and 0.240 on plum. The temperature's slider lies on a strip of colors that goes from the yellow of lemon at the cold end to the brown of the mean at the hot end.](../pages/live/lookup.png)
@@ -331,7 +330,6 @@ for factor in (3, 0.1):
 # Then $q \cdot k$ is a sum of $d$ terms, its variance is $d$, and its standard deviation $\sqrt d$.
 # With $d = 64$ scores of $\pm 8$ are ordinary, and $e^8 \approx 3000$.
 # With $\beta = 1$ attention is therefore *cold*, and colder the more dimensions a head has; with $\beta = 1/\sqrt d$ the scores have variance 1 for every $d$.
-# That much is arithmetic.
 # What does the cold do to learning?
 #
 # ### How the answer moves with the query
@@ -412,7 +410,7 @@ for d in (16, 64, 256, 1024):
 # The ratios are unscaled over scaled.
 # Unscaled gradients do vanish as $d$ grows, and for most rows.
 # A row is *saturated* when one key has more than 0.99 of its weight, and then hardly any gradient passes, as the covariance says.
-# Unscaled, that is one row in twenty at $d = 16$, where hardly anything is lost, three in ten at $d = 64$, and three in four at $d = 1024$, where the typical gradient is gone; scaled, it is no row at any $d$.
+# Unscaled, that is one row in twenty at $d = 16$, three in ten at $d = 64$, and three in four at $d = 1024$, where the typical gradient is gone; scaled, it is no row at any $d$.
 # The mean falls more slowly than the median, since what is left comes from the few undecided rows.
 #
 # ### Confidently wrong
@@ -439,7 +437,7 @@ def questions(symbols, generator, batch_size=64, n_pairs=16):
 
 
 # %% [markdown]
-# Three numbers tell how a training begins: the first loss, the gradient that reaches the queries, and the loss a little later.
+# Three numbers: the first loss, the gradient that reaches the queries, and the loss a little later.
 
 # %%
 def first_steps(scale, shrink, seed, lr=1e-3, steps=150):
@@ -521,7 +519,7 @@ assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=
 # $$
 #
 # keys; the approximation takes $\cos\theta$ for normal with variance $1/d$, and is good while $\beta$ is small against $d^{3/4}$.
-# Then fill a memory until half of the weight is lost, and see.
+# Then fill a memory until half of the weight is lost.
 
 
 # %%
@@ -594,9 +592,8 @@ assert small < 1.001 and large > 1.2  # β = d^(1/2) is small enough, d^(3/4) is
 #
 # ## Train one in front of us
 #
-# Enough of random keys.
 # Let one head learn a lookup from examples alone: eight pairs of symbols are shown, one key is asked for, and the loss is on its value.
-# The embeddings start random, and nothing but the loss says what a key is.
+# Nothing but the loss says what a key is.
 # And half of the 128 symbols never occur as keys in training.
 
 # %%
@@ -652,7 +649,7 @@ def train_recall(seed, steps=200):
 
 
 # %% [markdown]
-# Two hundred steps, three seeds, and 5,000 new questions: about the 64 symbols of the training, and about the 64 whose vectors are as random as on the first day.
+# Two hundred steps, three seeds, and 5,000 new questions: about the 64 symbols of the training, and about the 64 others.
 
 # %%
 for seed in range(3):
@@ -682,7 +679,7 @@ title = "Each question finds its key among eight"
 attention_map(weights[:8], questions_asked, places, title)
 
 # %% [markdown]
-# Each row of the picture is another question over its own eight pairs, and the dark cell stands where that question's key stands.
+# Each row is another question over its own eight pairs.
 # Training has also set the temperature: nearly all the weight is on one key.
 #
 # (stored-twice)=
@@ -715,7 +712,6 @@ for seed in range(3):
 # A **mask** says which query may attend to which key, `True` for yes.
 # It sets the forbidden scores to $-\infty$ before the softmax.
 # One can as well set the forbidden *weights* to zero afterwards, if one then divides each row by what is left of it: the sum in the denominator cancels, and the rows are the same.
-# Without this division they do not sum to 1.
 
 # %% tags=["quote"]
 from tinyllm.attention import causal_mask
@@ -780,8 +776,7 @@ attention(q, k, v, nothing).flatten()
 # | any number of keys | about $2^{0.9\,d}$ at $\beta = d$, about $e^{\sqrt d}$ at the start |
 # | cannot be trained | can be trained: what matches is learned |
 #
-# The weights are positive and sum to 1, and the answer is a weighted mean of the values.
-# Statisticians have called this *kernel regression* since 1964; chapter 05 says which kernel it is.
+# Statisticians have called such a mean *kernel regression* since 1964; chapter 05 says which kernel it is.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/04_attention_as_lookup.ipynb) asks you to derive, predict, repair and measure.
 #

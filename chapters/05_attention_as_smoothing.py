@@ -92,7 +92,7 @@ answers = [weights / weights.sum(-1, keepdim=True) @ y for weights in three_ways
 
 # %% [markdown]
 # At one place they hardly differ.
-# Ask at 401 places.
+# Ask at 401.
 
 # %% tags=["hide-input"] alt="Three panels over the same points: the nearest neighbor's answer is a staircase with high steps, the moving average has many small steps, the bell gives a smooth curve close to the true one"
 fig, axes = figure(rows=3, height=6.6)
@@ -120,7 +120,7 @@ fig
 #
 # ## A kernel and a bandwidth
 #
-# The bell is a **kernel** $K$, and the number 0.04 its **bandwidth** $h$: how far "near" reaches, in the units of $x$.
+# The bell is a **kernel** $K$ (not the $\mathbf K$ of the keys), and the number 0.04 its **bandwidth** $h$: how far "near" reaches, in the units of $x$.
 # The estimate of Nadaraya and Watson is a mean of the values, weighted by the kernel:
 #
 # $$ \hat y(x) = \frac{\sum_j K\!\left(\frac{|x - x_j|}{h}\right) y_j}{\sum_j K\!\left(\frac{|x - x_j|}{h}\right)} $$
@@ -169,7 +169,7 @@ nadaraya_watson(torch.tensor([[1.0], [2.0]]), places, measured, bandwidth=1.0)
 # Epanechnikov worked out which is best for estimating densities from many points: not a bell but an arch, $\frac34(1-u^2)$ up to $u=1$ and zero beyond {cite}`epanechnikov1969`.
 # What is the best shape worth?
 # Give each kernel the bandwidth that suits it best, and measure the error against the true curve, on five sets of a hundred points.
-# The sets differ more than the kernels do, so we compare on the same set: the difference, its mean over the sets, and the standard error of that mean.
+# We compare on the same set: the difference, its mean over the sets, and the standard error of that mean.
 # Then the Gaussian again, with three times its best bandwidth, and a third.
 
 # %%
@@ -211,7 +211,6 @@ for factor in (3, 1 / 3):
 
 # %% [markdown]
 # The shape matters little, but for the uniform kernel, which costs a quarter more; the bandwidth matters much.
-# (The arch is best for many points; here a bandwidth that leaves some place without any point is ruled out.)
 # So we keep the Gaussian, which has one more virtue that was not asked of it in 1964.
 #
 # ## We have written this before
@@ -273,7 +272,7 @@ nadaraya_watson(q, k, v, bandwidth=1.0, key_weights=key_weights, return_weights=
 #   A key that weighs $c_j$ stands for $c_j$ measurements at one place.
 # :::
 #
-# A machine can check that, against our attention and against PyTorch's, on three seeds.
+# Check that against our attention and PyTorch's, on three seeds.
 
 # %%
 def key_weights_of(keys):
@@ -435,7 +434,7 @@ for name, (q, k) in written_otherwise.items():
 # Models with QK-norm {cite}`henry2020` fix it themselves: all queries and keys have one length, $s$ has no effect, and attention is a plain Gaussian smoother in $d$ dimensions, whose bandwidth means something.
 # (Many put a learned gain for each channel behind the norm; then the lengths differ again.)
 #
-# In the rendered book you can move what this picture shows: the three keys and the query of the example that you did by hand.
+# In the rendered book you can move the three keys and the query that you did by hand.
 # The area of a disc is the weight of its key, the left half by softmax, the right half by the kernel.
 # The handle *s* multiplies the query and divides the keys: the weights by softmax stay where they are, whatever you do to it.
 #
@@ -572,7 +571,7 @@ fig
 # $$ \text{error} \approx h^4 + \frac{\sigma^2}{n\,(\sqrt\pi\, h)^d}. $$
 #
 # Set the slope in $h$ to zero: the error is smallest at $h \propto n^{-1/(4+d)}$, where it falls like $n^{-4/(4+d)}$.
-# Then search the best $h$ for real points, ten sets of each size, with the library's weights.
+# Then search the best $h$ for ten sets of points of each size.
 
 # %%
 def best_by_formula(n, d, sigma=0.3):
@@ -649,7 +648,7 @@ for N in (10, 10_000):
 #
 # Take the exponential kernel, $e^{-(i-j)/h}$ for a value $i-j$ steps ago.
 # As attention it needs a single channel: the query is 1, the key is the time $j$, and what depends on $i$ cancels.
-# People who watch prices or losses know it under another name.
+# It is known under another name.
 
 # %%
 T, decay = 60, 0.8
@@ -693,7 +692,6 @@ fig
 
 # %% [markdown]
 # On the slope the one-sided mean is behind by nearly four steps: it reports what was true at the mean age of what it averages.
-# The first exercise asks for the exact number.
 #
 # Most heads compare contents, though, and there the same mask is no side: it chooses *which* keys are seen, and what came earlier may lie all around the query.
 #
@@ -845,7 +843,7 @@ assert 20 < ratio.min() < ratio.max() < 32 and 0.85 < runs[-1, :, 2].min()
 fig
 
 # %% [markdown]
-# In ten channels the smoother of one bandwidth is nearly useless: answering 0 to everything has an error of 0.5.
+# In ten channels the smoother of one bandwidth is nearly useless: answering 0 has an error of 0.5.
 # With a metric the error is some twenty-five times smaller, because the metric has put nine tenths of itself on the channel that matters, and nobody told it which.
 #
 # **This is what a learned $W$ adds.**
@@ -954,7 +952,6 @@ assert (ahead[:, :2] > 0).all() and (ahead[:, 2] < 0).all()  # on each text
 # %% [markdown]
 # With the same context one kernel is ahead of the 5-gram with one discount, on each of the texts.
 # Kneser and Ney's 5-gram beats both, and in the smoother's words one can say what it does: it changes the key weights, so that in the fallback the hundredth copy of a run adds nothing.
-# Our kernel gives every place the same weight.
 # None of them, since all count equal bytes, can find out that `red` and `green` are near each other.
 # For that the distance has to be learned, as in the last section: a smoother over millions of contexts, with a trained transformer's distance, improves the predictions of that transformer {cite}`khandelwal2020`.
 #
@@ -972,7 +969,6 @@ assert (ahead[:, :2] > 0).all() and (ahead[:, 2] < 0).all()  # on each text
 # A distance is the same both ways.
 # With $W_Q \neq W_K$ a token has one place as a query and another as a key, and *bracket looks for word* does not mean that word looks for bracket.
 # The Gaussian is still there, between $xW_Q$ and $x'W_K$ and one channel more; a distance between tokens is not.
-# Chapter 06 shows how far from a distance trained heads are.
 #
 # *Made-up measurements.*
 # In statistics the keys and values come from the world.
@@ -1005,7 +1001,6 @@ assert (ahead[:, :2] > 0).all() and (ahead[:, 2] < 0).all()  # on each text
 # | lengths of keys: part of the score | key weights, or one more channel |
 # | causal mask: not there to be found | one-sided kernel, if the coordinate is time |
 # | masked diagonal | leave one out |
-# | a key stored twice: averaged | two measurements at one place: averaged, of course |
 # | $W_Q$, $W_K$: what counts as a match | which differences count as distance |
 #
 # Chapter 06 puts both views to work on what neither explains alone: several heads, and several layers.

@@ -4,7 +4,6 @@
 # If directions are meanings, what is length?
 # A tempting answer: *strength*.
 # Then *very happy* would be a longer *happy* in the same direction, and modifiers would stretch vectors.
-# The idea is raised often, and it can be tested.
 # This page tests it, on the vectors of [chapter 03](03_vectors.ipynb): what a claim about the geometry of meaning has to bring along is the point, more than the answer.
 #
 # **Vectors.**
@@ -206,11 +205,11 @@ for kind in both_kinds:
 # One meaning under two names has a cosine of 0.93.
 # A phrase and its word have -0.02 or 0.16, not much more than a phrase and a word that it has nothing to do with.
 # The control, `the_old` and its like, is nearer to its words than the degree phrases are to theirs, for next words; for company 18 and 8 phrases show no difference.
-# (The two lists have other words and other counts, so nothing is matched here.)
+# (The two lists are not matched in words or counts.)
 #
 # Prediction says the same.
 # Find the best common factor $c$ on all phrases but one, predict the one that was left out as $c$ times its word, and do so for each.
-# How much of the phrases' vectors is explained, and how much if the words are shuffled?
+# How much is explained, and how much if the words are shuffled?
 
 
 # %%
@@ -237,10 +236,10 @@ for kind, models in both_kinds.items():
 
 # %% [markdown]
 # In the second kind the words do matter: hardly any shuffling does as well.
-# But what they explain is three hundredths at most; in the first kind it is nothing.
+# But they explain three hundredths at most; in the first kind nothing.
 # Then why are the phrases longer?
 # It has been derived, for word vectors of another kind, that the squared length is about the **information gain** of the word {cite}`oyama2023`.
-# That is $\sum_j p(j \mid i) \ln \frac{p(j \mid i)}{p(j)}$, the **KL divergence** of the company of *this* word from that of *any* word, in nats; it is not a distance, since the two sides have different roles.
+# That is $\sum_j p(j \mid i) \ln \frac{p(j \mid i)}{p(j)}$, the **KL divergence** of the company of *this* word from that of *any* word, in nats.
 # `very_quiet` is rarer than `quiet` and narrower in its company.
 # So fit $\ln |e|$ on the *plain* words, which contain no phrase, by the log count, by the logarithm of the gain, and by both, and predict from the fit how much longer the phrases should be.
 
@@ -272,15 +271,14 @@ for name, columns in causes.items():
 
 # %% [markdown]
 # R² is the share of the variance of $\ln|e|$ that the fit explains among the plain words; then the length that the fit expects of the phrases, with the measured one in parentheses.
-# The information gain alone explains 0.75 of the variance, the log count alone 0.17, and next to the gain the count adds nothing that shows in two decimals.
-# And the gain, computed from counts and with no notion of strength, expects nearly the lengths that were measured: 1.44 times the word's for the degree phrases, 1.09 for the control, 1.00 for the ceiling.
-# (Part of the gain is chance: what was seen 25 times looks more telling than it is.)
+# The gain alone explains 0.78 of the variance, the log count alone 0.17, both together 0.82.
+# And the gain, with no notion of strength, expects most of the length that was measured: 1.35 times the word's for the degree phrases, 1.10 for the control, 1.00 for the ceiling.
+# (Part of the gain is chance: what was seen 25 times looks more telling than it is. And part of the fit is built in: the length of a canonical row and the gain both measure how far the logs of a word's shares are from those of any word.)
 #
 # **Verdict.**
 # Not supported.
-# In these vectors a modifier does not stretch its word; together they make another unit, with other company.
+# In these vectors a modifier does not stretch its word.
 # What this can show is limited: a small text that a program wrote, 18 phrases, vectors that know one word or eight, and no *very happy*.
-# It cannot show that no model anywhere uses length for strength.
 # It does show what such a claim needs: a ceiling, a null, a control, and a look at what else makes vectors long.
 #
 # **Exercise.** [Sheet 03](../exercises/03_vectors.ipynb) asks for the shuffling test of this page.
