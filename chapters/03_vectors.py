@@ -31,7 +31,7 @@ for word in (*by_frequency[place - 1 : place + 2], "lanterns"):
 # The table of chapter 02 cannot: two words have two rows, and nothing that is counted for one row reaches the other.
 #
 # What would a word have to be, instead of a name, so that what is learned about one helps with those like it?
-# It would have to be *like* others, more or less.
+# *Like* others, more or less.
 #
 # :::{admonition} You will be able to
 # :class: tip
@@ -323,8 +323,7 @@ for by in ("cosine", "distance", "dot"):
 # What the dot product finds is *longer* than the word it starts from: it mixes "points my way" with "is long".
 # Cosine and distance hardly differ here, and what they find is about as long as the word.
 #
-# It would be wrong to conclude that the dot product is a bad idea.
-# The model was trained on dot products, but on $e_i \cdot w_j$, between a word and a word *to come*.
+# The dot product is no bad idea: the model was trained on dot products, but on $e_i \cdot w_j$, between a word and a word *to come*.
 # The product $e_i \cdot e_j$ is in no loss.
 # Used as it was trained, the dot product answers well.
 
@@ -361,7 +360,6 @@ for by in ("cosine", "distance", "dot"):
     print(f"{after.mean():.2f} ± {after.std():.2f}")
 
 # %% [markdown]
-# One and the same model, and two answers to who is near whom.
 # So what is read off the embeddings is partly a fact about how training happened to factor the logits.
 # What belongs to the model are the logits.
 # Compare two words by their *rows of logits*, after two means are taken out: that of each row, which the softmax does not see, and the mean of all rows, since a vector added to every $e_i$ can be taken back by $b$.
@@ -507,7 +505,7 @@ assert by_count > 0.8 and moves.max() < 1.1 * moves.min()
 # Embeddings say *who* stands there.
 # They do not say *where*, and attention does not notice: it is a weighted mean over all keys, and a mean does not depend on the order of its terms.
 # Chapter 04 takes `attention` apart.
-# Here: it compares a **query** with each **key** by their dot product, and returns the mean of the **values**, one for each key, with more weight where the dot product is larger.
+# All we need here: it compares a **query** with each **key** by their dot product, and returns the mean of the **values**, one for each key, with more weight where the dot product is larger.
 
 # %%
 from tinyllm.attention import attention
@@ -589,7 +587,7 @@ for name, make_positions in {
     print(f"{name:8} {right.mean():.3f} ± {right.std():.3f}")
 
 # %% [markdown]
-# Chance, with all seeds, against no mistake at all.
+# Chance against no mistake at all.
 # Adding was enough: the head reads *who* and *where* out of one sum.
 # With $\mathrm{PE}(i)$ for the vector of position $i$, a dot product of two such sums has four terms,
 #

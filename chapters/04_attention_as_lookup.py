@@ -503,7 +503,7 @@ assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=
 #
 # ## How much does it hold?
 #
-# A `dict` holds whatever fits into memory.
+# A `dict` holds what fits into memory.
 # A soft one loses a little of the right answer to every other key, so there must be a number of keys at which too much is lost.
 #
 # Take $N$ random directions in $d$ dimensions and scores $\beta\cos\theta$, and ask with one of the keys.
@@ -519,7 +519,7 @@ assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=
 # $$
 #
 # keys; the approximation takes $\cos\theta$ for normal with variance $1/d$, and is good while $\beta$ is small against $d^{3/4}$.
-# Then fill a memory until half of the weight is lost.
+# Then fill a memory to half of the weight.
 
 
 # %%

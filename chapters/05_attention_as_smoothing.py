@@ -272,7 +272,7 @@ nadaraya_watson(q, k, v, bandwidth=1.0, key_weights=key_weights, return_weights=
 #   A key that weighs $c_j$ stands for $c_j$ measurements at one place.
 # :::
 #
-# Check that against our attention and PyTorch's, on three seeds.
+# Check it, on three seeds.
 
 # %%
 def key_weights_of(keys):

@@ -52,7 +52,7 @@ OTHER = {
 seconds = sorted(set(" ".join(DEGREE.values()).split()))
 
 # %% [markdown]
-# Rewrite three million characters of stories in these two ways, and keep the words that occur at least twenty times, the plain ones first.
+# Rewrite three million characters of stories so, and keep the words that occur at least twenty times.
 
 
 # %%
@@ -85,7 +85,7 @@ f"{len(ids):,} words; the vocabulary has {n_plain:,} plain ones, {V - n_plain} o
 
 # %% [markdown]
 # The training is that of chapter 03: one vector for each word, logits from dot products, the whole text in each step, three seeds.
-# Lengths and angles are taken in canonical form, that is, they are those of the rows of logits less their mean, so that they belong to the model and not to the way its logits are factored.
+# Lengths and angles are taken in canonical form: those of the rows of logits less their mean, which belong to the model and not to the way its logits are factored.
 
 
 # %%
@@ -135,9 +135,8 @@ for phrases, plain in pairings.values():
 [f"{name} {counts[name]}" for name in pairings["degree"][0][:4]]
 
 # %% [markdown]
-# One objection is plain in advance: these vectors know what comes *next* and nothing else, and `so_quiet` is followed by *that* because of its grammar.
+# These vectors know what comes *next* and nothing else, and `so_quiet` is followed by *that* because of its grammar.
 # So train a second kind, which predicts the words within four places of a word, on either side: the company that it keeps.
-# Only the table of shares changes.
 
 # %%
 after = [ids[:-d] * V + ids[d:] for d in range(1, 5)]
