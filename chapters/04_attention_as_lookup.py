@@ -57,7 +57,7 @@ weights = torch.tensor([float(key == "lemon") for key in keys])  # (T_k,)
 weights @ values
 
 # %% [markdown]
-# Nothing has been gained yet, but something has changed: the values are now vectors, so a sum of them means something.
+# Nothing has been gained yet, but the values are now vectors, so a sum of them means something.
 #
 # **Best match.**
 # Give every key a vector, here three numbers that we make up for *sour*, *round* and *long*, and compare by the dot product.
@@ -107,7 +107,7 @@ soft, soft @ values
 # What counts as a match is learned.
 #
 # Put all queries into the rows of $\mathbf Q$, keys into $\mathbf K$, values into $\mathbf V$, and choose $\beta = 1/\sqrt d$, for a reason that has a section to itself below.
-# That is all of it {cite}`vaswani2017`:
+# That is all {cite}`vaswani2017`:
 #
 # $$
 # \begin{aligned}
@@ -175,7 +175,7 @@ weights @ V
 # And *fox* asks for a deed and finds *says*; every token asks at the same time, and no row knows of another.
 #
 # Is this the attention that everybody else computes?
-# PyTorch has its own, written by other people and compiled for speed.
+# PyTorch has its own.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -199,8 +199,7 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 #
 # :::
 #
-# Both columns describe `weights @ v`.
-# If the second one is right, a routine from statistics must give the same numbers: chapter 05 writes it, with a Gaussian bell around each measurement.
+# If the second view is right, a routine from statistics must give the same numbers: chapter 05 writes it, with a Gaussian bell around each measurement.
 # Here is its answer in advance, for keys of length 1.
 
 # %%
@@ -220,7 +219,7 @@ assert torch.allclose(lookup, smoother, rtol=0, atol=1e-12)
 #
 # Instead of multiplying scores by $\beta$ one can divide them by a **temperature** $\tau = 1/\beta$.
 # Hot (large $\tau$): all scores look alike, and the answer is the mean of all values.
-# Cold (small $\tau$): the weight moves to the best score.
+# Cold: the weight moves to the best score.
 #
 # How fast?
 # Let the best score be $s_1$ and the second $s_2$.
@@ -248,14 +247,14 @@ ax.legend()
 fig
 
 # %% [markdown]
-# From β ≈ 10 on the lines are nearly straight, and each falls with the slope that its gap predicts.
-# For keys of one length, all different, a `dict` is attention at temperature 0.
+# From β ≈ 20 on the lines are nearly straight, and each falls with the slope that its gap predicts.
+# For keys of one length, all different, and a query that is one of them, a `dict` is attention at temperature 0.
 # Attention is a `dict` that can be trained.
 #
 # Try it with words.
 # Let the spelling give a word its vector: a channel for each pair of neighboring letters, where the beginning and the end count as letters, too.
 # Scale all vectors to length 1; then the score $q \cdot k$ is a cosine, 1 for the same word and 0 for words without a common pair.
-# In the rendered book you can type into the picture and move its slider, which lies on its own answers.
+# In the rendered book you can type into the picture and move its slider.
 #
 # :::{live} lookup
 # ![The dict answers the query lemons with a KeyError. Attention at temperature 1 answers with brown, from the weights 0.240 on cherry, 0.520 on lemon and 0.240 on plum. The temperature's slider lies on a strip of colors that goes from the yellow of lemon at the cold end to the brown of the mean at the hot end.](../pages/live/lookup.png)
@@ -322,7 +321,7 @@ for factor in (3, 0.1):
 # The three numbers are the weight that a tenth, half and nine tenths of the queries stay below.
 # The long key gains weight for half of the queries and loses it for the other half, those at more than a right angle to it: $3\,q \cdot k$ is farther from 0 *on either side*.
 # So its weight is often large and often nearly nothing, while a very short key has a score near 0, and much the same weight, for every query.
-# Models with *QK-norm* make all keys equally long {cite}`henry2020`.
+# *QK-norm* makes all keys equally long, up to a learned gain {cite}`henry2020`.
 # (How long a head's keys are is not determined by what the head does: queries twice as long and keys half as long give the same weights. [Chapter 05](05_attention_as_smoothing.ipynb) takes this up.)
 #
 # ## Why divide by √d
@@ -331,7 +330,6 @@ for factor in (3, 0.1):
 # Then $q \cdot k$ is a sum of $d$ terms, its variance is $d$, and its standard deviation $\sqrt d$.
 # With $d = 64$ scores of $\pm 8$ are ordinary, and $e^8 \approx 3000$.
 # With $\beta = 1$ attention is therefore *cold*, and colder the more dimensions a head has; with $\beta = 1/\sqrt d$ the scores have variance 1 for every $d$.
-# That much is arithmetic.
 # What does the cold do to learning?
 #
 # ### How the answer moves with the query
@@ -412,7 +410,7 @@ for d in (16, 64, 256, 1024):
 # The ratios are unscaled over scaled.
 # Unscaled gradients do vanish as $d$ grows, and for most rows.
 # A row is *saturated* when one key has more than 0.99 of its weight, and then hardly any gradient passes, as the covariance says.
-# Unscaled, that is one row in twenty at $d = 16$, where hardly anything is lost, three in ten at $d = 64$, and three in four at $d = 1024$, where the typical gradient is gone; scaled, it is no row at any $d$.
+# Unscaled, that is one row in twenty at $d = 16$, three in ten at $d = 64$, and three in four at $d = 1024$, where the typical gradient is gone; scaled, it is no row at any $d$.
 # The mean falls more slowly than the median, since what is left comes from the few undecided rows.
 #
 # ### Confidently wrong
@@ -439,17 +437,17 @@ def questions(symbols, generator, batch_size=64, n_pairs=16):
 
 
 # %% [markdown]
-# Three numbers tell how a training begins: the first loss, the gradient that reaches the queries, and the loss a little later.
+# Three numbers: the first loss, the gradient that reaches the queries, and the loss a little later.
 
 # %%
-def first_steps(scale, shrink, seed, steps=150):
+def first_steps(scale, shrink, seed, lr=1e-3, steps=150):
     """The first loss, the first mean |∂loss/∂q|, the mean of the last ten losses."""
     generator = torch.Generator().manual_seed(seed)
     symbols = torch.randn(N_KEYS, D, generator=generator)
     W_q, W_k = torch.randn(2, D, D, generator=generator) / math.sqrt(D)
     W_q, W_k = (shrink * W_q).requires_grad_(), W_k.requires_grad_()
     W_o = (4 * torch.eye(N_VALUES)).requires_grad_()
-    optimizer, losses, sizes = torch.optim.Adam([W_q, W_k, W_o], lr=1e-3), [], []
+    optimizer, losses, sizes = torch.optim.Adam([W_q, W_k, W_o], lr=lr), [], []
     for _ in range(steps):
         x_q, x_k, v, target = questions(symbols, generator)
         q = (x_q @ W_q)[:, None]  # (B, 1, d)
@@ -485,7 +483,8 @@ assert torch.allclose(smaller[:, 0], scaled[:, 0], rtol=1e-4)  # one function, o
 assert torch.allclose(smaller[:, 1], 8 * scaled[:, 1], rtol=1e-3)  # √64 times the gradient
 assert unscaled[:, 0].min() > 0.5 + scaled[:, 0].max()  # the start is worse
 assert unscaled[:, 2].min() > 1.5 * scaled[:, 2].max()  # and stays behind
-assert smaller[:, 2].max() < scaled[:, 2].min()  # and √d in the formula is not needed
+assert smaller[:, 2].max() < scaled[:, 2].min()  # at this rate, but at 30 times the rate:
+assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=0.03)[2]
 
 # %% [markdown]
 # The first and the third row begin as the *same function*, with the same loss, and their gradients at $q$ differ by $\sqrt{64} = 8$: that column compares nothing, as announced.
@@ -494,9 +493,9 @@ assert smaller[:, 2].max() < scaled[:, 2].min()  # and √d in the formula is no
 # It is **confidently wrong**: with random keys a cold lookup gives nearly all weight to one entry, mostly a wrong one, and training has to undo this before it can find the right one.
 # After 150 steps it is still behind.
 #
-# The third row has no $1/\sqrt d$ in its formula and learns at least as fast as the first.
+# The third row has no $1/\sqrt d$ in its formula, and at this learning rate it learns at least as fast as the first.
 # So what helps is the temperature at which learning *starts*, and there is more than one place to put it.
-# The place is not quite indifferent: without the factor in the formula a step of Adam in $W_Q$, whose size does not depend on the size of the gradient, moves the scores $\sqrt d$ times as far.
+# The place is not indifferent: without the factor in the formula a step of Adam in $W_Q$, whose size does not depend on the size of the gradient, moves the scores $\sqrt d$ times as far, and at thirty times this rate the third row ends with more than twenty times the loss of the first.
 # And later, when queries and their keys have become aligned, $q \cdot k$ grows like $d$ and not like $\sqrt d$; the *maximal update parametrization* (μP), made so that settings carry over from narrow to wide models, divides by $d$ for this reason {cite}`yang2022`.
 #
 # "It keeps the computation stable" is the other reason that one reads.
@@ -504,7 +503,7 @@ assert smaller[:, 2].max() < scaled[:, 2].min()  # and √d in the formula is no
 #
 # ## How much does it hold?
 #
-# A `dict` holds whatever fits into memory.
+# A `dict` holds what fits into memory.
 # A soft one loses a little of the right answer to every other key, so there must be a number of keys at which too much is lost.
 #
 # Take $N$ random directions in $d$ dimensions and scores $\beta\cos\theta$, and ask with one of the keys.
@@ -519,8 +518,8 @@ assert smaller[:, 2].max() < scaled[:, 2].min()  # and √d in the formula is no
 # \end{aligned}
 # $$
 #
-# keys; the approximation takes $\cos\theta$ for normal with variance $1/d$, and is good while $\beta$ is small against $d$.
-# Then fill a memory until half of the weight is lost, and see.
+# keys; the approximation takes $\cos\theta$ for normal with variance $1/d$, and is good while $\beta$ is small against $d^{3/4}$.
+# Then fill a memory to half of the weight.
 
 
 # %%
@@ -562,7 +561,7 @@ for c, tried, label_at in (
 ax.semilogy(dims, [capacity(8, d) for d in dims], color=COLORS["FLOOR"], linestyle="--")
 ax.annotate("β = 8", (28, capacity(8, 28) / 3), color=COLORS["FLOOR"])
 ax.set(ylim=(10, 1e6), xlabel="dimension d", ylabel="keys at half the weight")
-ax.set_title("Capacity grows exponentially, if β grows with d")
+ax.set_title("Capacity grows exponentially, if β grows like d")
 fig
 
 # %% [markdown]
@@ -570,7 +569,7 @@ fig
 # At $\beta = d$ each dimension is worth about 0.9 bits of address: twenty dimensions tell two hundred thousand keys apart.
 #
 # You will read that attention has *exponential capacity*, and cited for it the modern Hopfield network, whose update rule is one step of attention {cite}`ramsauer2021`.
-# It holds if $\beta$ grows with $d$.
+# It holds if $\beta$ grows in proportion to $d$.
 # At a fixed $\beta$ the dashed line levels off.
 # More dimensions do help: they bring the cosines of wrong keys nearer to 0.
 # But a wrong key with cosine 0 still adds $e^0 = 1$ to the sum, so no number of dimensions takes $N^*$ above $\frac{\varepsilon}{1-\varepsilon}e^\beta$, here 2,981.
@@ -584,16 +583,17 @@ for d in (16, 64, 128):
     print(f"d = {d:3}: β = {math.sqrt(d):5.2f}, N* = {exact:6,.0f}, about {near:6,.0f}")
     assert abs(near / exact - 1) < 0.02
 assert abs(capacity(8, 10**6) / math.exp(8) - 1) < 0.001  # where the dashed line ends
+small, large = (capacity(b, 1000) / math.exp(b - b**2 / 2000) for b in (32, 178))
+assert small < 1.001 and large > 1.2  # β = d^(1/2) is small enough, d^(3/4) is not
 
 # %% [markdown]
 # A head of 64 channels whose query *is* the right key tells some 1,800 random keys apart before it has learned anything.
-# For more it has to raise $\beta$, which training can do by making $W_Q$ and $W_K$ larger.
+# For more it has to raise $\beta$, which training can do by making $W_Q$ and $W_K$ larger: since $N^* \le \frac{\varepsilon}{1-\varepsilon} e^\beta$, half the weight among $N$ keys takes a $\beta$ of at least $\ln N$.
 #
 # ## Train one in front of us
 #
-# Enough of random keys.
 # Let one head learn a lookup from examples alone: eight pairs of symbols are shown, one key is asked for, and the loss is on its value.
-# The embeddings start random, and nothing but the loss says what a key is.
+# Nothing but the loss says what a key is.
 # And half of the 128 symbols never occur as keys in training.
 
 # %%
@@ -649,7 +649,7 @@ def train_recall(seed, steps=200):
 
 
 # %% [markdown]
-# Two hundred steps, three seeds, and 5,000 new questions: about the 64 symbols of the training, and about the 64 whose vectors are as random as on the first day.
+# Two hundred steps, three seeds, and 5,000 new questions: about the 64 symbols of the training, and about the 64 others.
 
 # %%
 for seed in range(3):
@@ -679,7 +679,7 @@ title = "Each question finds its key among eight"
 attention_map(weights[:8], questions_asked, places, title)
 
 # %% [markdown]
-# Each row of the picture is another question over its own eight pairs, and the dark cell stands where that question's key stands.
+# Each row is another question over its own eight pairs.
 # Training has also set the temperature: nearly all the weight is on one key.
 #
 # (stored-twice)=
@@ -712,7 +712,6 @@ for seed in range(3):
 # A **mask** says which query may attend to which key, `True` for yes.
 # It sets the forbidden scores to $-\infty$ before the softmax.
 # One can as well set the forbidden *weights* to zero afterwards, if one then divides each row by what is left of it: the sum in the denominator cancels, and the rows are the same.
-# Without this division they do not sum to 1.
 
 # %% tags=["quote"]
 from tinyllm.attention import causal_mask
@@ -731,7 +730,7 @@ attention_map(weights, queries=tokens, mask=causal_mask(4), title=title)
 
 # %% [markdown]
 # Two corner cases remain.
-# A query that may attend to *nothing* has no weights that sum to 1; our `attention` answers with zeros, "nothing found, nothing added", and so does PyTorch's.
+# A query that may attend to *nothing* has no weights that sum to 1; our `attention` answers with zeros, "nothing found, nothing added", and so does the PyTorch that is installed here.
 # And how large may scores be?
 # `softmax` subtracts the largest score of a row first, so any *finite* scores are fine: the exponentials lie between 0 and 1.
 # But $q \cdot k$ itself can overflow, above $3.4 \cdot 10^{38}$ in 32 bits, and then $\infty - \infty$ is not a number.
@@ -761,7 +760,7 @@ attention(q, k, v, nothing).flatten()
 # :::{why-it-might}
 #
 # That heads in large models *are* lookups, this one for subjects and that one for brackets, is an interpretation of their weights.
-# Some heads fit it very well; chapter 06 trains one that does, and meets some that do not.
+# Chapter 06 trains one that fits it, and meets some that do not.
 # Why trained models give so much weight to keys that hold nothing useful, such as the first token, is measured better than it is understood {cite}`xiao2024`.
 # Why the confidently wrong head stays behind we did not separate: saturated rows and a bad start come together.
 #
@@ -777,8 +776,7 @@ attention(q, k, v, nothing).flatten()
 # | any number of keys | about $2^{0.9\,d}$ at $\beta = d$, about $e^{\sqrt d}$ at the start |
 # | cannot be trained | can be trained: what matches is learned |
 #
-# The weights are positive and sum to 1, and the answer is a weighted mean of the values.
-# Statisticians have called this *kernel regression* since 1964; chapter 05 says which kernel it is.
+# Statisticians have called such a mean *kernel regression* since 1964; chapter 05 says which kernel it is.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/04_attention_as_lookup.ipynb) asks you to derive, predict, repair and measure.
 #

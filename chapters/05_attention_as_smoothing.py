@@ -32,7 +32,7 @@ fig
 
 # %% [markdown]
 # You have an answer already.
-# You looked at the points beside the line, paid little attention to the others, and took something like a mean.
+# You looked at the points beside the line and took something like a mean.
 # Nadaraya and Watson wrote down in 1964, each without the other, what your eye did {cite}`nadaraya1964,watson1964`.
 # What they wrote down is chapter 04.
 #
@@ -92,7 +92,7 @@ answers = [weights / weights.sum(-1, keepdim=True) @ y for weights in three_ways
 
 # %% [markdown]
 # At one place they hardly differ.
-# Ask at 401 places.
+# Ask at 401.
 
 # %% tags=["hide-input"] alt="Three panels over the same points: the nearest neighbor's answer is a staircase with high steps, the moving average has many small steps, the bell gives a smooth curve close to the true one"
 fig, axes = figure(rows=3, height=6.6)
@@ -120,7 +120,7 @@ fig
 #
 # ## A kernel and a bandwidth
 #
-# The bell is a **kernel** $K$, and the number 0.04 its **bandwidth** $h$: how far "near" reaches, in the units of $x$.
+# The bell is a **kernel** $K$ (not the $\mathbf K$ of the keys), and the number 0.04 its **bandwidth** $h$: how far "near" reaches, in the units of $x$.
 # The estimate of Nadaraya and Watson is a mean of the values, weighted by the kernel:
 #
 # $$ \hat y(x) = \frac{\sum_j K\!\left(\frac{|x - x_j|}{h}\right) y_j}{\sum_j K\!\left(\frac{|x - x_j|}{h}\right)} $$
@@ -167,10 +167,9 @@ nadaraya_watson(torch.tensor([[1.0], [2.0]]), places, measured, bandwidth=1.0)
 # %% [markdown]
 # Which kernel?
 # Epanechnikov worked out which is best for estimating densities from many points: not a bell but an arch, $\frac34(1-u^2)$ up to $u=1$ and zero beyond {cite}`epanechnikov1969`.
-# (At least one much-read course prints the tent $1-|u|$ under his name; that is the triangular kernel.)
 # What is the best shape worth?
 # Give each kernel the bandwidth that suits it best, and measure the error against the true curve, on five sets of a hundred points.
-# The sets differ more than the kernels do, so we compare on the same set: the difference, its mean over the sets, and the standard error of that mean.
+# We compare on the same set: the difference, its mean over the sets, and the standard error of that mean.
 # Then the Gaussian again, with three times its best bandwidth, and a third.
 
 # %%
@@ -207,12 +206,11 @@ for factor in (3, 1 / 3):
     for x, y in five:
         best = min(candidates, key=lambda h: test_error(x, y, h))
         more.append(test_error(x, y, factor * best) - test_error(x, y, best))
-    assert min(more) > 0.5 * least["gaussian"].mean()
+    assert min(more) > 0.5 * least["gaussian"].mean()  # more than any shape costs
     print(f"gaussian, h times {factor:.2f}: more than at its best h {paired(more)}")
 
 # %% [markdown]
-# The shape matters little, the bandwidth matters much.
-# (That the arch does not win is no contradiction: its optimum is for many points, and here a bandwidth that leaves some place without any point is ruled out.)
+# The shape matters little, but for the uniform kernel, which costs a quarter more; the bandwidth matters much.
 # So we keep the Gaussian, which has one more virtue that was not asked of it in 1964.
 #
 # ## We have written this before
@@ -274,7 +272,7 @@ nadaraya_watson(q, k, v, bandwidth=1.0, key_weights=key_weights, return_weights=
 #   A key that weighs $c_j$ stands for $c_j$ measurements at one place.
 # :::
 #
-# A machine can check that, against our attention and against PyTorch's, on three seeds.
+# Check it, on three seeds.
 
 # %%
 def key_weights_of(keys):
@@ -296,7 +294,7 @@ for seed in range(3):
 
 # %% [markdown]
 # So the derivative is the same, too: that of the answer with respect to $q$ is the covariance of values and keys under the weights, divided by $h^2$, as chapter 04 derives.
-# And a smoother need not be Gaussian: an earlier attention, made for translation, scored with a small network {cite}`bahdanau2015`, and its weights are positive and sum to 1 as well.
+# (And a smoother need not be Gaussian: an earlier attention scored with a small network {cite}`bahdanau2015`.)
 #
 # (forget-the-lengths)=
 # (not-determined)=
@@ -346,7 +344,7 @@ assert abs(math.log(moved[4] / moved[10]) / math.log(10 / 4) - 2) < 0.1
 # %% [markdown]
 # The answers are the same to the twelfth decimal in every row, because $s$ cancels in $q \cdot k$.
 # Every row is the same head.
-# And yet its keys are long or short, their weights differ by a factor of millions or hardly, and leaving these out moves most of the weight to other keys or nearly none.
+# And yet leaving out the key weights moves most of the weight to other keys or nearly none.
 # The share that moves falls like $1/s^2$.
 #
 # So "without the key weights a quarter of the weight goes elsewhere" is a fact about a pair of matrices, not about the head that they make.
@@ -373,11 +371,10 @@ assert facts(x @ W_Q, x @ W_K + b, v)[1][2] > 1.5 * numbers[2]
 # (So a bias in $W_K$ does nothing at all.)
 # And any invertible matrix $A$ may stand between $W_Q$ and $W_K$.
 # (Where positions rotate queries and keys, as in the models of Part II, fewer $b$ and $A$ are free; $s$ always is.)
-# Shalizi, who reads attention as kernel smoothing, too, gives these failures of identification a section of their own in his notes {cite}`shalizi2023`.
 #
 # **A form that is free of all this.**
 # Key weights are needed because keys differ in length, so make them equally long, without touching a score.
-# Append $\sqrt{M^2 - |k|^2}$ to each key, with $M$ the length of the longest, and 0 to each query.
+# Append $\sqrt{M^2 - |k|^2}$ to each key, with $M$ the length of the longest (masked ones included: any $M$ that is long enough will do), and 0 to each query.
 # Dot products stay as they are, all keys have the length $M$, and the key weights cancel.
 
 # %%
@@ -401,24 +398,44 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 # %% [markdown]
 # **Every softmax head is a plain Gaussian smoother in $d + 1$ dimensions**: no key weights, no approximation, no condition on the keys.
 # (The same step turns a search for the largest dot product into one for the nearest neighbor {cite}`bachrach2014`.)
-# And the table above shows that even the extra channel is a matter of writing: as $s$ grows, plain smoothing in $d$ dimensions comes as near to the head as you like.
 #
-# What can be said of a head, then, however it is written?
+# What can be said of a head, then, however its queries and keys are written?
 #
 # | the same in every writing | different in every writing |
 # |---|---|
 # | score differences $s_{ij} - s_{ij'}$ | length of a key, distance from a query to a key |
-# | weights and answers | key weights |
+# | weights, and answers for given values | key weights |
 # | effective keys of a query | the error of leaving key weights out |
 # | trace of $S$ | how far $h = d^{1/4}$ reaches |
 #
 # Compare heads by the left column.
-# Whoever needs the right one has to fix the writing first, and say how: keys centered, say, and mean squared lengths of queries and keys equal.
+# ($W_V$ and $W_O$ have a freedom of their own: $W_V B$ with $B^{-1} W_O$ changes every answer and nothing that the head adds to the model.)
+# Whoever needs the right column has to fix the writing first, and say how.
+# Equal mean lengths of queries and keys fix $s$ and leave $A$ free.
+# This fixes all but a rotation, which changes no length: keys centered, and $\mathbf Q^{\mathsf T}\mathbf Q = \mathbf K^{\mathsf T}\mathbf K$.
+
+# %%
+def balanced(q, k):
+    """The writing of a head in which k is centered and q.T @ q equals k.T @ k."""
+    U, sizes, V_T = torch.linalg.svd(q @ (k - k.mean(0)).T)  # made of score differences
+    root = sizes[: q.shape[-1]].sqrt()
+    return U[:, : len(root)] * root, V_T[: len(root)].T * root
+
+
+for name, (q, k) in written_otherwise.items():
+    q, k = balanced(q, k)
+    same, now = facts(q, k, x @ W_V)
+    assert torch.allclose(same, answer, rtol=0, atol=1e-9)
+    assert torch.allclose(q.T @ q, k.T @ k) and k.mean(0).abs().max() < 1e-9
+    print(f"{name:28}  mean key length {now[0]:5.2f}, weight moved {now[2]:.3f}")
+
+# %% [markdown]
+# The three writings from above have become one.
 # Models with QK-norm {cite}`henry2020` fix it themselves: all queries and keys have one length, $s$ has no effect, and attention is a plain Gaussian smoother in $d$ dimensions, whose bandwidth means something.
 # (Many put a learned gain for each channel behind the norm; then the lengths differ again.)
 #
-# In the rendered book you can move what this picture shows: the three keys and the query of the example that you did by hand.
-# The area of a disc is the weight of its key, the left half by softmax and the right half by the kernel, whose bandwidth draws the circles around $q$.
+# In the rendered book you can move the three keys and the query that you did by hand.
+# The area of a disc is the weight of its key, the left half by softmax, the right half by the kernel.
 # The handle *s* multiplies the query and divides the keys: the weights by softmax stay where they are, whatever you do to it.
 #
 # :::{live} smoother
@@ -426,13 +443,13 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 #
 # ![Three keys with their own lengths and a query in a plane. The halves of their discs differ: the longest key has the weight 0.468 by softmax and 0.348 by the kernel. Beside it all weights in numbers and as bars, and their difference: 0.120 of the weight. Above, sliders for the bandwidth h and for s.](../pages/live/smoother.png)
 #
-# With keys of one length, or with the key weights, the two halves are one disc for every query, bandwidth and *s*; with their own lengths and no key weights, *s* decides how far they part.
+# With keys of one length, or with the key weights, the two halves are one disc for every query, bandwidth and *s*.
 # :::
 #
 # (bandwidth-is-temperature)=
 # ## Which bandwidth?
 #
-# Attention has no $h$ in its formula, and yet it has one: $h^2 = \sqrt d$, or, with chapter 04's word, $h^2 = \tau$.
+# Attention has an $h$, too: $h^2 = \sqrt d$, or, with chapter 04's word, $h^2 = \tau$.
 # **The temperature is the square of the bandwidth**, and $\beta = 1/\tau = 1/h^2$ is what multiplies the scores.
 # Take keys of one length.
 # At $\tau \to 0$ the kernel is narrow and gives the nearest neighbor, which is the `dict`; at $\tau \to \infty$ it is wide and gives the mean of everything.
@@ -440,11 +457,9 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 #
 # For our points $d^{1/4} = 1$ would reach across the whole picture.
 # In a model $W_Q$ and $W_K$ stretch the space until $d^{1/4}$ fits in it, so the bandwidth is learned.
-# (And $d^{1/4}$ says nothing about a head; its effective keys do.)
 # Learned from what?
-# Not from how well the smoother explains the points that it has.
-# At $h \to 0$ each point looks itself up, and the error is zero: a perfect memory that knows nothing in between.
-# The question has to be asked without the answer in view: **leave one out**, predict it from the others, for each in turn.
+# Not from how well the smoother explains the points that it has: at $h \to 0$ each point looks itself up, and the error is zero.
+# So **leave one out**, predict it from the others, for each in turn.
 
 # %%
 from collections.abc import Iterable
@@ -523,7 +538,7 @@ for (name, errors), color in zip(curves.items(), COLORS["CYCLE"][::2]):
 ax.axvline(learned, color=COLORS["SMOOTHER"], linestyle="--")
 ax.annotate("learned", (1.08 * learned, 0.33), color=COLORS["SMOOTHER"])
 ax.set(ylim=(0, 0.4), xlabel="bandwidth h", ylabel="mean squared error",
-       title="Leaving one out finds nearly the best bandwidth")
+       title="With independent noise leaving one out is nearly best")
 ax.legend()
 fig
 
@@ -531,12 +546,15 @@ fig
 # Masked, gradient descent finds what a search finds, to a few percent, and that costs little against the best that the true curve could have told us.
 # Unmasked, it runs to zero, because each point predicts itself.
 #
+# (The noise here is independent from point to point. Where neighbors err alike, as in prices or in text, the others give the answer away, and the kernel that is chosen can be far too narrow {cite}`debrabanter2011`.)
+#
 # You have met that mask.
 # A language model that predicts the next token must not see it, and the causal mask hides it.
 # (It leaves the diagonal open, since a token is not its own answer: the next one is.)
 #
 # The weights also say how sure an answer is.
-# With noise of variance $\sigma^2$ in each value, $\sum_j w_j y_j$ has the variance $\sigma^2 \sum_j w_j^2$: averaging over $1/\sum_j w_j^2$ equal points would do as well.
+# With independent noise of variance $\sigma^2$ in each value, and weights that do not look at the values, $\sum_j w_j y_j$ has the variance $\sigma^2 \sum_j w_j^2$: averaging over $1/\sum_j w_j^2$ equal points would do as well.
+# (Like the effective keys $e^H$ this counts the keys of *one* query, and is never more than $e^H$; the trace counts what *all* fits use up.)
 # (A band of two such standard errors around the answer holds the mean of the smoother; the curve itself only where the bias is small.)
 #
 # (curse)=
@@ -553,7 +571,7 @@ fig
 # $$ \text{error} \approx h^4 + \frac{\sigma^2}{n\,(\sqrt\pi\, h)^d}. $$
 #
 # Set the slope in $h$ to zero: the error is smallest at $h \propto n^{-1/(4+d)}$, where it falls like $n^{-4/(4+d)}$.
-# Then search the best $h$ for real points, ten sets of each size, with the library's weights.
+# Then search the best $h$ for ten sets of points of each size.
 
 # %%
 def best_by_formula(n, d, sigma=0.3):
@@ -605,9 +623,23 @@ fig
 #
 # It turns into a question for models.
 # A trained head multiplies its scores by one $\beta$, for a context of ten tokens and for one of ten thousand (unless its queries grow longer).
-# In one dimension that would be a bad compromise: the best bandwidth shrinks by $1000^{1/5} = 3.98$ between the two.
-# In 64 dimensions the same rule gives $1000^{1/68} = 1.11$, and one bandwidth is nearly right for both.
-# The $d$ that counts is the number of dimensions that the keys really fill, which is seldom known.
+# For a smoother the best bandwidth shrinks by $1000^{1/5} = 3.98$ between the two in one dimension, by $1000^{1/14} = 1.64$ in ten.
+# (A ratio near 1 does not make one bandwidth right for both: the noise goes like $h^{-d}$.)
+# For a lookup chapter 04 has the rule: all wrong keys together weigh about $N e^{\beta^2/2d}$, the right one $e^\beta$.
+
+# %%
+def weight_of_the_right_key(beta, N, d=64):
+    return 1 / (1 + N * math.exp(beta**2 / (2 * d) - beta))
+
+
+for N in (10, 10_000):
+    beta = 64 - math.sqrt(64**2 - 2 * 64 * math.log(N))  # half of the weight
+    weights = [weight_of_the_right_key(beta, keys) for keys in (10, 10_000)]
+    print(f"β = {beta:.2f}: {weights[0]:.3f} among 10 keys, {weights[1]:.3f} among 10,000")
+
+# %% [markdown]
+# The $\beta$ that suits ten keys finds nothing among ten thousand: the right value is *diluted*, and $\beta$ has to grow about like $\ln N$.
+# Scores multiplied by a number times $\ln n$ have been reported to help models in long contexts {cite}`nakanishi2025`.
 #
 # ## Only the past
 #
@@ -616,7 +648,7 @@ fig
 #
 # Take the exponential kernel, $e^{-(i-j)/h}$ for a value $i-j$ steps ago.
 # As attention it needs a single channel: the query is 1, the key is the time $j$, and what depends on $i$ cancels.
-# People who watch prices or losses know it under another name.
+# It is known under another name.
 
 # %%
 T, decay = 60, 0.8
@@ -660,7 +692,6 @@ fig
 
 # %% [markdown]
 # On the slope the one-sided mean is behind by nearly four steps: it reports what was true at the mean age of what it averages.
-# The first exercise asks for the exact number.
 #
 # Most heads compare contents, though, and there the same mask is no side: it chooses *which* keys are seen, and what came earlier may lie all around the query.
 #
@@ -753,7 +784,6 @@ print(f"sum {weights.sum():.3f}", [f"{w:.3f}" for w in weights[:12:2].tolist()])
 #
 # So far distance was distance.
 # Now let $x$ have ten channels, of which only the first has anything to do with $y$.
-# Two places that agree in the first channel are near in every sense that matters, and far apart in the other nine.
 #
 # Attention does not compare $x$ with $x_j$ but $x W_Q$ with $x_j W_K$.
 # Grant the smoother the same, with one matrix for both: distances of $xW$, and $W$ learned by gradient descent on the leave-one-out error.
@@ -813,25 +843,22 @@ assert 20 < ratio.min() < ratio.max() < 32 and 0.85 < runs[-1, :, 2].min()
 fig
 
 # %% [markdown]
-# In ten channels the smoother of one bandwidth is nearly useless: answering 0 to everything has an error of 0.5.
-# That is the curse of dimension with two hundred points.
+# In ten channels the smoother of one bandwidth is nearly useless: answering 0 has an error of 0.5.
 # With a metric the error is some twenty-five times smaller, because the metric has put nine tenths of itself on the channel that matters, and nobody told it which.
-# (How many times smaller depends on the curve and on how many channels are useless.)
 #
 # **This is what a learned $W$ adds.**
-# A kernel and a bandwidth are a way to average.
 # Which differences count and which do not is in the matrix, and it is where the learning is.
-# Here one matrix served queries and keys; attention has two, which need not agree, and what the second one adds this experiment does not show.
+# Here one matrix served queries and keys; what a second one adds this experiment does not show.
 #
 # ## Chapter 02 was a smoother
 #
 # The 5-gram of chapter 02 predicts by what came after the same four bytes elsewhere.
 # Its contexts are keys, what followed are values, and its kernel is as hard as kernels get: 1 for an exact match, 0 for the rest.
-# When no context matches it asks for the next shorter one: its bandwidth grows until one does.
+# It mixes in the next shorter contexts, down to none, with what the discounts set aside: its neighborhoods are nested.
 #
 # Soften it.
 # Let two contexts be the nearer, the more of their last bytes agree, and let each further byte that agrees multiply the weight by $e^\beta$.
-# One number replaces all the discounts, and we choose it by leaving one out.
+# One number replaces the discount, and we choose it by leaving one out.
 
 # %%
 import numpy as np
@@ -839,7 +866,7 @@ import numpy as np
 from course.data import tales
 from tinyllm.counting import NGram
 
-LONGEST = 6
+LONGEST = 4
 
 
 def contexts(text):
@@ -863,7 +890,7 @@ def matches(these, those):
 # Is that attention?
 # Write a context as a row of ones and zeros, with a channel for every ending that occurs in the text: a one for *its* last byte, one for its last two, and so on.
 # The dot product of two such rows is the number of endings they share, which is `matches`.
-# And each row has exactly six ones, so all keys have the same length, and the plain Gaussian is exact.
+# And each row has exactly four ones, so all keys have the same length, and the plain Gaussian is exact.
 
 # %%
 keys, followers = contexts(tales(30_000, seed=10)[:300])
@@ -880,7 +907,8 @@ assert torch.allclose(looked_up, smoothed, rtol=0, atol=1e-12)
 f"{rows.shape[1]} channels; lookup at temperature 1/β = smoother of bandwidth 1/√β"
 
 # %% [markdown]
-# Now the loss in nats per byte on text that it has not seen, beside the models of chapter 02: eight texts, and the differences on the same text.
+# Now the loss in nats per byte on text that it has not seen, beside models of chapter 02 that see the same four bytes: eight texts, and the differences on the same text.
+# Since $\beta$ is chosen, let the 5-gram have the discount that turns out best on the *new* text, too, which is more than it could know.
 # (One thousandth is set aside for bytes that never occurred.)
 
 # %%
@@ -901,62 +929,57 @@ for seed in range(8):
     own = asked[:, None] == torch.arange(len(keys))[None, :]
     among = matches(keys[asked], keys)
     beta = min(
-        (1.0, 1.5, 2.0, 2.5, 3.0),
+        (2.0, 2.5, 3.0, 3.5),
         key=lambda beta: context_loss(among, followed, followed[asked], beta, own),
     )
     soft = context_loss(matches(queries, keys), followed, wanted, beta)
     ids, new_ids = (np.frombuffer(t.encode(), dtype=np.uint8) for t in (text, new_text))
-    models = (
-        NGram(ids, 3, 256), NGram(ids, 5, 256), NGram(ids, 5, 256, kneser_ney=True)
-    )
+    models = [NGram(ids, 5, 256, kneser_ney=True)]
+    models += [NGram(ids, 5, 256, discount) for discount in (0.75, 0.6, 0.8, 0.85, 0.9)]
     losses = [-model.log_prob(new_ids)[LONGEST:].mean() for model in models]
-    ahead.append([loss - soft for loss in losses])
+    ahead.append([loss - soft for loss in (losses[1], min(losses[1:]), losses[0])])
 
 # %% [markdown]
 # The loss of each model minus that of the kernel:
 
 # %%
 ahead = torch.tensor(ahead)  # (texts, models)
-names = "trigram", "5-gram", "Kneser-Ney 5-gram"
+names = "5-gram", "5-gram, best discount", "Kneser-Ney 5-gram"
 for name, differences in zip(names, ahead.T):
-    print(f"{name:17} minus one kernel: {paired(differences)}")
-error = ahead.std(0) / math.sqrt(len(ahead))
-assert (ahead.mean(0) > 2 * error).tolist() == [True, False, False]
-assert (ahead.mean(0) < -2 * error).tolist() == [False, False, True]
+    print(f"{name:21} minus one kernel: {paired(differences)}")
+assert (ahead[:, :2] > 0).all() and (ahead[:, 2] < 0).all()  # on each text
 
 # %% [markdown]
-# One kernel with one chosen number is ahead of the trigram, on average and not on every text; from the discounted 5-gram these texts cannot tell it.
-# Kneser and Ney's 5-gram beats both, and in the smoother's words one can say by what: it changes the key weights, so that in the fallback the hundredth copy of a run adds nothing.
-# Our kernel gives every place the same weight.
-# What none of them can do is what no metric on *bytes* can: find out that `red` and `green` are near each other.
+# With the same context one kernel is ahead of the 5-gram with one discount, on each of the texts.
+# Kneser and Ney's 5-gram beats both, and in the smoother's words one can say what it does: it changes the key weights, so that in the fallback the hundredth copy of a run adds nothing.
+# None of them, since all count equal bytes, can find out that `red` and `green` are near each other.
 # For that the distance has to be learned, as in the last section: a smoother over millions of contexts, with a trained transformer's distance, improves the predictions of that transformer {cite}`khandelwal2020`.
 #
 # ## Where this view stops
 #
 # The identity holds for every head, so "attention is a smoother" is never false.
-# It can be idle, though.
+# It can be idle.
 #
 # *Nothing to smooth.*
 # The theory of smoothing is about noise: average enough neighbors, and accidents cancel.
 # The recall head of chapter 04 has nearly all its weight on one key and no noise in its values.
-# It is a smoother with one neighbor; the sentence is true, and "lookup" says more.
+# It is a smoother with one neighbor, and "lookup" says more.
 #
 # *Two maps.*
-# A smoother measures how far $x$ is from $x'$, the same both ways.
+# A distance is the same both ways.
 # With $W_Q \neq W_K$ a token has one place as a query and another as a key, and *bracket looks for word* does not mean that word looks for bracket.
 # The Gaussian is still there, between $xW_Q$ and $x'W_K$ and one channel more; a distance between tokens is not.
-# Chapter 06 shows how far from a distance trained heads are.
 #
 # *Made-up measurements.*
 # In statistics the keys and values come from the world.
 # In a model layers compute them, trained so that averaging them is useful.
-# What $W_Q$, $W_K$ and $W_V$ should be, and what the next layer makes of the mean, the smoother takes as given, and that is most of the model.
+# What $W_Q$, $W_K$ and $W_V$ should be the smoother takes as given, and that is most of the model.
 #
 # :::{why-it-works}
 # All of this was shown.
 # Softmax attention is a Gaussian smoother with key weights, exactly, for any mask; and a plain one in one more dimension.
 # How much the key weights matter is no property of a head: rescaling and shifting change it and leave every answer alone.
-# The bandwidth can be learned from the data if no point may see its own value.
+# The bandwidth can be learned from the data if no point may see its own value, and the noise is independent.
 # On a smooth curve the best one shrinks like $n^{-1/(4+d)}$.
 # The bias is like $h$ where all neighbors are on one side.
 # And a learned metric finds the channel that matters.
@@ -964,8 +987,7 @@ assert (ahead.mean(0) < -2 * error).tolist() == [False, False, True]
 #
 # :::{why-it-might}
 # That trained heads *use* what a smoother is good at, averaging noise away, is a hypothesis about each head, and this chapter has tested none.
-# That one scale for all lengths of context hurts models would need values that are noisy samples of something smooth, and keys that fill few dimensions.
-# That training prefers one writing of a head to another, through weight decay or through the optimizer, is plausible, and not shown here.
+# Why a $\beta$ that grows with the context helps models may be the lookup's reason (dilution) or the smoother's (more points allow a narrower kernel); no experiment here separates them.
 # :::
 #
 # ## What to take along
@@ -979,10 +1001,8 @@ assert (ahead.mean(0) < -2 * error).tolist() == [False, False, True]
 # | lengths of keys: part of the score | key weights, or one more channel |
 # | causal mask: not there to be found | one-sided kernel, if the coordinate is time |
 # | masked diagonal | leave one out |
-# | a key stored twice: averaged | two measurements at one place: averaged, of course |
 # | $W_Q$, $W_K$: what counts as a match | which differences count as distance |
 #
-# What surprised us in the lookup, the mean of two equal keys, is the whole point of the smoother.
 # Chapter 06 puts both views to work on what neither explains alone: several heads, and several layers.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/05_attention_as_smoothing.ipynb) asks how late a moving average is, whether two heads are one, and more.
