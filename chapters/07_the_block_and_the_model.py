@@ -24,7 +24,7 @@ id_of = {letter: n for n, letter in enumerate(alphabet)}
 ids, development, test = (torch.tensor([id_of[c] for c in text]) for text in texts)
 
 # %% [markdown]
-# How `backward` and `step` make numbers learn is told in the chapter [Gradients](gradients.ipynb#product-of-slopes), and how AdamW chooses its steps in chapter 08.
+# How `backward` and `step` make numbers learn is told in the chapter [Gradients](gradients.ipynb), and how AdamW chooses its steps in chapter 08.
 # `flatten(0, 1)` makes one list of $B \cdot T$ rows out of a batch of $B$ texts.
 
 # %%
@@ -723,7 +723,7 @@ f"ln V = {math.log(V):.3f}"
 #
 # Zeros look dangerous.
 # If $W_\text{down}$ is zero, what gradient can reach $W_\text{up}$, which comes before it?
-# A gradient is a [product of slopes](gradients.ipynb#product-of-slopes) along the way from the loss, and one of them is zero: none, at first.
+# A gradient is a [product of slopes](#product-of-slopes) along the way from the loss, and one of them is zero: none, at first.
 # Watch three steps, and note the names of all parameters whose gradient is not zero.
 
 # %%
