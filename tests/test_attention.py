@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from tinyllm.attention import MultiHeadAttention, attention, causal_mask, softmax
+from tinyllm.attention import MultiHeadAttention, attend, attention, causal_mask, softmax
 
 TOLERANCE = {torch.float32: dict(rtol=1e-5, atol=2e-6), torch.float64: dict(rtol=1e-12, atol=1e-12)}
 
@@ -264,3 +264,90 @@ def test_heads_that_do_not_divide_the_channels_are_refused():
         MultiHeadAttention(10, 0)
     with pytest.raises(ValueError, match=r"\(\.\.\., T, 8\), got \(5, 6\)"):
         MultiHeadAttention(8, 2)(torch.zeros(5, 6))
+
+
+# ---------------------------------------------------------------------------------------- the fused routine
+
+
+def test_in_sixteen_bits_large_scores_are_no_reason_for_nan():
+    q = torch.full((1, 3, 64), 40.0, dtype=torch.float16)  # q·k is 102,400, more than 16 bits hold
+    v = torch.ones(1, 3, 2, dtype=torch.float16)
+    assert attention(q, q, v).tolist() == F.scaled_dot_product_attention(q, q, v).tolist() == v.tolist()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    leading=st.lists(st.integers(1, 3), max_size=2),
+    shared=st.integers(1, 3),
+    n_kv_head=st.integers(1, 3),
+    T=st.integers(1, 6),
+    before=st.integers(0, 4),
+    causal=st.booleans(),
+    masked=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_the_routine_that_keeps_no_weights_computes_the_same(
+    leading, shared, n_kv_head, T, before, causal, masked, seed
+):
+    g = torch.Generator().manual_seed(seed)
+    q = torch.randn(*leading, shared * n_kv_head, T, 6, dtype=torch.float64, generator=g)
+    k, v = torch.randn(2, *leading, n_kv_head, before + T, 6, dtype=torch.float64, generator=g)
+    mask = torch.rand(T, before + T, generator=g) < 0.7 if masked else None
+    weights = []
+    fused, explicit = (attend(q, k, v, mask, causal, w) for w in (None, weights))
+    torch.testing.assert_close(fused, explicit, rtol=1e-12, atol=1e-12)
+    [weights] = weights
+    for head in range(shared * n_kv_head):  # by hand: which keys a query may see, and whose keys these are
+        seen = torch.ones(T, before + T, dtype=torch.bool) if mask is None else mask.clone()
+        for t in range(T):
+            seen[t, before + t + 1 :] &= not causal
+        kv = (..., head // shared, slice(None), slice(None))
+        out, w = attention(q[..., head, :, :], k[kv], v[kv], seen, return_weights=True)
+        torch.testing.assert_close(fused[..., head, :, :], out, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(weights[..., head, :, :], w, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradients_of_both_routines_are_the_same():
+    layer = MultiHeadAttention(12, 6, n_kv_head=2, d_head=4).double()
+    x = torch.randn(2, 5, 12, dtype=torch.float64)
+    grads = [
+        torch.autograd.grad(layer(x, weights=weights).square().sum(), layer.parameters()) for weights in (None, [])
+    ]
+    torch.testing.assert_close(*grads, rtol=1e-11, atol=1e-11)
+
+
+def test_under_autocast_a_cpu_attends_in_32_bits():
+    layer, x = MultiHeadAttention(32, 2), torch.randn(3, 64, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        q, k, v = layer.heads(x)
+        out = attend(q, k, v, causal=True)
+        assert q.dtype == torch.bfloat16 and layer(x).dtype == torch.bfloat16
+    torch.testing.assert_close(out, attend(q.float(), k.float(), v.float(), causal=True), rtol=0, atol=0)
+
+
+def test_shared_keys_are_those_of_more_heads_that_are_equal():
+    few, many = MultiHeadAttention(12, 6, n_kv_head=2), MultiHeadAttention(12, 6)
+    assert few.qkv.weight.shape == (20, 12) and few.out.weight.shape == (12, 12)
+    q, k, v = few.qkv.weight.data.split([12, 4, 4])
+    k, v = (w.unflatten(0, (2, 2)).repeat_interleave(3, 0).flatten(0, 1) for w in (k, v))
+    many.qkv.weight.data, many.out.weight.data = torch.cat([q, k, v]), few.out.weight.data
+    x = torch.randn(2, 7, 12)
+    torch.testing.assert_close(few(x), many(x))
+
+
+def test_past_keys_are_used_and_new_ones_remembered():
+    layer, x = MultiHeadAttention(8, 2).double().requires_grad_(False), torch.randn(3, 9, 8, dtype=torch.float64)
+    keys, values = torch.zeros(2, 3, 2, 9, 4, dtype=torch.float64)
+    parts = []
+    for start, end in ((0, 4), (4, 5), (5, 9)):
+        past = keys[..., :end, :], values[..., :end, :]
+        parts.append(layer(x[:, start:end], past=past))
+    torch.testing.assert_close(torch.cat(parts, 1), layer(x))
+    torch.testing.assert_close((keys, values), layer.heads(x)[1:])
+
+
+def test_keys_that_cannot_be_dealt_out_are_refused():
+    with pytest.raises(ValueError, match="n_kv_head must divide n_head, got 6 and 4"):
+        MultiHeadAttention(12, 6, n_kv_head=4)
+    with pytest.raises(ValueError, match="n_kv_head must divide n_head, got 6 and 4"):
+        MultiHeadAttention(12, 6, n_kv_head=4, d_head=4)

@@ -97,6 +97,14 @@ def test_a_model_that_the_page_could_not_run_is_refused(tokenizer, models, tmp_p
         script(tmp_path, "narrow")
 
 
+@pytest.mark.parametrize("parts", [dict(norm="rms"), dict(positions="rope"), dict(n_kv_head=1), dict(bias=True)])
+def test_a_model_of_parts_that_the_page_does_not_run_is_refused(parts, tokenizer, tmp_path):
+    save(GPT(Config(300, 16, n_layer=1, n_head=2, d_model=16, **parts)), tmp_path)
+    tokenizer.save(tmp_path / "tokenizer.json")
+    with pytest.raises(ValueError, match=f"parts of chapter 07 only, and this model has another {[*parts][0]}"):
+        script(tmp_path, "other")
+
+
 # ---------------------------------------------------------------------------------------- tokens
 
 

@@ -1,5 +1,6 @@
 """Generating: which token is drawn, and that a cache changes nothing but the time it takes."""
 
+import copy
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.generation import Cache, generate, next_token, penalize, prepare, stream
-from tinyllm.model import GPT, Config
+from tinyllm.model import GPT, Config, load, save
 from tinyllm.tokens import Tokenizer
 
 TINY = Config(vocab_size=17, block_size=16, n_layer=2, n_head=2, d_model=12)
@@ -98,6 +99,26 @@ def test_a_prepared_model_has_the_same_weights_in_long_rows():
     torch.testing.assert_close(prepared(ids), plain(ids))
 
 
+def test_a_prepared_model_can_be_changed_copied_and_trained_like_any_other(tmp_path):
+    ids = random_ids(2, 9)
+    model = prepare(random_gpt(dtype=torch.float32))
+    twin, before = copy.deepcopy(model), model(ids).detach()
+    assert torch.equal(twin(ids), before)
+    model(ids).square().mean().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    after = model(ids).detach()
+    assert not torch.allclose(after, before) and torch.equal(twin(ids), before)
+    save(model, tmp_path)
+    torch.testing.assert_close(load(tmp_path)(ids), after)
+    assert model.double()(ids).dtype == torch.float64
+    twin.head = torch.nn.Linear(12, 5)
+    assert twin(ids).shape == (2, 9, 5)
+    twin.head.weight = torch.nn.Parameter(torch.zeros(5, 12))
+    assert (twin(ids) == twin.head.bias).all()
+    twin.load_state_dict(twin.state_dict() | {"head.bias": torch.ones(5)})
+    assert (twin(ids) == 1).all()
+
+
 def test_greedy_decoding_always_takes_the_likeliest_token():
     text = generate(MODEL, random_ids(4), 12, temperature=0)
     for t in range(4, 16):
@@ -117,14 +138,17 @@ def test_a_generator_makes_the_text_repeatable():
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
-def test_one_prompt_gives_one_text_and_several_give_a_list():
+def test_a_tensor_of_prompts_gives_a_tensor_and_a_list_gives_a_list():
     one = generate(MODEL, [3, 1, 4], 5, temperature=0)
     assert one.shape == (8,) and one[:3].tolist() == [3, 1, 4]
     batch = generate(MODEL, torch.tensor([[3, 1, 4], [1, 5, 9]]), 5, temperature=0)
     mixed = generate(MODEL, [[3, 1, 4], torch.tensor([2])], 5, temperature=0)
-    assert [len(text) for text in batch] == [8, 8] and [len(text) for text in mixed] == [8, 6]
+    assert isinstance(batch, torch.Tensor) and batch.shape == (2, 8)
+    assert isinstance(mixed, list) and [len(text) for text in mixed] == [8, 6]
     assert torch.equal(batch[0], one) and torch.equal(mixed[0], one)
     assert generate(MODEL, [3], 0).tolist() == [3]
+    assert generate(MODEL, torch.tensor([3, 1, 4]), 5, temperature=0).shape == (8,)
+    assert generate(MODEL, torch.tensor([[3, 1, 4]]), 5, temperature=0).shape == (1, 8)
 
 
 def test_a_text_ends_after_a_stop_id_and_others_go_on():
@@ -135,6 +159,52 @@ def test_a_text_ends_after_a_stop_id_and_others_go_on():
     for whole, part, end in zip(free, stopped, at):
         assert torch.equal(part, whole[: end + 1])
     assert len(stopped[0]) <= 5
+
+
+def test_in_a_tensor_a_text_that_has_ended_repeats_its_last_id():
+    prompts = torch.tensor([[3], [5], [8]])
+    free = generate(MODEL, prompts, 12, temperature=0)
+    stop = int(free[0, 4])
+    stopped = generate(MODEL, prompts, 12, temperature=0, stop=stop)
+    alone = generate(MODEL, prompts.tolist(), 12, temperature=0, stop=[stop])
+    assert stopped.shape == (3, max(map(len, alone)))
+    for row, text in zip(stopped, alone):
+        assert torch.equal(row[: len(text)], text) and (row[len(text) :] == stop).all()
+
+
+@pytest.mark.parametrize("stop", ["5", ["5"], [None], 1.5, [2.0]])
+def test_a_stop_that_is_no_id_is_refused(stop):
+    with pytest.raises(ValueError, match="stop must be an id or several"):
+        generate(MODEL, [3], 2, stop=stop)
+
+
+def test_a_model_whose_tokens_look_back_is_refused_by_the_cache_and_not_silently_wrong():
+    class Pairs(torch.nn.Embedding):
+        def forward(self, ids):
+            return super().forward(ids) + super().forward(ids.roll(1, -1))
+
+    model = random_gpt()
+    model.token = Pairs(17, 12, dtype=torch.float64)
+    with pytest.raises(ValueError, match="Pairs may look at earlier ids.*cache=False"):
+        generate(model, [3, 1], 5)
+    assert generate(model, [3, 1], 5, cache=False).shape == (7,)
+
+
+def test_no_gradient_goes_through_a_cache():
+    model = GPT(TINY)
+    cache = Cache(model, 1, slots=8)
+    assert not model(random_ids(1, 3), cache).requires_grad and not cache.keys.requires_grad
+    assert not model(random_ids(1, 2), cache).requires_grad and model(random_ids(1, 2)).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_cache_has_the_type_of_the_model(dtype):
+    model = random_gpt(dtype=dtype)
+    assert Cache(model, 1, 4).keys.dtype == dtype
+    cached, uncached = (generate(model, [3, 1], 8, temperature=0, cache=cache) for cache in (True, False))
+    assert cached.shape == uncached.shape == (10,)
+    if dtype == torch.float32:
+        assert torch.equal(cached, uncached)
 
 
 def test_a_text_that_slides_sees_the_last_part_of_itself():
@@ -220,6 +290,34 @@ def test_top_p_keeps_as_few_as_are_enough(logits, top_p):
 def test_min_p_keeps_what_is_likely_beside_the_likeliest(logits, min_p):
     before, p = logits.double().softmax(-1), next_token(logits.double(), min_p=min_p)
     assert torch.equal(p > 0, before >= min_p * before.max())
+
+
+def test_of_equal_parts_top_p_keeps_as_many_as_are_needed():
+    assert (next_token(torch.zeros(20), top_p=0.3) > 0).sum() == 6
+    assert (next_token(torch.zeros(10), top_p=0.3) > 0).sum() == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_sixteen_bits_are_enough_for_logits_but_not_for_sums_of_probabilities(dtype):
+    logits = torch.randn(50_257, generator=seeded()).to(dtype)
+    whole = next_token(logits)
+    assert whole.dtype == torch.float32 and whole.sum() == pytest.approx(1, abs=1e-5)
+    assert torch.equal(next_token(logits, top_p=1.0) > 0, whole > 0), "all of it is all of it"
+    for top_p in (1e-8, 1e-3, 0.5, 0.999):
+        p = next_token(logits, top_p=top_p)
+        assert not p.isnan().any() and p[logits.argmax()] > 0
+        assert whole[p > 0].sum() >= top_p - 1e-4
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_model_that_has_broken_down_says_so(temperature, wrong):
+    model = random_gpt()
+    model.head.weight.data[3] = wrong
+    with pytest.raises(ValueError, match="no token can be drawn: the largest logit is"):
+        generate(model, [3], 2, temperature=temperature)
+    allowed = torch.tensor([0.0, -math.inf, 1.0])
+    assert next_token(allowed, temperature)[1] == 0, "what is forbidden is not broken"
 
 
 def test_several_cuts_keep_what_all_of_them_keep():
@@ -308,6 +406,24 @@ def test_a_stream_ends_before_the_first_stop_text(text, stop):
     # It ends at the stop text that is whole first; of two, at the one that began first.
     ends = [(text.index(s) + len(s), text.index(s)) for s in stop if s in text]
     assert written == text[: min(ends)[1] if ends else None]
+
+
+@pytest.mark.parametrize("stop", ["", [""], ["a", ""], [5], 5])
+def test_a_stop_that_is_no_text_is_refused(stop):
+    with pytest.raises(ValueError, match="stop must be a text or several"):
+        next(stream(None, BYTES, "x", 5, stop=stop))
+
+
+def test_one_stop_text_needs_no_list(monkeypatch):
+    recite("a baab", monkeypatch)
+    assert "".join(stream(None, BYTES, "x", 100, stop="ab")) == "a ba"
+
+
+def test_a_stream_takes_ids_as_well(monkeypatch):
+    config = Config(vocab_size=256, block_size=32, n_layer=1, n_head=1, d_model=8)
+    model = random_gpt(config)
+    texts = ["".join(stream(model, BYTES, prompt, 9, temperature=0)) for prompt in ("what", list(b"what"))]
+    assert texts[0] == texts[1]
 
 
 def test_a_stream_is_the_text_that_generate_writes():

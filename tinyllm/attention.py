@@ -110,10 +110,10 @@ def attend(
     attend to keys after its own; `mask` hides others besides. With a list for the
     weights it is `attention` that runs, and appends them: (..., n_head, T, T_k).
     """
-    T, T_k = q.shape[-2], k.shape[-2]
+    T = q.shape[-2]
     causal = causal and T > 1  # the newest token alone may attend to all keys
-    if causal and (mask is not None or weights is not None or T < T_k):
-        before = causal_mask(T_k, q.device)[-T:]  # (T, T_k)
+    if causal and (mask is not None or weights is not None or T < k.shape[-2]):
+        before = causal_mask(k.shape[-2], q.device)[-T:]  # (T, T_k)
         mask, causal = before if mask is None else before & mask, False
     if weights is None:
         return fused_attention(q, k, v, mask, causal)
@@ -160,7 +160,7 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_head, self.n_kv_head, self.causal = n_head, n_kv_head or n_head, causal
-        d_head = d_head or size_of_heads(d_model, n_head, self.n_kv_head)
+        d_head = size_of_heads(d_model, n_head, self.n_kv_head, d_head)
         self.qkv = nn.Linear(d_model, (n_head + 2 * self.n_kv_head) * d_head, bias=bias)
         self.out = nn.Linear(n_head * d_head, d_model, bias=bias)
 
@@ -174,20 +174,20 @@ class MultiHeadAttention(nn.Module):
         check_stream(x, self.qkv.in_features)
         q, k, v = self.heads(x, **places)
         if past is not None:
-            keys, values = past
-            keys[..., -x.shape[-2] :, :], values[..., -x.shape[-2] :, :] = k, v
+            (keys, values), T = past, x.shape[-2]
+            keys[..., -T:, :], values[..., -T:, :] = k, v
             k, v = past
         heads = attend(q, k, v, mask, self.causal, weights)  # (..., n_head, T, d_head)
         return self.out(heads.transpose(-3, -2).flatten(-2))  # (..., T, C)
 
 
-def size_of_heads(d_model: int, n_head: int, n_kv_head: int) -> int:
-    """Channels of each head. ValueError where channels or keys cannot be dealt out."""
-    if n_head < 1 or d_model % n_head:
+def size_of_heads(d_model: int, n_head: int, n_kv_head: int, d_head: int | None) -> int:
+    """Channels of each head, d_head. ValueError where something cannot be dealt out."""
+    if n_head < 1 or d_head is None and d_model % n_head:
         raise ValueError(f"n_head must divide d_model, got {d_model} and {n_head}")
     if n_kv_head < 1 or n_head % n_kv_head:
         raise ValueError(f"n_kv_head must divide n_head, got {n_head} and {n_kv_head}")
-    return d_model // n_head
+    return d_model // n_head if d_head is None else d_head
 
 
 def check_stream(x: Tensor, d_model: int) -> None:

@@ -3,6 +3,7 @@
 import codecs
 import math
 from collections.abc import Collection, Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def next_token(
     check_sampling(temperature, top_k, top_p, min_p)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     largest = logits.amax(-1, keepdim=True)
-    check_logits(largest)
+    check_logits(largest.flatten().tolist())
     if temperature == 0:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
     # Without the largest logit a division by a small temperature cannot overflow.
@@ -39,10 +40,10 @@ def next_token(
     return p if whole else truncate(p, top_k, top_p, min_p)
 
 
-def check_logits(largest: Tensor) -> None:
+def check_logits(largest: list[float]) -> None:
     """Raise `ValueError` where the largest logit is not a number, or infinite."""
-    if not largest.isfinite().all():
-        raise ValueError(f"no token can be drawn: the largest logit is {largest.min()}")
+    if not all(map(math.isfinite, largest)):
+        raise ValueError(f"no token can be drawn: the largest logit is {min(largest)}")
 
 
 def truncate(
@@ -68,7 +69,8 @@ def truncate(
 
 
 def check_sampling(
-    temperature: float, top_k: int | None, top_p: float | None, min_p: float | None
+    temperature: float = 1.0, top_k: int | None = None,
+    top_p: float | None = None, min_p: float | None = None,
 ) -> None:
     """Raise `ValueError` for settings that leave no token to choose."""
     if not temperature >= 0:
@@ -131,7 +133,7 @@ class Cache:
             full = f"the {start} in the cache exceed its {slots} slots"
             raise ValueError(f"{T} ids more than {full}")
         self.length = end
-        past = zip(self.keys[..., :end, :], self.values[..., :end, :])
+        past = zip(*(z[..., :end, :].unbind() for z in (self.keys, self.values)))
         if self.padding is None:
             return slice(start, end), None, past
         slot = torch.arange(end, device=self.keys.device)
@@ -149,14 +151,17 @@ def check_cacheable(model: GPT) -> None:
 
 @torch.no_grad()
 def prepare(model: GPT) -> GPT:
-    """Lay out the matrices of a model for one token at a time, and return the model.
+    """Lay out a model for one token at a time, and return it. No number changes.
 
-    Memory is read in order, and fastest where rows are long. So a matrix that has more
-    rows than columns is copied to lie in memory the other way round. No number changes.
+    Memory is read in order, and fastest where rows are long: a matrix that has more rows
+    than columns is copied to lie in memory the other way round. And `nn.Module` looks
+    for its weights and parts in Python: here they are put where Python itself finds them.
     """
     for p in model.parameters():
         if p.ndim == 2 and p.shape[0] > p.shape[1]:
             p.data = p.data.T.contiguous().T
+    for module in model.modules():
+        vars(module).update(module._parameters | module._modules)
     return model
 
 
@@ -231,7 +236,7 @@ def choose(
     if sampling.get("temperature") == 0:  # one token has all: there is nothing to draw
         check_sampling(**sampling)
         largest, ids = logits.max(-1)
-        check_logits(largest)
+        check_logits(largest.tolist())
         return ids.tolist()
     p = next_token(logits, **sampling)  # (B, V)
     if generator is not None:
@@ -310,15 +315,16 @@ def as_given(
 
 def stop_ids(stop: Collection[int] | int | None) -> set[int]:
     """The ids that end a text. ValueError for what is none, such as a text."""
-    found = {stop} if isinstance(stop, int) else set(() if stop is None else stop)
-    if not all(isinstance(i, int) for i in found):
+    found = stop if isinstance(stop, Collection) else [] if stop is None else [stop]
+    if not all(isinstance(i, Integral) for i in found):
         raise ValueError(f"stop must be an id or several, not {stop!r}")
-    return found
+    return set(found)
 
 
 def stop_texts(stop: Collection[str] | str | None) -> list[str]:
     """The texts that end a text. ValueError for what is none, such as an empty one."""
-    found = [stop] if isinstance(stop, str) else list(() if stop is None else stop)
+    several = isinstance(stop, Collection) and not isinstance(stop, str)
+    found = list(stop) if several else [] if stop is None else [stop]
     if not all(isinstance(text, str) and text for text in found):
         raise ValueError(f"stop must be a text or several, none of them empty, not {stop!r}")
     return found

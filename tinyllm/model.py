@@ -254,5 +254,5 @@ def load(folder: str | Path) -> GPT:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Read the tokenizer that was saved beside a model; see `load`."""
-    return Tokenizer.load(find(folder) / "tokenizer.json")
+    """Read the `tokenizer.json` beside a model, ours or published; see `load`."""
+    return Tokenizer.from_file(find(folder) / "tokenizer.json")
