@@ -48,7 +48,7 @@ for story in generate(model, prompts, 25, generator=torch.Generator().manual_see
 # - measure what such a choice is worth, where it is known which tokens are possible;
 # - generate with a key-value cache, show that the logits stay the same, and count what it saves and what it costs.
 #
-# Reading: 40 minutes. Running: about a minute.
+# Reading: 40 minutes. Running: half a minute.
 # :::
 
 # %% tags=["remove-input"] alt="Map of the whole machine with the way from the probabilities to a chosen token and back into the text marked as this chapter's"
@@ -107,8 +107,8 @@ for tau in (0, 0.5, 1, 2, 100):
 # :::{two-views}
 #
 # - **As a lookup.** The text so far is the query, and every token of the vocabulary is a key.
-#   $\beta$ multiplies the difference of any two scores, which is the logarithm of the odds of the two tokens; at $\tau \to 0$ the best key takes all.
-# - **As a smoother.** With [one more channel](#not-determined) the rows of the head are places at one distance from the origin, and a token's weight is a Gaussian of bandwidth $h = \sqrt\tau$ of its distance from the text's place.
+#   The log-odds of two tokens are $\beta$ times the difference of their scores, however the model is written; at $\tau \to 0$ the best key takes all.
+# - **As a smoother.** With [one more channel](#not-determined) the rows of the head are places at one distance from the origin, and a token's weight is in proportion to a Gaussian of bandwidth $h = \sqrt\tau$ around the text's place.
 #   Another temperature is another bandwidth around the same places.
 #
 # [Temperature is the square of a bandwidth](#bandwidth-is-temperature) here as there.
@@ -146,7 +146,7 @@ for tau in (0.5, 1.0, 2.0):
 # %% [markdown]
 # The whole machine ends as it works inside, with one lookup.
 # (`shifted` adds one vector to all rows of the head.
-# Their lengths change, and no probability does: how long a row is says nothing about its token.)
+# Their lengths change, and no probability does: the length of a row alone says nothing about its token.)
 #
 # (colder-tokens)=
 # ## Colder tokens are not a colder story
@@ -199,7 +199,7 @@ assert cold.min() < greedy < real.min()
 
 # %% [markdown]
 # (Here ± is the standard deviation between stories.)
-# The greedy story is not the likeliest: one that once took a less likely token went on better, if only just.
+# The greedy story is not the likeliest: one that took a less likely token somewhere is likelier, if only just.
 # And the real ones are less likely than both, every one of them.
 # Likely texts are not typical texts, just as the likeliest roll of a hundred loaded dice, all of them sixes, is hardly ever rolled.
 #
@@ -289,8 +289,8 @@ fig
 
 # %% [markdown]
 # Both curves have a steep drop, one behind the names, the other right behind the one word.
-# To the left of it everything is possible, to the right next to nothing.
-# (The few possible ones far down are pieces of names, letters at which the tokenizer would not cut.)
+# To the left of it everything is possible, to the right little is.
+# (The possible ones far down are pieces of names, letters at which the tokenizer would not cut.)
 # Count what each rule leaves of the impossible tokens, and takes from the possible ones.
 
 # %%
@@ -311,16 +311,14 @@ for name, (logits, can) in expected.items():
 # Because a softmax has no zero, and because one zero in the wrong place would make the loss infinite.
 # Chapter 02 kept counts from zero by interpolation; truncation takes that back, and has been called *desmoothing* for it {cite}`hewitt2022`.
 #
-# The tail is small.
-# But a story is long.
+# The tail is small, but a story is long.
 # With $\varepsilon$ for the probability of something impossible at a typical token, a text of $n$ tokens has none with probability $(1-\varepsilon)^n \approx e^{-\varepsilon n}$: at one in a hundred, one story in ten gets through 230 tokens.
 #
 # (sense-and-choice)=
 # ## Fewer mistakes against less diversity
 #
-# Truncation removes mistakes, and it removes diversity; all the way down there is one story again.
-# Is that always the same trade, or is one rule better than another?
-#
+# Truncation removes mistakes, and diversity with them; all the way down there is one story again.
+# Is one rule better than another?
 # Two numbers say what a rule does at a place, and they need no drawing of tokens.
 # **Impossible mass** is how much probability it leaves to tokens that are impossible there.
 # **Diversity** is the entropy of the rest, the possible tokens, in nats.
@@ -364,7 +362,7 @@ len(seen)
 # Each rule draws a curve, from a setting that hardly does anything to one that leaves little.
 # The best place is low and far to the right: little impossible mass, much diversity.
 
-# %% tags=["hide-input"] alt="Percent of probability on impossible tokens against diversity in nats per token, one curve for each of four rules that all start at the upper right: min-p runs lowest where most diversity is left, temperature where much is given up, and top-k highest, losing the most diversity"
+# %% tags=["hide-input"] alt="Percent of probability on impossible tokens against diversity in nats per token, one curve for each of four rules that all start at the upper right: min-p is lowest where most diversity is left, temperature where much is given up; top-k is highest nearly all the way"
 curves = {
     "temperature": (1, 0.85, 0.7, 0.55, 0.4),
     "top_k": (100, 50, 20, 10, 5),
@@ -381,7 +379,7 @@ for (rule, values), mark, color in zip(curves.items(), "oDs^", COLORS["CYCLE"]):
         ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=9,
                     textcoords="offset points")
 ax.set(xlabel="diversity (nats per token)", ylabel="impossible (% of probability)")
-ax.set_title("Top-k leaves most mistakes; for a light cut min-p leaves least")
+ax.set_title("At equal diversity, a light cut by min-p leaves least")
 ax.legend(loc="upper left")
 fig
 
@@ -417,7 +415,7 @@ assert more["top_k", 20] >= 11 and more["min_p", 0.05] <= 1
 # %% [markdown]
 # For this model and this text, top-k at 20 leaves more mistakes than a temperature, top-p at 0.9 about as many, and min-p at 0.05 fewer.
 # At 0.1 the advantage is two standard errors, and at 0.2 there is none.
-# Outside of this grammar it is disputed: a re-analysis of min-p's evidence, of its human ratings and its benchmarks, finds no advantage in quality or diversity once all samplers get as many settings to choose from {cite}`schaeffer2025`.
+# Outside of this grammar it is disputed: a re-analysis finds no advantage of min-p over the other samplers in its authors' human ratings, and none in their benchmarks once each sampler has as many settings to choose from {cite}`schaeffer2025`.
 #
 # But look where the axis begins.
 # No curve gets below half a percent; what is left there was never in the tail.
@@ -519,7 +517,7 @@ assert more > 6 and less <= 1
 # ## Nothing is computed twice
 #
 # For each new token the model reads the whole text again.
-# Need it?
+# Does it have to?
 # With a causal mask no token sees what comes after it, so when the text grows, the vectors of the earlier tokens stay as they are, layer by layer, and with them their keys and values.
 # Keep those: this is the **KV cache**.
 
@@ -579,7 +577,7 @@ for exact in (load("taleteller").double(), capped.double(), other.double()):
 # %% [markdown]
 # (An embedding that looks at earlier tokens, as chapter 08's `PairGPT` has, needs more of the past than keys and values: `Cache` refuses it.)
 # The loop of generation is now short: look up, choose, append.
-# (`generate` adds several texts, stops, and what happens at the end of the context.)
+# (`generate` also takes several texts, ends them, and knows what to do at the end of the context.)
 
 # %%
 def greedy_loop(ids, n):
@@ -601,29 +599,12 @@ show("…" + tokenizer.decode(new.tolist()))
 # %% [markdown]
 # :::{two-views}
 #
-# - **As a lookup.** The cache is the dictionary: each layer and head has one, a token adds an entry to each, and no entry changes.
+# - **As a lookup.** The cache is the dictionary: each layer has one for each key-value head, a token adds an entry to each, and no entry changes.
 # - **As a smoother.** The cache holds the data: places and measurements.
 #   A kernel smoother has no parameters that sum the data up, so it must keep every point, and each answer costs a pass over all.
 #
 # :::
 #
-# So the stored numbers must be all that either view needs.
-# Take the last token's query in the first layer's first head, and ask both.
-
-# %%
-memory = Cache(model, 1, 200)
-model(ids[None], memory)
-k, v = memory.keys[0, 0, 0].double(), memory.values[0, 0, 0].double()  # (T, d_head)
-with torch.no_grad():
-    x, _ = model.position(model.token(ids), slice(200))
-    q = model.blocks[0].attention.heads(model.blocks[0].norm_1(x))[0][0, -1:].double()
-tau = math.sqrt(k.shape[-1])
-key_weights = (k.square().sum(-1) / (2 * tau)).exp()
-smoothed = nadaraya_watson(q, k, v, math.sqrt(tau), key_weights=key_weights)
-assert torch.allclose(attention(q, k, v), smoothed, rtol=0, atol=1e-9)
-"the dictionary's answer and the smoother's, from the same 200 stored points"
-
-# %% [markdown]
 # (what-memory-costs)=
 # ## What it costs
 #
@@ -761,7 +742,7 @@ except ValueError as error:
 # It is refused, before the first token, because the alternative changes what the model sees.
 # The alternative is to drop the beginning.
 # But then every token gets another position, and what does that do to its keys?
-# Compare the scores of fifty tokens in a first layer with those of the same tokens 100 places later.
+# Compare the scores of fifty tokens in a first layer with those 100 places later.
 
 # %%
 torch.manual_seed(0)
@@ -806,7 +787,7 @@ for hop in (1, 48, 192, 384):
     print(f"hop {hop:3}: reads {read_per_token(hop):5.1f}, sees at least {385 - hop:3}")
 
 # %% [markdown]
-# Sliding by one token at a time reads everything again for each token: the cache is gone.
+# Sliding by one token at a time reads everything again for each token: the cache is of no use.
 # Half a context costs two reads per token and never leaves the model with less than half of what it could see.
 #
 # A thousand tokens, then, by choice.
@@ -850,7 +831,7 @@ parrot = Parrot(said)
 
 # %% [markdown]
 # Decoded one by one, the `ë` and the pie are a row of replacement marks.
-# What to do is not to guess: hold back what is not yet a character, and hold back what may be the beginning of the end.
+# What to do is not to guess: hold back what is not yet a character, and what may be the beginning of a stop text.
 
 # %%
 import codecs
@@ -878,7 +859,7 @@ pieces
 # :::{why-it-works}
 #
 # Shown: the distribution over tokens is a lookup and a smoother over the vocabulary, to within rounding.
-# In this model the mass on impossible tokens is a tail and a few places where the likeliest tokens are wrong; a light cut relative to the likeliest token removes most of the tail at the least cost in diversity.
+# In this model the mass on impossible tokens is a tail and a few places where the likeliest tokens are wrong; a light cut relative to the likeliest token removes a third of it at the least cost in diversity.
 # With a causal mask keys and values of earlier tokens cannot change, so a cache changes nothing but rounding; it takes $2\, n_\text{layer} n_\text{kv} d$ numbers per token and saves a factor of about half the text's length.
 #
 # :::
@@ -908,7 +889,7 @@ pieces
 # - Temperature divides logits, so $\beta$ multiplies every log-odds: $\tau = h^2$, the square of a bandwidth.
 # - Tokens at a lower temperature are not texts at a lower temperature; greedy decoding gives neither the likeliest text nor a typical one.
 # - Top-k counts tokens, top-p adds up probability, min-p compares with the likeliest.
-# - Truncation removes what the model gives little probability. Where its likeliest tokens are wrong, it removes nothing.
+# - Truncation removes what the model gives little probability. What is spread evenly over wrong tokens stays.
 # - The cache is the attention layers' data, kept; it grows with every token, layer, text and key-value head. With learned absolute positions it is lost as soon as these change.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/09_generating.ipynb): odds to derive, a bill, a guess about greedy decoding, four bugs in top-p, a stream without broken characters, and a thermometer for texts.
