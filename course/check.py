@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from course.checks import Part, Question, Sheet, Wrong, count, kind_of, load
+from course.checks import Part, Question, Sheet, Wrong, count, kind_of, load, sheets
 from course.sandbox.call import OutOfTime, call, within
 from course.sandbox.plain import decode, encode
 
-SEEDS = range(3)  # the grader tries two more
+SEEDS = range(3)  # the grader tries more
 PROGRESS = Path(".progress.json")
 
 
@@ -134,8 +134,8 @@ def _judge(part: Part, inputs: tuple, came: dict) -> tuple[str, bool]:
     if "unplain" in came:
         return f"your function returned {came['unplain']}; it should return what its docstring says", False
     try:
-        answer = decode(came["answer"])
-    except (KeyError, ValueError):
+        answer = within(10, decode, came["answer"])
+    except (KeyError, ValueError, OutOfTime):
         return "what came back from your function could not be read", False
     try:
         return within(10, part.judge, inputs, answer) or "", True
@@ -149,7 +149,10 @@ def _judge(part: Part, inputs: tuple, came: dict) -> tuple[str, bool]:
 
 
 def _context(inputs: tuple, came: dict) -> str:
-    given = f"\ncalled with: {', '.join(map(_brief, inputs))}" if inputs else ""
+    given = ", ".join(map(_brief, inputs))
+    if len(given) > 250:  # more than a few lines
+        given = ", ".join(map(kind_of, inputs))
+    given = f"\ncalled with: {given}" if inputs else ""
     printed = came.get("printed", "").strip().splitlines()[:3]
     return given + "".join(f"\nit printed: {line[:80]}" for line in printed)
 
@@ -169,7 +172,9 @@ class Feedback:
     link: str = ""
 
     def __repr__(self) -> str:
-        return self.text + (f"\nThe solution: {self.link}" if self.link else "")
+        text = self.text + (f"\nThe solution: {self.link}" if self.link else "")
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        return text.encode(encoding, "replace").decode(encoding)  # a mark is lost where it cannot be printed
 
     def _repr_html_(self) -> str | None:
         if self.link:  # a link that one can click is all that HTML is for
@@ -196,8 +201,9 @@ class Check:
         question = self.sheet.question(id)
         caller = sys._getframe(1)
         result = _try(question, {**caller.f_globals, **caller.f_locals}.get(question.function))
-        self.points[id] = result.points
-        self._save()
+        if result.parts:  # where there is nothing to judge, as after a restart, nothing is lost
+            self.points[id] = result.points
+            self._save()
         text = str(result)
         opened = self.hints.get(id, 0)
         if result.parts and not result.passed and opened < len(question.hints):
@@ -244,7 +250,10 @@ class Check:
 
 
 def sheet(name: str) -> Check:
-    """The checker of the sheet of that name, such as "01_tokens"."""
+    """The checker of the sheet of that name, such as "01_tokens". ValueError, with all names, for another."""
+    names = [sheet.name for sheet in sheets()]
+    if name not in names:
+        raise ValueError(f"no sheet is called {name!r}; there are {', '.join(names) or 'none'}")
     return Check(load(name))
 
 

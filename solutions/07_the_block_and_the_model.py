@@ -55,7 +55,7 @@ check("q2")
 # %% [markdown]
 # {{q3}}
 #
-# In the chapter a new model woke from its end: its head got a gradient in step 1, `out` and `down` in step 2, `qkv` and `up` in step 3.
+# In the chapter the gradients of a new model arrived from its end: its head got one in step 1, `out` and `down` in step 2, `qkv` and `up` in step 3.
 # Now tie the weights, so that the head is the token embedding, which does not begin at zero.
 # In which step does each of the three parameters `token`, `down` and `up` get its first gradient that is not zero?
 # Write your prediction down before you run anything; it is compared with a model.
@@ -77,6 +77,7 @@ check("q3")
 # A block, norms before its layers, with five bugs.
 # To keep it short, the attention weights are given as a table, there is one head, and norms have no gain.
 # It runs, and the shape is right.
+# (The check names one bug at a time.)
 
 # %% tags=["stub"]
 def block(
@@ -92,9 +93,9 @@ def block(
         centered = x - x.mean(0)
         return centered / (centered.square().mean(0) + 1e-5).sqrt()
 
-    heard = weights.T @ norm(x) @ W_vo
+    attended = weights.T @ norm(x) @ W_vo
     recalled = F.gelu(norm(x) @ W_up @ W_down)
-    x = norm(x) + heard
+    x = norm(x) + attended
     return x + recalled
 
 
@@ -154,11 +155,11 @@ def fill(
     questions: torch.Tensor, answers: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """W_up (N, C) and W_down (C_out, N) from questions (N, C) and answers (N, C_out)."""
-    # GELU(0) = 0, so a neuron is silent on a question that scores exactly 0 with its key.
+    # GELU(0) = 0, so an entry adds nothing to a question that scores exactly 0 with its key.
     # Keys that score 1 with their own question and 0 with all others: the pseudoinverse.
     W_up = torch.linalg.pinv(questions).T
-    loudness = F.gelu(torch.ones(1, dtype=questions.dtype))
-    return W_up, answers.T / loudness
+    weight = F.gelu(torch.ones(1, dtype=questions.dtype))  # of a score of 1
+    return W_up, answers.T / weight
 
 
 # %%

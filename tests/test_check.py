@@ -1,6 +1,7 @@
 """What the checker says in a notebook."""
 
 import contextlib
+import io
 import json
 import threading
 import time
@@ -16,7 +17,7 @@ from course.check import sheet
 from course.checks import (
     Part, Question, Sheet, Wrong, close, equal, is_a, kind_of, load, same_shape, topic_of,
 )
-from course.sandbox.call import OutOfTime, within
+from course.sandbox.call import OutOfTime, time_left, within
 from course.sandbox.plain import NotPlain, decode, encode
 
 
@@ -168,7 +169,7 @@ def test_the_same_answer_is_told_the_same_twice(kernel):
 def test_an_unknown_question_is_named_with_the_known_ones(kernel):
     with pytest.raises(ValueError, match="98_lookup has no question 'q9'; it has q1, q2, q3, q4"):
         kernel.shown("check('q9')")
-    with pytest.raises(ValueError, match="no sheet is called '99_none'; there are sheets on lookup"):
+    with pytest.raises(ValueError, match="no sheet is called '99_none'; there are 98_lookup"):
         sheet("99_none")
 
 
@@ -209,7 +210,37 @@ def test_a_judge_cannot_be_fooled_by_changed_inputs(kernel):
     assert "0 of 3 points" in kernel.check("q1", tamper)
 
 
+def test_after_a_restart_of_the_kernel_a_check_takes_no_earned_points_away(kernel):
+    kernel.check("q1", RIGHT["q1"])
+    kernel.run("del softmax")
+    assert "98_lookup: 3 of 8 points" in kernel.shown("check('q1')")
+    assert "98_lookup: 3 of 8 points" in kernel.check("q1", STUBS["q1"])
+    assert "98_lookup: 0 of 8 points" in kernel.check("q1", "def softmax(s): return s")
+
+
+def test_many_inputs_are_shown_by_their_kinds(kernel):
+    part = Part("never", 1, lambda inputs, answer: equal(answer, 0), lambda seed: [(torch.ones(8),) * 7])
+    shown = kernel.check("q1", "def softmax(*s): return 1", parts=(part,))
+    assert "called with: a torch tensor of shape (8,), a torch" in shown and "tensor([" not in shown
+
+
+def test_what_is_told_can_be_printed_in_any_encoding(kernel):
+    kernel.run(RIGHT["q1"])
+    shown = eval("check('q1')", kernel.names)
+    with io.TextIOWrapper(io.BytesIO(), "cp1252") as narrow, contextlib.redirect_stdout(narrow):
+        print(shown)
+        narrow.flush()
+        assert b"? the weights of every query sum to 1 (1/1)" in narrow.buffer.getvalue()
+
+
 # Time
+
+
+def test_a_busy_machine_fails_nobody():
+    assert time_left(10, wall=25, cpu=5) == 5, "it computes, though slowly"
+    assert time_left(10, wall=10, cpu=0.1) == 0, "it waits for nothing"
+    assert time_left(10, wall=40, cpu=5) == 0, "four times as long at most"
+    assert time_left(10, wall=10, cpu=10) == 0
 
 
 ENDLESS = {
@@ -567,6 +598,9 @@ def test_what_is_not_plain_is_refused_by_name():
         {"array": ["object", [1], "AAAAAAAAAAA="]},
         {"array": ["float64", [-1], ""]},
         {"tensor": ["bfloat16"]},
+        {"tensor": []},
+        {"tensor": [1, 2, 3]},
+        {"array": ["float64", [float("inf")], "AAAAAAAAAAA="]},
         {"bytes": "%"},
         {"dict": [[{"list": []}, 1]]},
         {"dict": 3},

@@ -97,6 +97,7 @@ class Server:
 
     def __init__(self, *answers: bytes):
         left = list(answers)
+        self.stalled = stalled = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
@@ -108,6 +109,7 @@ class Server:
                 self.wfile.write(body)
                 self.wfile.flush()
                 if stall:
+                    stalled.set()
                     time.sleep(20)
 
             def log_message(self, *args):
@@ -216,10 +218,10 @@ def test_an_interrupted_download_leaves_nothing(tmp_path):
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         assert child.stdout.readline() == "ready\n"
-        while not list(tmp_path.rglob("*")) and child.poll() is None:  # until the download has a folder
-            time.sleep(0.01)
+        while not server.stalled.wait(0.05) and child.poll() is None:  # until it is in the middle of the download
+            pass
         child.send_signal(signal.SIGINT)
-        errors = child.communicate(timeout=10)[1]
+        errors = child.communicate(timeout=100)[1]
     assert "KeyboardInterrupt" in errors
     assert list(tmp_path.rglob("*")) == []
 

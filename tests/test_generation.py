@@ -99,6 +99,15 @@ def test_a_prepared_model_has_the_same_weights_in_long_rows():
     torch.testing.assert_close(prepared(ids), plain(ids))
 
 
+def test_a_prepared_model_keeps_the_hooks_it_has_and_refuses_new_ones():
+    model, seen = random_gpt(), []
+    model.blocks[0].mlp.register_forward_hook(lambda *_: seen.append(1))
+    prepare(model)(torch.tensor([[1, 2]]))
+    assert seen == [1]
+    with pytest.raises(RuntimeError, match="register them before"):
+        model.blocks[0].attention.register_forward_hook(print)
+
+
 def test_a_prepared_model_can_be_changed_copied_and_trained_like_any_other(tmp_path):
     ids = random_ids(2, 9)
     model = prepare(random_gpt(dtype=torch.float32))

@@ -31,7 +31,7 @@ PLANTED = [(name, *mistake) for name in SHEETS for mistake in mistakes(name)]
 
 @pytest.fixture(scope="module")
 def processes():
-    with Runner(2_000_000_000, [ROOT / "solutions"]) as running:
+    with Runner(2_000_000_000) as running:
         yield running
 
 

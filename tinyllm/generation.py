@@ -1,6 +1,7 @@
 """Generating: one token after the other, each drawn from what the model expects."""
 
 import codecs
+import functools
 import math
 from collections.abc import Collection, Iterator, Sequence
 from numbers import Integral
@@ -155,14 +156,30 @@ def prepare(model: GPT) -> GPT:
 
     Memory is read in order, and fastest where rows are long: a matrix that has more rows
     than columns is copied to lie in memory the other way round. And `nn.Module` looks
-    for its weights and parts in Python: here they are put where Python itself finds them.
+    for its weights, parts and hooks in Python: here weights and parts are put where Python
+    itself finds them, and a module without hooks gets none any more.
     """
     for p in model.parameters():
         if p.ndim == 2 and p.shape[0] > p.shape[1]:
             p.data = p.data.T.contiguous().T
     for module in model.modules():
         vars(module).update(module._parameters | module._modules)
+    for module in model.blocks.modules():
+        if not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks):
+            module.__class__ = without_hooks(type(module))
     return model
+
+
+@functools.cache
+def without_hooks(kind: type[nn.Module]) -> type[nn.Module]:
+    """The same class of modules, but that a call is `forward` and nothing besides."""
+
+    def refuse(self, *args, **options):
+        raise RuntimeError("a prepared model has no hooks: register them before `prepare`")
+
+    names = "forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"
+    bare = {f"register_{name}": refuse for name in names}
+    return type(kind.__name__, (kind,), bare | {"__call__": kind.forward})
 
 
 def visible_from(length: int, block_size: int) -> int:

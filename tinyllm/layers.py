@@ -142,7 +142,7 @@ class MLP(nn.Module):
 
         MLP(x) = W_down GELU(W_up x)
 
-    Takes (..., C) and returns (..., C). With d_ff there are that many patterns;
+    Takes (..., C) and returns (..., C). With d_ff there are that many patterns, and
     `approximate` is that of `torch.nn.functional.gelu`.
     """
 

@@ -1,51 +1,37 @@
 """`python -m course grade FILE_OR_FOLDER...`: the score of completed exercise sheets.
 
-Answers are found by the name of their function, run in processes of their own (`course.sandbox`) and judged
-here, by the judges that the notebook uses, on more seeds.
+This process reads nothing that was handed in. Each notebook is read and judged in a bounded process of its own
+(`worker`, `judge`), which has the answers run in further ones (`runner`, `course.sandbox`), by the judges that
+the notebook uses, on more seeds.
 """
 
 import argparse
-import contextlib
-import difflib
+import functools
+import os
 import sys
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
+from rich.progress import Progress
 
-from course.check import Result, assess, cases
-from course.checks import Question, Sheet, sheets
 from course.grade import report
-from course.grade.notebook import Notebook, Unreadable, read
-from course.grade.runner import Runner
+from course.grade.judge import SEEDS, Graded, Limits, control, grade
+from course.grade.runner import PROTECTIONS, Broken, Runner
+from course.grade.submissions import printable, submissions
+from course.grade.worker import Worker, result, wait
 
-SEEDS = range(5)
+__all__ = ["Graded", "Limits", "Runner", "grade"]
+
+SECONDS = 1_000  # for one notebook, all in all
 
 EXIT_CODES = """exit codes:
   0    everything was graded, whatever the score
-  1    at least one file could not be graded at all
+  1    at least one file could not be graded at all, or nothing could
   2    the command line was wrong
-  130  interrupted; no file was written
+  130  interrupted; the files hold what was graded, and with --json the same command goes on from there
 """
-
-
-@dataclass
-class Graded:
-    """One notebook: its results so far or, where it could not be graded, the `error`.
-
-    An ungraded one has the sheet that its file is named after, if any.
-    """
-
-    path: Path
-    sheet: Sheet | None = None
-    results: list[Result] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    error: str | None = None
-
-    @property
-    def points(self) -> int:
-        return sum(result.points for result in self.results)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +53,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         default=2.0,
         metavar="GB",
-        help="memory for each question (default: %(default)g)",
+        help="memory for the answers of one notebook (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_count,
+        default=SEEDS,
+        metavar="N",
+        help="try each answer on the inputs of N seeds; the notebook tries 3 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_count,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="notebooks at a time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--unprotected",
+        action="store_true",
+        help="grade also where this system cannot keep answers from its files, network and processes: "
+        "for notebooks that you trust",
     )
 
 
@@ -78,130 +84,176 @@ def _positive(text: str) -> float:
     return number
 
 
-_positive.__name__ = "positive number"  # argparse says: invalid positive number value: '-1'
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= 1000:
+        raise ValueError
+    return number
+
+
+# argparse says: invalid positive number value: '-1'
+_positive.__name__, _count.__name__ = "positive number", "number from 1 to 1000"
 
 
 def run(args: argparse.Namespace) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal of another encoding loses a letter, not a report
     for output in filter(None, (args.csv, args.json, args.gradescope)):
-        if output.is_dir() or not output.parent.is_dir():
-            print(f"{output} is a folder, or in a folder that is not there", file=sys.stderr)
+        if problem := report.cannot_write(output):
+            print(f"{printable(output)}: {problem}", file=sys.stderr)
             return 2
-    files = [file for path in args.paths for file in notebooks(path)]
-    if args.gradescope and len(files) > 1 and not of_one_learner(files):
-        print(
-            "--gradescope is for one student: give one file, or one folder with a file for each sheet",
-            file=sys.stderr,
-        )
-        return 2
-    console, graded, interrupted = Console(highlight=False, markup=False, soft_wrap=True), [], False
-    hidden = {file.resolve().parent for file in files} | {
-        path.resolve() for path in args.paths if path.is_dir()
-    }
-    with Runner(int(args.memory * 1e9), hidden) as runner:
+    handed = [submission for path in args.paths for submission in submissions(path)]
+    graded = [Graded(one.path, error=one.error or "not graded yet", failed=not one.error) for one in handed]
+    todo = [number for number, one in enumerate(handed) if not one.error]
+    if args.gradescope and len({one.path.resolve().parent for one in handed}) > 1:
+        return _not_one_student()
+    limits = Limits(args.seconds, args.seeds)
+    book = report.Book(graded, limits, args.memory)
+    if args.json:
+        book.resume(args.json, todo)
+        todo = [number for number in todo if graded[number].failed]
+
+    def save(last: bool = False) -> None:
+        for output, content in ((args.csv, book.as_csv), (args.json, book.as_json)):
+            if output:
+                report.write(output, content(), last)
+
+    interrupted, broken = False, None
+    runner = Runner(int(args.memory * 1e9))
+    with runner:
         try:
-            with console.status("") as status:
-                for file in files:
-                    status.update(Text(str(file)))
-                    graded.append(Graded(file))
-                    grade(graded[-1], runner, args.seconds)
+            if todo:
+                book.protected = _tried(runner, args.unprotected)
+                save()
+                broken = _grade_all(graded, todo, runner, limits, args.jobs, save)
+        except Broken as error:
+            print(f"could not be graded: {error}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             interrupted = True
-            for one in graded[-1:]:
-                one.notes.append("interrupted: what is missing here was not graded")
-    report.show(console, graded, runner, len(files) if interrupted else None)
+    if broken:
+        for one in graded:
+            one.error = broken if one.failed else one.error
+    book.complete = not interrupted and not broken
+    save(last=True)
+    report.show(Console(highlight=False, markup=False, soft_wrap=True), book)
+    if broken:
+        print(f"could not be graded: {broken}", file=sys.stderr)
     if interrupted:
+        left = sum(one.failed for one in graded)
+        print(f"Interrupted: {len(graded) - left} of {len(graded)} graded.", file=sys.stderr)
         return 130
-    for output, content in (
-        (args.csv, report.as_csv),
-        (args.json, report.as_json),
-        (args.gradescope, report.as_gradescope),
-    ):
-        if output:
-            report.write(output, content(graded, runner))
-    return 1 if any(one.error for one in graded) else 0
+    if args.gradescope:
+        if len({one.sheet for one in graded if one.sheet}) < sum(one.sheet is not None for one in graded):
+            return _not_one_student()
+        report.write(args.gradescope, book.as_gradescope(), last=True)
+    return 1 if broken or any(one.error for one in graded) else 0
 
 
-def notebooks(path: Path) -> list[Path]:
-    """The notebooks in a folder, but for those in hidden folders. Any other path stands for itself."""
-    found = [
-        file
-        for file in sorted(path.rglob("*.ipynb"))
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
-    return found or [path]
+def _not_one_student() -> int:
+    print(
+        "--gradescope is for one student: give one file, or one folder with a file for each sheet",
+        file=sys.stderr,
+    )
+    return 2
 
 
-def of_one_learner(files: list[Path]) -> bool:
-    """Whether the files lie in one folder and are of different sheets."""
-    names = []
-    for file in files:
-        with contextlib.suppress(Unreadable):
-            names.append(sheet_of(read(file), file).name)
-    return len({file.resolve().parent for file in files}) == 1 and len(set(names)) == len(names)
+def _tried(runner: Runner, unprotected: bool) -> list[str]:
+    """Which protections are on, once a known answer came back. Raises `Broken`.
 
-
-def grade(graded: Graded, runner: Runner, seconds: float | None = None) -> None:
-    """Fills in the results; what is wrong in a notebook costs no more than the questions that it concerns."""
-    if graded.path.is_dir():
-        graded.error = "there is no notebook in this folder"
-        return
+    Where some are not to be had, answers run only if that was asked for.
+    """
+    protected = []
     try:
-        notebook = read(graded.path)
-        graded.sheet = sheet_of(notebook, graded.path)
-    except Unreadable as error:
-        graded.error = str(error)
-        graded.sheet = next((sheet for sheet in sheets() if sheet.name in graded.path.stem), None)
-        return
-    graded.notes += notebook.notes
-    for question in graded.sheet.questions:
-        result, notes = answer(question, notebook, runner, seconds or question.seconds)
-        graded.results.append(result)
-        graded.notes += notes
+        protected = checked(runner)
+        why = f"this system cannot enforce, for answers: {report.without(protected)}"
+    except Broken as error:
+        why = str(error)
+    if set(protected) == set(PROTECTIONS):
+        return protected
+    if not unprotected:
+        raise Broken(f"{why}; --unprotected grades all the same, for notebooks that you trust")
+    print(f"Warning: {why}. Grade only notebooks that you trust.", file=sys.stderr, flush=True)
+    if "files" not in protected:
+        runner.bare = True
+        runner.restart()
+        protected = checked(runner)
+    return protected
 
 
-def sheet_of(notebook: Notebook, path: Path) -> Sheet:
-    """The sheet that the notebook declares, or its file is named after, or of whose functions it has most."""
-    known = sheets()
-    for fits in (lambda sheet: sheet.name == notebook.sheet, lambda sheet: sheet.name in path.stem):
-        for sheet in filter(fits, known):
-            return sheet
-    count = {
-        sheet.name: sum(bool(notebook.cells_with(q.function)) for q in sheet.questions) for sheet in known
-    }
-    best = max(known, key=lambda sheet: count[sheet.name], default=None)
-    if not best or not count[best.name]:
-        raise Unreadable("it belongs to no sheet, by its metadata, its file name or its functions")
-    return best
+def checked(runner: Runner) -> list[str]:
+    """Has a known answer run: which protections are on. Raises `Broken`."""
+    said, error = result(functools.partial(_control, runner), SECONDS)
+    if error or "protected" not in said:
+        raise Broken(error or "a known answer did not come back")
+    return said["protected"]
 
 
-def answer(
-    question: Question, notebook: Notebook, runner: Runner, seconds: float
-) -> tuple[Result, list[str]]:
-    """The result of one question, and notes on how its answer was found."""
-    name, notes = question.function, []
-    where = notebook.cells_with(name)
-    if not where:
-        if broken := notebook.broken_with(name):
-            return Result(question, says=broken), notes
-        others = [other for statement in notebook.statements for other in statement.defines]
-        near = difflib.get_close_matches(name, others, n=1)
-        hint = f"; there is `{near[0]}`: was it renamed?" if near else ""
-        return Result(question, says=f"there is no function `{name}` in the notebook{hint}"), notes
-    if len(where) > 1:
-        notes.append(
-            f"{question.id}: `{name}` is defined {len(where)} times "
-            f"(cells {', '.join(map(str, where))}); the last one counts"
-        )
-    tried = cases(question, SEEDS)
-    calls = [[inputs for _, inputs in part] for part in tried]
-    outcomes, trouble = runner.run(notebook.needed(name), name, calls, seconds)
-    if trouble:
-        notes.append(f"{question.id}: {trouble}")
+def _control(runner: Runner, send: Callable[[dict], None]) -> None:
+    try:
+        send({"protected": control(runner)})
+    except Broken as error:
+        send({"raised": str(error)})
 
-    def outcome(part: int, case: int) -> dict:
-        came = outcomes[part][case]
-        if trouble and "error" in came:  # a cell that went wrong before is the likely cause
-            came = came | {"where": "\n".join(filter(None, (came.get("where"), f"before that, {trouble}")))}
-        return came
 
-    return assess(question, tried, outcome), notes
+def _does_not_work(runner: Runner) -> str | None:
+    """Why a known answer does not come back, not even from a new start."""
+    try:
+        checked(runner)
+    except Broken:
+        runner.restart()
+        try:
+            checked(runner)
+        except Broken as error:
+            return str(error)
+    return None
+
+
+def _grade(runner: Runner, path: Path, limits: Limits, send: Callable[[dict], None]) -> None:
+    graded = Graded(path)
+    try:
+        grade(graded, runner, limits, lambda: send(report.entry(graded)))
+    except Broken as error:
+        send({"broken": str(error)})
+    else:
+        send(report.entry(graded) | {"surprising": graded.surprising, "done": True})
+
+
+def _grade_all(
+    graded: list[Graded], numbers: list[int], runner: Runner, limits: Limits, jobs: int, save: Callable
+) -> str | None:
+    """Grades those of the list; why it had to stop, where a known answer did not come back any more."""
+    todo, running, again = deque(numbers), {}, set()
+    console = Console(stderr=True)
+    try:
+        with Progress(
+            console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
+        ) as progress:
+            bar = progress.add_task("graded", total=len(todo))
+            while todo or running:
+                while todo and len(running) < jobs:
+                    number = todo.popleft()
+                    work = functools.partial(_grade, runner, graded[number].path, limits)
+                    running[number] = Worker(work, SECONDS)
+                wait(list(running.values()))
+                for number in [number for number, worker in running.items() if not worker.receive()]:
+                    worker, path = running.pop(number), graded[number].path
+                    one, broken = report.back(worker.last, path), worker.last.get("broken")
+                    if not worker.last.get("done"):
+                        why = worker.error or broken or "no result came back"
+                        one = Graded(path, one.sheet, error=why, failed=True)
+                    if (one.surprising or one.failed) and (problem := _does_not_work(runner)):
+                        return problem
+                    if broken and number not in again:  # by another notebook's answers, perhaps
+                        again.add(number)
+                        todo.append(number)
+                        continue
+                    graded[number] = one
+                    progress.advance(bar)
+                    progress.refresh()
+                    save()
+    finally:
+        for worker in running.values():
+            worker.stop()
+    return None

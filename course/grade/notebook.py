@@ -1,17 +1,18 @@
-"""Reads a learner's notebook and finds what an answer needs, by name: cells get copied, split and deleted."""
+"""Reads a learner's notebook: cells get copied, split and deleted, so answers are found by name."""
 
 import ast
-import dis
+import functools
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import CodeType
 
-LIMIT = 200_000_000  # bytes of a notebook, outputs included
+from course.sandbox.call import OutOfTime, within
+
+CELLS = 1_000  # code cells of a notebook
 CELL_LIMIT = 200_000  # characters of one cell
+SOURCE_LIMIT = 2_000_000  # characters of all
 BODY_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")  # what follows them is Python
 
 
@@ -21,100 +22,158 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement at the top of a cell: the names it defines, those it uses, and those it changes."""
+    """A statement at the top of a cell: the names that it binds and that it mentions, and its calls' texts.
+
+    `binds` are those of the notebook, not of a function in it; `texts` are first arguments, as in `check("q1")`.
+    """
 
     cell: int
-    index: int
-    defines: frozenset[str]
+    line: int
+    node: ast.stmt
+    binds: frozenset[str]
     uses: frozenset[str]
-    changes: frozenset[str]
-    imports: bool
+    texts: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """`sources` are the code cells, by their number in the notebook.
+    """`sources` are the code cells, by their number in the notebook, and `statements` all of theirs in order.
 
-    `broken` are those that could not be read, with the reason.
+    `broken` are those that could not be read, with the reason; `prose` are the other cells.
     """
 
     sheet: str | None
     sources: dict[int, str]
     statements: list[Statement]
     broken: dict[int, tuple[str, str]]
+    prose: dict[int, str]
 
     @property
     def notes(self) -> list[str]:
         return [f"cell {number} {why}" for number, (_, why) in self.broken.items()]
 
-    def broken_with(self, name: str) -> str | None:
-        """What is wrong with the last broken cell whose text defines that function, if there is one."""
+    def not_run_with(self, name: str) -> str | None:
+        """Why a cell whose text defines that function is not run, if there is one."""
         for number, (source, why) in reversed(self.broken.items()):
-            if re.search(rf"^\s*(async\s+)?def\s+{name}\b", source, re.MULTILINE):
+            if _defines(source, name):
                 return f"its cell ({number}) {why}"
+        for number, source in self.prose.items():
+            if _defines(source, name):
+                return f"it stands in cell {number}, which is not a code cell"
         return None
 
     def cells_with(self, name: str) -> list[int]:
         """The numbers of the cells that define that name, once for each time."""
-        return [statement.cell for statement in self.statements if name in statement.defines]
+        return [statement.cell for statement in self.statements if name in statement.binds]
 
-    def needed(self, name: str) -> list[dict]:
-        """What has to be run so that `name` is what it is in the notebook, as a job's `cells`."""
-        imported = {name for s in self.statements if s.imports for name in s.defines}
-        wanted, kept = {name}, set()
-        while True:
-            new = [
-                s
-                for s in self.statements
-                if s not in kept
-                and (s.defines & wanted or s.changes & (wanted - imported) or "*" in s.defines)
-            ]
-            if not new:
-                break
-            kept.update(new)
-            wanted.update(*(s.uses for s in new))
-        return [
-            {
-                "name": f"cell {cell}",
-                "source": source,
-                "keep": [s.index for s in self.statements if s.cell == cell and s in kept],
-            }
-            for cell, source in self.sources.items()
-        ]
+    def checked_after(self, name: str, id: str) -> int:
+        """The number of the statement after which the answer `name` was last checked, if the notebook says so.
+
+        Otherwise the last one in the cell that defines it; where none does, the last of all.
+        """
+        last = max((n for n, s in enumerate(self.statements) if name in s.binds), default=-1)
+        checks = [n for n, s in enumerate(self.statements) if n > last and id in s.texts]
+        if checks:
+            return checks[-1]
+        if last < 0:
+            return len(self.statements) - 1
+        return max(n for n, s in enumerate(self.statements) if s.cell == self.statements[last].cell)
+
+    def matters(self, number: int, name: str) -> bool:
+        """Whether `name` may be different because the statement of that number went wrong."""
+        statement, needed = self.statements[number], self._needed(name)
+        return bool(
+            statement.binds & needed
+            or "*" in statement.binds
+            or statement.uses & (needed - {name} - self._imported)
+        )
+
+    def _needed(self, name: str) -> set[str]:
+        """The names that it takes to make what `name` is, itself among them."""
+        needed, todo = {name}, [name]
+        while todo:
+            new = self._uses.get(todo.pop(), set()) - needed
+            needed |= new
+            todo += new
+        return needed
+
+    @functools.cached_property
+    def _uses(self) -> dict[str, set[str]]:
+        """For each name those that are mentioned by the statements which bind it."""
+        uses: dict[str, set[str]] = {}
+        for statement in self.statements:
+            for name in statement.binds:
+                uses.setdefault(name, set()).update(statement.uses)
+        return uses
+
+    @functools.cached_property
+    def _imported(self) -> set[str]:
+        imports = [s for s in self.statements if isinstance(s.node, (ast.Import, ast.ImportFrom))]
+        return {name for statement in imports for name in statement.binds}
 
 
-def read(path: Path) -> Notebook:
-    """The notebook in that file. Raises `Unreadable`."""
+def _defines(source: str, name: str) -> bool:
+    return bool(re.search(rf"^[^\S\n]*(?:async[^\S\n]+)?def[^\S\n]+{re.escape(name)}\b", source, re.MULTILINE))
+
+
+def parse(data: bytes) -> Notebook:
+    """The notebook that those bytes are. Raises `Unreadable`."""
     try:
-        if path.stat().st_size > LIMIT:
-            raise Unreadable(f"larger than {LIMIT // 1_000_000} MB")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        cells = content["cells"]
-        codes = {
-            number: cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
-            for number, cell in enumerate(cells, 1)
-            if cell["cell_type"] == "code"
-        }
-    except OSError as error:
-        raise Unreadable(error.strerror or "cannot be read") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise Unreadable("not valid JSON, so not a notebook") from None
+        text = data.decode("utf-8-sig")
+        content = json.loads(text)
+        if "worksheets" in content:
+            raise Unreadable("a notebook of format 3; open it in Jupyter and save it")
+        cells = list(content["cells"])
+        kinds = [cell["cell_type"] if isinstance(cell, dict) else None for cell in cells]
+        if not all(isinstance(kind, str) for kind in kinds):
+            raise Unreadable("JSON, but not a notebook")
+    except UnicodeDecodeError:
+        raise Unreadable("not valid JSON in UTF-8, so not a notebook") from None
+    except json.JSONDecodeError as error:
+        raise Unreadable(_not_json(text, error)) from None
     except Unreadable:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise Unreadable("JSON, but not a notebook") from None
-    sources, statements, broken = {}, [], {}
-    for number, source in codes.items():
+    sources, statements, broken, prose = {}, [], {}, {}
+    left = SOURCE_LIMIT
+    for number, (cell, kind) in enumerate(zip(cells, kinds), 1):
+        source = cell.get("source")
+        source = "".join(source) if isinstance(source, list) and all(isinstance(s, str) for s in source) else source
+        if kind != "code":
+            prose[number] = source if isinstance(source, str) else ""
+            continue
         try:
-            sources[number], found = _statements(number, source)
+            if not isinstance(source, str):
+                raise ValueError("it has no text")
+            left -= len(source)
+            if len(source) > CELL_LIMIT or left < 0:
+                raise ValueError(f"it has more than {CELL_LIMIT if left >= 0 else SOURCE_LIMIT:,} characters")
+            if len(sources) + len(broken) >= CELLS:
+                raise ValueError(f"it comes after {CELLS:,} others")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # such as an invalid escape in a learner's string
+                sources[number], body = _parse(source)
+            statements += [_statement(number, node) for node in body]
         except SyntaxError as error:
             line = f" (line {error.lineno})" if error.lineno else ""
             broken[number] = source, f"is not Python: {error.msg}{line}"
-        except (ValueError, RecursionError, MemoryError) as error:
-            broken[number] = source, f"was left out: {str(error) or type(error).__name__}"
-        else:
-            statements += found
-    return Notebook(_declared_sheet(content), sources, statements, broken)
+        except (ValueError, RecursionError, MemoryError, RuntimeError) as error:
+            sources.pop(number, None)
+            broken[number] = source if isinstance(source, str) else "", f"was left out: {_why(error)}"
+    return Notebook(_declared_sheet(content), sources, statements, broken, prose)
+
+
+def _not_json(text: str, error: json.JSONDecodeError) -> str:
+    if re.search(r"^<{7} ", text, re.MULTILINE):
+        return "not valid JSON: it holds the marks of a merge that was not finished (<<<<<<<)"
+    if text.lstrip().startswith("{") and error.pos >= len(text.rstrip()) - 1:
+        return "not valid JSON: the file is cut off"
+    return "not valid JSON, so not a notebook"
+
+
+def _why(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:100] or type(error).__name__
 
 
 def _declared_sheet(content: dict) -> str | None:
@@ -123,15 +182,6 @@ def _declared_sheet(content: dict) -> str | None:
     except (KeyError, TypeError):
         return None
     return name if isinstance(name, str) else None
-
-
-def _statements(number: int, source: str) -> tuple[str, list[Statement]]:
-    if len(source) > CELL_LIMIT:
-        raise ValueError(f"it has more than {CELL_LIMIT:,} characters")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as an invalid escape in a learner's string
-        source, body = _parse(source)
-        return source, [_statement(number, index, node) for index, node in enumerate(body)]
 
 
 def _parse(source: str) -> tuple[str, list[ast.stmt]]:
@@ -143,49 +193,44 @@ def _parse(source: str) -> tuple[str, list[ast.stmt]]:
         first, _, rest = source.lstrip().partition("\n")
         if first.split(" ")[0].rstrip() in BODY_MAGICS:
             source = f"\n{rest}"
-        # Magics become calls of get_ipython(), on which no answer should depend.
-        source = TransformerManager().transform_cell(source)
+        source = re.sub(r"^([^\S\n]*)%(?:time|prun)[^\S\n]+(?!-)", r"\1", source, flags=re.MULTILINE)
+        # Other magics become calls of get_ipython(), on which no answer should depend.
+        try:
+            source = within(3, TransformerManager().transform_cell, source)  # some take a minute
+        except OutOfTime:
+            raise ValueError("it takes too long to read") from None
         return source, ast.parse(source).body
 
 
-def _statement(cell: int, index: int, node: ast.stmt) -> Statement:
-    imports = isinstance(node, (ast.Import, ast.ImportFrom))
-    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-        return Statement(cell, index, frozenset("*"), frozenset(), frozenset(), imports)
-    code = compile(ast.Module([node], []), "cell", "exec", dont_inherit=True)
-    instructions = list(dis.get_instructions(code))
-    defines = {i.argval for i in instructions if i.opname in ("STORE_NAME", "STORE_GLOBAL")}
+def _statement(cell: int, node: ast.stmt) -> Statement:
+    binds, uses, texts = set(_bound(node)), set(), set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            uses.add(part.id)
+        elif isinstance(part, ast.Global):
+            binds.update(part.names)
+        elif isinstance(part, ast.Call) and part.args and isinstance(part.args[0], ast.Constant):
+            texts.add(part.args[0].value)
     return Statement(
-        cell, index, frozenset(defines), frozenset(_globals(code)), frozenset(_changes(node)), imports
+        cell,
+        node.lineno,
+        node,
+        frozenset(binds),
+        frozenset(uses),
+        frozenset(t for t in texts if isinstance(t, str)),
     )
 
 
-def _globals(code: CodeType) -> Iterator[str]:
-    """The global names that the code reads, also from within the functions that it defines."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname.startswith("LOAD_") and instruction.opname.endswith(
-            ("_NAME", "_GLOBAL", "_GLOBALS")
-        ):
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _globals(constant)
-
-
-def _changes(node: ast.stmt) -> Iterator[str]:
-    """The names whose objects a statement changes: `table[k] = v`, `names.append(x)`, also in a loop."""
+def _bound(node: ast.AST) -> Iterator[str]:
+    """The names that a statement binds where it stands."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
         return
-    for part in ast.walk(node):
-        targets: Iterable[ast.expr] = ()
-        if isinstance(part, (ast.Assign, ast.Delete)):
-            targets = part.targets
-        elif isinstance(part, ast.AugAssign):
-            targets = [part.target]
-        elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-            targets = [part.value.func]
-        for target in targets:
-            while isinstance(target, (ast.Attribute, ast.Subscript)):
-                target = target.value
-                if isinstance(target, ast.Name):
-                    yield target.id
+    if isinstance(node, ast.Lambda):
+        return
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    for part in ast.iter_child_nodes(node):
+        yield from _bound(part)

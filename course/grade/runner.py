@@ -3,156 +3,225 @@
 import contextlib
 import json
 import os
-import queue
+import select
 import signal
-import site
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import course
-from course.sandbox.child import LIMIT
 
-COURSE = Path(course.__file__).resolve().parent
-ROOT = COURSE.parent
+ROOT = Path(course.__file__).resolve().parent.parent
 FORKS = sys.platform == "linux"  # macOS breaks a fork that has loaded its system libraries, Windows has none
 START = 120  # seconds that a process may take to load torch
+LIMIT = 64_000_000  # bytes that may come back from one try
+LINES = 20_000  # and lines
+VALUES = 500_000  # lists and the like in one of them
+PROTECTIONS = ("network", "files", "processes", "rights", "memory")
+
+
+class Ended(Exception):
+    """A session that is over before it should be; the message says why, in words about the learner's code."""
+
+
+class Broken(Exception):
+    """The machinery itself does not work; the message says why."""
 
 
 class Runner:
-    """Runs jobs one by one, each in a process of its own; as a context manager it leaves none behind.
+    """Opens sessions, each in processes of its own; as a context manager it leaves none behind.
 
-    `memory` is in bytes, `hidden` are the folders of the submissions. After a job `protected` holds what the
-    system allowed: network, files, processes, memory, rights.
+    `memory` is in bytes and for each session; with `bare` nothing is taken away that needs namespaces.
     """
 
-    def __init__(self, memory: int, hidden: Iterable[Path]) -> None:
-        self.memory = memory
-        self.protected: list[str] = []
-        self.isolate = True
+    def __init__(self, memory: int, bare: bool = False) -> None:
+        self.memory, self.bare = memory, bare
         self.server: subprocess.Popen | None = None
-        system = [os.path.expanduser("~"), "/home", "/tmp", "/var/tmp", "/dev/shm", "/run"]
-        self.hidden = [str(path) for path in [*system, ROOT, COURSE / "checks", *hidden]]
-        self.shown = [
-            sys.prefix,
-            sys.base_prefix,
-            site.getusersitepackages(),
-            str(ROOT / "tinyllm"),
-            str(COURSE),
-        ]
+        self.control: socket.socket | None = None
 
     def __enter__(self) -> "Runner":
-        if FORKS:
-            self.server = _start("--fork")  # loads torch while the first notebook is being read
+        if FORKS:  # loads torch while the first notebook is being read
+            self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.server = self._start("--fork", stdin=theirs, stdout=subprocess.DEVNULL)
+            theirs.close()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.server:
+            self.control.close()
             self.server.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.server.wait(10)
             _kill(self.server)
 
-    def run(
-        self, cells: list[dict], function: str, calls: list[list[list]], seconds: float
-    ) -> tuple[list[list[dict]], str | None]:
-        """What came of each part's calls, as `course.check.assess` takes it, and what went wrong before."""
-        job = {
-            "cells": cells,
-            "function": function,
-            "calls": calls,
-            "seconds": seconds,
-            "memory": self.memory,
-            "hidden": self.hidden,
-            "shown": self.shown,
-            "isolate": self.isolate,
+    def restart(self) -> None:
+        self.__exit__()
+        self.__enter__()
+
+    def _start(self, *options: str, **streams: object) -> subprocess.Popen:
+        kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "LD_LIBRARY_PATH")
+        environment = {name: os.environ[name] for name in kept if name in os.environ} | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": "0",
+            "PYTHONIOENCODING": "utf-8",
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MPLBACKEND": "agg",
+            "COURSE_PROGRESS": "off",
         }
-        output, end = (self._fork if FORKS else _spawn)(job)
-        lines = _lines(output)
-        first = next(lines, {})
-        if self.isolate and "unprotected" in first:
-            self.isolate = False
-            return self.run(cells, function, calls, seconds)
-        self.protected = first.get("protected", self.protected)
-        trouble = next(lines, {}).get("trouble")
-        died = {"died": _why(end, seconds)}
-        outcomes = [_outcomes(lines, len(part), died) for part in calls]
-        if "memory" in self.protected:
-            for came in (came for part in outcomes for came in part):
-                error = came.get("error", "")
-                if "MemoryError" in error.partition(":")[0] or "can't allocate memory" in error:
-                    came["error"] = f"{error} (more than the {self.memory / 1e9:g} GB allowed)"
-        return outcomes, trouble[:300] if isinstance(trouble, str) else None
+        bare = ["--bare"] if self.bare else []
+        # A session of its own: Ctrl-C reaches the grader alone, which then ends the rest in order.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "course.sandbox.child", str(self.memory), *options, *bare],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **({"cwd": os.sep} | streams),
+        )
 
-    def _fork(self, job: dict) -> tuple[str, str | int]:
-        assert self.server
+    @contextlib.contextmanager
+    def session(self) -> "Iterator[Session]":
+        """A learner's process that waits for its notebook. Raises `Broken`."""
+        with _forked(self.control) if FORKS else self._spawned() as session:
+            try:
+                first = session.line(START)
+            except Ended as error:
+                raise Broken(f"the process for answers did not start: {error}") from None
+            if "protected" not in first:
+                raise Broken(f"the process for answers could not be closed off: {first.get('unprotected')}")
+            session.protected = [name for name in PROTECTIONS if name in first["protected"]]
+            yield session
+
+    @contextlib.contextmanager
+    def _spawned(self) -> "Iterator[Session]":
+        """A session in a new process, for systems without a safe fork."""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as stack:
+            process = self._start(stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder)
+            ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+            threading.Thread(target=_pump, args=(process.stdout, theirs), daemon=True).start()
+            try:
+                yield Session(ours, lambda data: _write(process.stdin, data), lambda: process.wait(10))
+            finally:
+                _kill(process)
+
+
+@contextlib.contextmanager
+def _forked(control: socket.socket) -> "Iterator[Session]":
+    with contextlib.ExitStack() as stack:
+        ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+        read, write = os.pipe()
+        stack.callback(os.close, read)
         try:
-            self.server.stdin.write(json.dumps(job).encode() + b"\n")
-            self.server.stdin.flush()
-            reply = json.loads(self.server.stdout.readline())
-        except (OSError, ValueError):  # where nothing is isolated, the job may have ended the server
-            _kill(self.server)
-            self.server = _start("--fork")
-            return "", "server"
-        return reply["output"], reply["end"]
-
-
-def _start(*options: str, folder: str = os.sep) -> subprocess.Popen:
-    kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "LD_LIBRARY_PATH")
-    environment = {name: os.environ[name] for name in kept if name in os.environ} | {
-        "PYTHONPATH": str(ROOT),
-        "PYTHONHASHSEED": "0",
-        "PYTHONIOENCODING": "utf-8",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "MPLBACKEND": "agg",
-        "COURSE_PROGRESS": "off",
-    }
-    # A session of its own: Ctrl-C reaches the grader alone, which then ends the rest in order.
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "course.sandbox.child", *options],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def _spawn(job: dict) -> tuple[str, str | int]:
-    """A job in a new process, for systems without a safe fork; its time counts from when torch is loaded."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = _start(folder=folder)
-        received: queue.Queue[bytes] = queue.Queue()
-        output = b""
-        threading.Thread(target=_receive, args=(process, received), daemon=True).start()
-        try:
-            with contextlib.suppress(OSError):
-                process.stdin.write(json.dumps(job).encode() + b"\n")
-                process.stdin.close()
-            output = line = received.get(timeout=START)
-            end = time.monotonic() + job["seconds"]
-            while line:
-                line = received.get(timeout=max(0, end - time.monotonic()))
-                output += line
-                if len(output) > LIMIT:
-                    return output.decode(errors="replace"), "too much"
-            return output.decode(errors="replace"), process.wait(max(0.1, end - time.monotonic()))
-        except (queue.Empty, subprocess.TimeoutExpired):
-            return output.decode(errors="replace"), "late"
+            socket.send_fds(control, [b"."], [theirs.fileno(), write])
+        except OSError:
+            raise Broken("the process that starts the others has ended") from None
         finally:
-            _kill(process)
+            os.close(write)
+            theirs.close()
+
+        def status() -> int | str:
+            ready, _, _ = select.select([read], [], [], 20)
+            said = os.read(read, 100) if ready else b""
+            return int(said) if said.isdigit() else said.decode()
+
+        yield Session(ours, ours.sendall, status)
 
 
-def _receive(process: subprocess.Popen, received: queue.Queue) -> None:
-    while line := process.stdout.readline(LIMIT):
-        received.put(line)
-    received.put(b"")
+class Session:
+    """The way to one learner's process. What comes from there may be anything."""
+
+    def __init__(
+        self, channel: socket.socket, send: Callable[[bytes], object], status: Callable[[], int | str]
+    ) -> None:
+        self.channel, self._send, self._status = channel, send, status
+        self.buffer, self.searched = bytearray(), 0
+        self.protected: list[str] = []
+        self.allow()
+
+    def allow(self) -> None:
+        """Begins to count anew what comes back."""
+        self.bytes, self.lines = LIMIT, LINES
+
+    def send(self, content: object) -> None:
+        self.channel.settimeout(60)
+        with contextlib.suppress(OSError):  # a process that is gone is met at the next line
+            self._send(json.dumps(content).encode() + b"\n")
+
+    def line(self, seconds: float) -> dict:
+        """The next line, {} for one that says nothing. Raises `Ended`."""
+        end = time.monotonic() + seconds
+        while True:
+            cut = self.buffer.find(b"\n", self.searched)
+            if cut > 0:
+                line = bytes(self.buffer[:cut])
+            if cut >= 0:
+                del self.buffer[: cut + 1]
+                self.searched = 0
+                self.lines -= 1
+                if cut == 0:
+                    continue
+                return _dictionary(line)
+            self.searched = len(self.buffer)
+            if self.bytes < 0 or self.lines < 0:
+                raise Ended(f"more than {LIMIT // 1_000_000} MB came back")
+            self.channel.settimeout(max(0.001, end - time.monotonic()))
+            try:
+                chunk = self.channel.recv(1 << 20)
+            except TimeoutError:
+                raise Ended("late") from None
+            except OSError:
+                chunk = b""
+            if not chunk:
+                raise Ended(self.how_it_ended())
+            self.bytes -= len(chunk)
+            self.buffer += chunk
+
+    def how_it_ended(self) -> str:
+        try:
+            return why(self._status())
+        except (subprocess.TimeoutExpired, OSError, ValueError):
+            return "the process was killed"
+
+
+def _dictionary(line: bytes) -> dict:
+    if line.count(b"[") + line.count(b"{") > VALUES:
+        return {}
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError, MemoryError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def why(end: int | str) -> str:
+    """What an exit status says about the code that ran."""
+    if end == "memory":
+        return "more memory than allowed, in all its processes together"
+    if not isinstance(end, int):
+        return "the process was killed"
+    status = end if end >= 0 else 128 - end
+    if status > 128 and status - 128 in list(map(int, signal.Signals)):
+        return f"the process was ended by {signal.Signals(status - 128).name}: a crash, or more memory than allowed"
+    return f"the process ended itself (exit status {status})"
+
+
+def _write(stream: object, data: bytes) -> None:
+    stream.write(data)
+    stream.flush()
+
+
+def _pump(source: object, to: socket.socket) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while chunk := source.read1(1 << 20):
+            to.sendall(chunk)
+    with contextlib.suppress(OSError):
+        to.shutdown(socket.SHUT_WR)
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -163,54 +232,5 @@ def _kill(process: subprocess.Popen) -> None:
             process.kill()
     process.wait()
     with contextlib.suppress(OSError):  # what the process did not read
-        process.stdin.close()
-
-
-def _lines(output: str) -> Iterator[dict]:
-    for line in output.split("\n"):
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            return
-        if not isinstance(content, dict):
-            return
-        yield content
-
-
-def _outcomes(lines: Iterator[dict], calls: int, died: dict) -> list[dict]:
-    """The next lines, one for each call of a part, up to the first that holds no answer."""
-    outcomes = []
-    while len(outcomes) < calls:
-        line = next(lines, died)
-        outcomes.append(line if _is_outcome(line) else died)
-        if "answer" not in outcomes[-1]:
-            break
-    return outcomes
-
-
-def _is_outcome(line: dict) -> bool:
-    """Whether a line has the form of an outcome; texts in it are cut to what a report can show."""
-    for key in ("error", "where", "unplain", "printed"):
-        if key in line:
-            if not isinstance(line[key], str):
-                return False
-            line[key] = line[key][:500]
-    return (
-        isinstance(line.get("changed", 0), int)
-        and "died" not in line
-        and any(key in line for key in ("answer", "stub", "nothing", "unplain", "changed", "error"))
-    )
-
-
-def _why(end: str | int, seconds: float) -> str:
-    if end == "late":
-        return f"no answer within {seconds:g} seconds: is there a loop that never ends?"
-    if end == "too much":
-        return f"more than {LIMIT // 1_000_000} MB came back"
-    if end == "server":
-        return "the process was killed"
-    status = int(end) if int(end) >= 0 else 128 - int(end)
-    if status > 128 and status - 128 in list(signal.Signals):
-        name = signal.Signals(status - 128).name
-        return f"the process was ended by {name}: a crash, or more memory than allowed"
-    return f"the process ended itself in the middle of the call (exit status {status})"
+        if process.stdin:
+            process.stdin.close()

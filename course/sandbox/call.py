@@ -2,11 +2,12 @@
 
 import ctypes
 import io
-import json
+from json import dumps
 import re
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -52,7 +53,7 @@ def _returned(answer: Any, given: list, inputs: list) -> dict:
 
 def _changed(now: Any, before: Any) -> bool:
     try:
-        return json.dumps(encode(now)) != json.dumps(before)  # as text, in which NaN equals NaN
+        return dumps(encode(now)) != dumps(before)  # as text, in which NaN equals NaN
     except NotPlain:
         return True
 
@@ -96,17 +97,33 @@ def _interrupt(frame: FrameType, event: str, arg: Any) -> Callable:
     return _interrupt
 
 
+def time_left(seconds: float, wall: float, cpu: float) -> float:
+    """What is left of the time for a call that began `wall` seconds ago and computed for `cpu` of them.
+
+    Computing counts, so that a busy machine fails nobody; and so does waiting for nothing.
+    """
+    return seconds - wall if cpu < wall / 20 else min(seconds - cpu, 4 * seconds - wall)
+
+
 def within(seconds: float, function: Callable, *args: Any) -> Any:
     """`function(*args)`, or `OutOfTime` after so many seconds, even where it swallowed that and returned.
+
+    `time_left` says what counts.
 
     A Python loop, a sleep and a blocked read are broken. One long call into C is not, before it returns; in a
     thread that is not the main one, and on Windows, nor is a sleep.
     """
     armed, rang = True, False
+    start, began = time.monotonic(), time.process_time()
+
+    def left() -> float:
+        return time_left(seconds, time.monotonic() - start, time.process_time() - began)
 
     def ring(_: int, frame: FrameType | None) -> None:
         nonlocal rang
-        if armed:
+        if armed and not rang and (more := left()) > 0:
+            signal.setitimer(signal.ITIMER_REAL, more)
+        elif armed:
             rang = True
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             # Whoever swallows the exception meets the next one on the line after, outside of that `try`.
@@ -117,8 +134,12 @@ def within(seconds: float, function: Callable, *args: Any) -> Any:
 
     def ring_thread(ident: int) -> None:
         nonlocal rang
-        while not finished.wait(0.05 if rang else seconds):
-            rang = True
+        wait = seconds
+        while not finished.wait(wait):
+            wait = 0.05 if rang else left()
+            if wait > 0 and not rang:
+                continue
+            rang, wait = True, 0.05
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(OutOfTime))
 
     tracing = sys.gettrace()

@@ -1,203 +1,170 @@
-"""The process that runs a learner's code; `course.grade.runner` starts it and judges what comes back.
+"""The processes in which learners' code runs; `course.grade.runner` starts them and judges what comes back.
 
-    python -m course.sandbox.child          runs one job
-    python -m course.sandbox.child --fork   runs job after job, each in a fork that has torch loaded already
+    python -m course.sandbox.child MEMORY          one notebook, through stdin and stdout
+    python -m course.sandbox.child MEMORY --fork   notebook after notebook, each in a fork that has torch loaded
+    ... --bare                                     takes away only what needs no namespaces
 
-A job is one line of JSON on stdin: the `cells` of the notebook with the statements to `keep`, the name of the
-`function`, the `calls` of each part as lists of encoded inputs, `seconds` and `memory` (bytes), whether to
-`isolate`, and then which folders are `hidden` and `shown`. What comes back is lines of JSON:
-{"protected": [...]}, or {"unprotected": why} and nothing more; {"trouble": text or null}; then for each call
-what `course.sandbox.call.call` says of it, up to the first in each part that gave no answer. All but the
-first line may be forged by the learner's code.
+With --fork stdin is a socket. Each message on it brings two descriptors: one to talk to the learner's process
+(`course.sandbox.session` says how), and one that takes its exit status in the end. This process itself reads
+nothing of any notebook, so that there is nothing of one in the memory of the next.
+The first line that comes back is {"protected": [...]} or, and then nothing more, {"unprotected": why}. Whatever
+follows may be forged by the learner's code.
 """
 
-import __future__
-
-import ast
-import json
-import linecache
+import contextlib
+import importlib
 import os
-import random
+import pkgutil
 import select
 import signal
+import socket
 import sys
-import time
-import types
+import tempfile
 
-import numpy as np
+import tinyllm
 import torch
 
-from course.sandbox import isolation
-from course.sandbox.call import call
+from course.sandbox import isolation, session
 
-LIMIT = 64_000_000  # bytes that may come back
+WATCH = 0.2  # seconds between two looks at the memory of a session's processes
 
 
-def serve() -> None:
-    """Answers each job with one line: {"output": lines, "end": "late", "too much" or an exit status}."""
+def serve(memory: int, bare: bool) -> None:
+    # What most notebooks import: loaded once, here. And what torch loads when it is first needed.
+    weights = torch.zeros(1, requires_grad=True)
+    weights.grad = torch.zeros(1)
+    torch.optim.AdamW([weights]).step()
+    for name in ["course.figures", *(f"tinyllm.{module.name}" for module in pkgutil.iter_modules(tinyllm.__path__))]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     isolation.adopt_orphans()
-    for line in sys.stdin.buffer:
-        output, end = run_forked(json.loads(line))
-        sys.stdout.buffer.write(
-            json.dumps({"output": output.decode(errors="replace"), "end": end}).encode() + b"\n"
-        )
-        sys.stdout.buffer.flush()
+    view = None if bare else isolation.plan()
+    keepers: set[int] = set()
+    with socket.socket(fileno=0) as control:
+        while True:
+            ready, _, _ = select.select([control], [], [], 0.2 if keepers else None)
+            if ready:
+                message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+                if not message:
+                    return
+                keeper = os.fork()
+                if keeper == 0:
+                    keep(*descriptors, memory, view)
+                keepers.add(keeper)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            _reap(keepers)
 
 
-def run_forked(job: dict) -> tuple[bytes, str | int]:
-    read, write = os.pipe()
-    keeper = os.fork()
-    if keeper == 0:
-        keep(job, write)
-    os.close(write)
-    try:
-        output, late_or_much = collect(read, os.pidfd_open(keeper), job["seconds"])
-        status = 0
-        if late_or_much is None:
-            status = os.waitpid(keeper, 0)[1]
-        return output, late_or_much or os.waitstatus_to_exitcode(status)
-    finally:
-        os.close(read)
-        isolation.end_children()
+def _reap(keepers: set[int]) -> None:
+    """Forgets the keepers that have ended, and ends what they may have left behind."""
+    ended = set()
+    for keeper in keepers:
+        if os.waitpid(keeper, os.WNOHANG)[0]:
+            ended.add(keeper)
+    keepers -= ended
+    if ended:
+        isolation.end_children(but=frozenset(keepers))
 
 
-def keep(job: dict, write: int) -> None:
-    """Runs the job in a child that is the first process of its namespaces: what it started ends with it."""
+def keep(channel: int, report: int, memory: int, view: isolation.View | None) -> None:
+    """Starts the learner's process, ends it when nobody listens any more, or with all of its kin when they
+    hold too much memory, and reports how it ended."""
     status = 1
     try:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        isolated = job["isolate"] and isolation.namespaces()
+        isolation.adopt_orphans()
+        isolated = view is not None and isolation.namespaces()
         isolation.die_with_parent()
+        wake, woken = os.pipe()
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(woken)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        keeper = os.getpid()
         learner = os.fork()
         if learner == 0:
-            os.dup2(write, 3)
-            os.closerange(4, 65536)  # among them the pipe to the grader
-            run(job, 3, isolated)
-        os.close(write)
-        code = os.waitstatus_to_exitcode(os.waitpid(learner, 0)[1])
-        status = code if code >= 0 else 128 - code
-    finally:
-        os._exit(status)
-
-
-def collect(read: int, process: int, seconds: float) -> tuple[bytes, str | None]:
-    """What comes through the pipe until the process ends, and why it had to stop before."""
-    output, end = bytearray(), time.monotonic() + seconds
-    os.set_blocking(read, False)
-    try:
-        while True:
-            ready, _, _ = select.select([read, process], [], [], max(0, end - time.monotonic()))
-            if not ready:
-                return bytes(output), "late"
-            chunk = os.read(read, 1 << 20) if read in ready else b""
-            output += chunk
-            if len(output) > LIMIT:
-                return bytes(output), "too much"
-            if not chunk and process in ready:
-                return bytes(output), None
-            if not chunk:  # closed by a process that goes on
-                ended = select.select([process], [], [], max(0, end - time.monotonic()))[0]
-                return bytes(output), None if ended else "late"
-    finally:
-        os.close(process)
-
-
-def run(job: dict, out: int, isolated: bool) -> None:
-    """The learner's process: gives up what it can, defines the answer, makes the calls. Does not return."""
-
-    def send(line: dict) -> None:
-        data = memoryview(json.dumps(line).encode() + b"\n")
-        while data:
-            data = data[os.write(out, data) :]
-
-    try:
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in range(3):
-            os.dup2(null, standard)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        try:
-            send({"protected": protect(job, isolated)})
-        except OSError as error:
-            send({"unprotected": str(error)})
-            return
-        function, trouble = define(job["cells"], job["function"])
-        send({"trouble": trouble})
-        for part in job["calls"]:
-            for inputs in part:
-                came = attempt(function, inputs)
-                send(came)
-                if "answer" not in came:
-                    break
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            learn(channel, channel, memory, view if isolated else None, keeper)
+        os.close(channel)
+        watch = select.poll()
+        watch.register(report, 0)  # hung up by the reader
+        watch.register(wake, select.POLLIN)
+        ended = 0
+        while not ended:
+            events = watch.poll(WATCH * 1000)
+            ended, status = os.waitpid(learner, os.WNOHANG)
+            if any(descriptor == report for descriptor, _ in events):
+                break
+            if isolation.memory_of(isolation.family(os.getpid())[1]) > memory + session.OWN:
+                os.write(report, b"memory")
+                break
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            os.write(report, b"%d" % (code if code >= 0 else 128 - code))
+        isolation.end_children()
     finally:
         os._exit(0)
 
 
-def attempt(function: object, inputs: list) -> dict:
-    if function is None:
-        return {"error": "nothing has this name after its cell was run"}
-    if not callable(function):
-        return {"error": "what has this name is no function"}
+def learn(read: int, write: int, memory: int, view: isolation.View | None, number: int) -> None:
+    """The learner's process: gives up what it can, then runs the notebook. Does not return.
+
+    `number` is that of no other session.
+    """
     try:
-        return call(function, inputs)
-    except KeyboardInterrupt:  # the learner's own
-        return {"error": "KeyboardInterrupt"}
+        try:
+            protected = protect(memory, view, number)
+        except OSError as error:
+            session.send(write, {"unprotected": str(error)})
+            return
+        read, write = [os.dup(channel) for channel in (read, write) * 3][-2:]  # out of the way of 3 and 4
+        os.dup2(read, 3)
+        os.dup2(write, 4)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(null, standard)
+        os.closerange(5, 65536)  # among them the way to the zygote's other children
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        session.send(4, {"protected": protected})
+        session.run(3, 4)
+    finally:
+        os._exit(0)
 
 
-def protect(job: dict, isolated: bool) -> list[str]:
+def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
     """Takes away from this process what it does not need, and says what was taken."""
     done = []
-    if isolated:
-        isolation.hide_files(job["hidden"], job["shown"])
+    os.environ.update(LOGNAME="learner", USER="learner")
+    bounded = isolation.limit(memory, processes=session.PROCESSES if view else None)
+    if view:
+        isolation.enter(view)
         done += ["network", "files", "processes"]
         os.chdir(isolation.SCRATCH)
         os.environ.update(HOME=str(isolation.SCRATCH), TMPDIR=str(isolation.SCRATCH))
-    if isolation.limit(job["memory"], processes=64 if isolated else None):
-        done.append("memory")
-    if isolation.give_up_rights():
+        tempfile.tempdir = None  # what was loaded may have asked for it already
+    if isolation.give_up_rights(isolation.STRANGERS + number, isolated=bool(view)):
         done.append("rights")
+        if isolation.refuse_calls() and bounded:
+            done.append("memory")
     isolation.die_with_parent()
     return done
 
 
-def define(cells: list[dict], name: str) -> tuple[object, str | None]:
-    """Runs the kept statements, each for itself; the object of that name, and the first that went wrong."""
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    module = sys.modules["__main__"] = types.ModuleType("__main__")
-    trouble = None
-    for cell in cells:
-        lines = cell["source"].splitlines(keepends=True)
-        linecache.cache[cell["name"]] = (len(cell["source"]), None, lines, cell["name"])
-        body = ast.parse(cell["source"]).body
-        for statement in (body[index] for index in cell["keep"]):
-            try:
-                code = compile(
-                    ast.Module([statement], []),
-                    cell["name"],
-                    "exec",
-                    dont_inherit=True,
-                    flags=__future__.annotations.compiler_flag,
-                )  # a type that is not there does no harm
-                exec(code, module.__dict__)
-            except BaseException as error:
-                trouble = (
-                    trouble
-                    or f"{cell['name']}, line {statement.lineno}: {type(error).__name__}: {error}"[:300]
-                )
-    return module.__dict__.get(name), trouble
-
-
 def main() -> None:
     torch.set_num_threads(1)
+    memory, bare = int(sys.argv[1]), "--bare" in sys.argv
     if "--fork" in sys.argv:
         # Also when the grader is killed: a way out that ends the children first.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         isolation.die_with_parent(signal.SIGTERM)
-        serve()
+        try:
+            serve(memory, bare)
+        finally:
+            isolation.end_children()
     else:
-        run(json.loads(sys.stdin.buffer.readline()), os.dup(1), isolated=False)
+        learn(os.dup(0), os.dup(1), memory, None, os.getpid())
 
 
 if __name__ == "__main__":

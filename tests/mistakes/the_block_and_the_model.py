@@ -9,7 +9,7 @@ def block(x, weights, W_vo, W_up, W_down):
         return centered / ((CENTERED).square().MEAN + 1e-5).sqrt()
 
     old = x
-    x = STREAM + HEARD
+    x = STREAM + ATTENDED
     return STREAM_2 + RECALLED
 '''
 RIGHT = {
@@ -17,7 +17,7 @@ RIGHT = {
     "MEAN": "mean(-1, keepdim=True)",
     "STREAM_2": "x",
     "STREAM": "x",
-    "HEARD": "weights @ norm(x) @ W_vo",
+    "ATTENDED": "weights @ norm(x) @ W_vo",
     "RECALLED": "F.gelu(norm(x) @ W_up) @ W_down",
 }
 
@@ -79,8 +79,8 @@ MISTAKES = [
     ("q3", "down is zero at first", _steps(1, 1, 1)),
     ("q3", "reached earlier than that", _steps(1, 1, 3)),
     ("q3", "the first step is number 1", _steps(0, 0, 1)),
-    # The function as it is handed out.
-    ("q4", "over its own channels", '''
+    # The function as it is handed out: one bug is named, and that there are more.
+    ("q4", "over its own channels; and this is not the only bug", '''
 from torch.nn import functional as F
 
 def block(x, weights, W_vo, W_up, W_down):
@@ -88,19 +88,19 @@ def block(x, weights, W_vo, W_up, W_down):
         centered = x - x.mean(0)
         return centered / (centered.square().mean(0) + 1e-5).sqrt()
 
-    heard = weights.T @ norm(x) @ W_vo
+    attended = weights.T @ norm(x) @ W_vo
     recalled = F.gelu(norm(x) @ W_up @ W_down)
-    x = norm(x) + heard
+    x = norm(x) + attended
     return x + recalled
 '''),
     ("q4", "over its own channels", _block(CENTERED="x - x.mean(0)", MEAN="mean(0)")),
-    ("q4", "row t says what token t hears", _block(HEARD="weights.T @ norm(x) @ W_vo")),
+    ("q4", "with which token t attends", _block(ATTENDED="weights.T @ norm(x) @ W_vo")),
     ("q4", "added to the normed copy", _block(STREAM="norm(x)")),
     ("q4", "before attention wrote to it", _block(RECALLED="F.gelu(norm(old) @ W_up) @ W_down")),
     ("q4", "between the two matrices", _block(RECALLED="F.gelu(norm(x) @ W_up @ W_down)")),
     ("q4", "takes the place of the stream", _block(STREAM="0 * x")),
     ("q4", "the MLP's answer takes the place", _block(STREAM_2="0 * x")),
-    ("q4", "not a normed copy", _block(HEARD="weights @ x @ W_vo")),
+    ("q4", "not a normed copy", _block(ATTENDED="weights @ x @ W_vo")),
     ("q4", "not a normed copy", _block(RECALLED="F.gelu(x @ W_up) @ W_down")),
     ("q4", "not a GELU", _block(RECALLED="F.relu(norm(x) @ W_up) @ W_down")),
     ("q4", "on the stream; they should stand before", '''
