@@ -15,40 +15,40 @@ model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
 START = tokenizer.encode("\n\n")  # a story begins where another one has ended
 
 
-def show(story):
-    text = tokenizer.decode(story.tolist()).strip() + " …"
-    print(textwrap.fill(text, 80, subsequent_indent="    "))
+def show(text):
+    whole_words = text.strip().rsplit(" ", 1)[0] + "…"
+    print(textwrap.fill(whole_words, 40, subsequent_indent="    "))
 
 
 for _ in range(2):
-    show(generate(model, START, 60, temperature=0))
+    show(tokenizer.decode(generate(model, START, 60, temperature=0).tolist()))
 
 # %% [markdown]
 # It is the same story, and it will be the same tomorrow.
-# A model is a function: the same text gives the same probabilities, the same probabilities have the same maximum.
-# It has learned from tens of thousands of stories, and it tells one.
+# A model is a function: the same text gives the same probabilities, and these have the same maximum.
+# To take the maximum each time is **greedy decoding**, and it has one story to tell.
 #
-# Something has to *choose*, and chance is the obvious candidate: draw each token with the probability that the model gives it.
+# The obvious alternative is **sampling**: draw each token with the probability that the model gives it.
 
 # %%
 import torch
 
-drawn = generate(model, [START] * 4, 25, generator=torch.Generator().manual_seed(0))
-for story in drawn:
-    show(story)
+prompts = torch.tensor([START] * 4)  # (B, T)
+for story in generate(model, prompts, 25, generator=torch.Generator().manual_seed(0)):
+    show(tokenizer.decode(story.tolist()))
 
 # %% [markdown]
 # Four stories.
-# But chance also draws what the model holds for nearly impossible, once in a while, and a story has two or three hundred tokens.
-# Between the parrot and the drunkard there is a dial, and there are several ways to build it.
+# But once in a while a token is drawn that the model gives next to no probability, and a story has two or three hundred tokens.
+# Between greedy decoding and unrestricted sampling there are several ways to go.
 #
 # :::{admonition} You will be able to
 # :class: tip
 # - choose the next token by temperature, top-k, top-p and min-p, and say what each of them cuts away, right and wrong;
-# - measure what such a choice is worth, with a judge that knows the truth;
-# - generate with a cache that provably changes nothing, and count what it saves and what it costs.
+# - measure what such a choice is worth, where it is known which tokens are possible;
+# - generate with a key-value cache, show that the logits stay the same, and count what it saves and what it costs.
 #
-# Reading: 40 minutes. Running: about a minute.
+# Reading: 40 minutes. Running: half a minute.
 # :::
 
 # %% tags=["remove-input"] alt="Map of the whole machine with the way from the probabilities to a chosen token and back into the text marked as this chapter's"
@@ -70,7 +70,7 @@ from torch.nn import functional as F
 from course.data.tales import parse, tell
 from course.figures import COLORS, figure
 from tinyllm.attention import attention
-from tinyllm.generation import check_sampling, truncate
+from tinyllm.generation import check_logits, check_sampling, truncate
 from tinyllm.smoothing import nadaraya_watson
 
 # %% [markdown]
@@ -80,13 +80,14 @@ from tinyllm.smoothing import nadaraya_watson
 # The last step of the model is a product: the vector of the last token with each row of the head.
 # We have seen this before, under another name: one query, and as many keys as there are tokens.
 # Then a softmax makes weights of the scores.
-# All that is missing for chapter 04 are values, and the value of a token is the token itself.
+# All that is missing for a lookup are values, and the value of a token is the token itself.
 #
 # So the temperature of generation is [the temperature of a lookup](#temperature-to-zero), this time in a dictionary that lists the vocabulary:
 #
-# $$ p_j = \frac{e^{\,x \cdot w_j / T}}{\sum_i e^{\,x \cdot w_i / T}} $$
+# $$ p_j = \frac{e^{\,x \cdot w_j / \tau}}{\sum_i e^{\,x \cdot w_i / \tau}} $$
 #
-# Dividing a logit by $T$ raises its probability to the power $1/T$.
+# Here $w_j$ is row $j$ of the head.
+# Dividing the logits by the temperature $\tau$ raises each probability to the power $\beta = 1/\tau$, and then all are divided by their sum.
 # By hand: from ½, 0.3 and 0.2, half the temperature makes the squares 0.25, 0.09 and 0.04, and divided by their sum that is 0.658, 0.237 and 0.105.
 
 # %% tags=["quote"]
@@ -94,21 +95,21 @@ from tinyllm.generation import next_token
 
 # %% [markdown]
 # The other three options are for a [section below](#what-to-cut).
-# First the two numbers at both ends of the dial, and ours by hand.
+# First the temperatures at both ends, and ours by hand.
 
 # %%
 logits = torch.tensor([0.5, 0.3, 0.2]).log()
-for temperature in (0, 0.5, 1, 2, 100):
-    p = next_token(logits, temperature)
-    print(f"T = {temperature:<3}", *(f"{x:.3f}" for x in p))
+for tau in (0, 0.5, 1, 2, 100):
+    p = next_token(logits, temperature=tau)
+    print(f"τ = {tau:<3}", *(f"{x:.3f}" for x in p))
 
 # %% [markdown]
 # :::{two-views}
 #
-# - **As a lookup.** The text so far asks, and every token of the vocabulary is a key.
-#   The temperature says how exact the match must be: at 0 the best key takes all.
-# - **As a smoother.** The rows of the head are places, and the text so far is at $x$.
-#   Each place spreads a bell of width $h = \sqrt T$; a token is likely where its bell is high, and it counts $e^{|w_j|^2/2T}$ times.
+# - **As a lookup.** The text so far is the query, and every token of the vocabulary is a key.
+#   The log-odds of two tokens are $\beta$ times the difference of their scores, however the model is written; at $\tau \to 0$ the best key takes all.
+# - **As a smoother.** With [one more channel](#not-determined) the rows of the head are places at one distance from the origin, and a token's weight is in proportion to a Gaussian of bandwidth $h = \sqrt\tau$ around the text's place.
+#   Another temperature is another bandwidth around the same places.
 #
 # [Temperature is the square of a bandwidth](#bandwidth-is-temperature) here as there.
 #
@@ -121,7 +122,7 @@ for temperature in (0, 0.5, 1, 2, 100):
 def at_the_end(text):
     """What the head reads after this text, (1, C)."""
     ids = torch.tensor(tokenizer.encode(text))
-    x = model.token(ids) + model.position.weight[: len(ids)]
+    x, _ = model.position(model.token(ids), slice(len(ids)))  # (T, C)
     for block in model.blocks:
         x = block(x)
     return model.norm(x[-1:])
@@ -130,24 +131,28 @@ def at_the_end(text):
 opening = "\n\nIn Underhill, above the cheese shop, lived a stout frog named"
 query, keys = at_the_end(opening).double(), model.head.weight.detach().double()
 itself = torch.eye(len(keys), dtype=torch.float64)  # (V, V): the value of a token
-for T in (0.5, 1.0, 2.0):
-    p = next_token(query @ keys.T, T)
-    looked_up = attention(query, keys, itself, scale=1 / T)
-    counts = (keys.square().sum(-1) / (2 * T)).exp()
-    smoothed = nadaraya_watson(query, keys, itself, math.sqrt(T), key_weights=counts)
-    assert torch.allclose(looked_up, p, rtol=0, atol=1e-12)
-    assert torch.allclose(smoothed, p, rtol=0, atol=1e-12)
-"three temperatures: the lookup and the smoother over the vocabulary are the softmax"
+squared = keys.square().sum(-1, keepdim=True)
+height = (squared.max() - squared).sqrt()
+place, places = F.pad(query, (0, 1)), torch.cat([keys, height], -1)  # C + 1 channels
+for tau in (0.5, 1.0, 2.0):
+    p = next_token(query @ keys.T, temperature=tau)
+    looked_up = attention(query, keys, itself, scale=1 / tau)
+    smoothed = nadaraya_watson(place, places, itself, math.sqrt(tau))
+    shifted = next_token(query @ (keys + query).T, temperature=tau)
+    for same in (looked_up, smoothed, shifted):
+        assert torch.allclose(same, p, rtol=0, atol=1e-12)
+"at three temperatures: softmax, lookup and smoother give the same probabilities"
 
 # %% [markdown]
 # The whole machine ends as it works inside, with one lookup.
-# The lengths of the keys matter here, too: a token with a long row is *loud*, and is said more often than its direction deserves.
+# (`shifted` adds one vector to all rows of the head.
+# Their lengths change, and no probability does: the length of a row alone says nothing about its token.)
 #
 # (colder-tokens)=
 # ## Colder tokens are not a colder story
 #
 # The formula is about one token.
-# We want a story, so what does the temperature do to *stories*?
+# So what does the temperature do to *stories*?
 #
 # Take the smallest language with a plot.
 # A story begins with A, probability 0.6, or with B, 0.4.
@@ -157,20 +162,20 @@ for T in (0.5, 1.0, 2.0):
 # %%
 first = torch.tensor([0.6, 0.4])  # A, B
 stories = torch.tensor([0.2, 0.2, 0.2, 0.4])  # A's three, and B's
-for T in (1.0, 0.5, 0.1):
-    by_token = next_token(first.log(), T)[1]  # after B, the ending is certain
-    by_story = next_token(stories.log(), T)[3]
-    print(f"T = {T}: story B {by_token:.3f} by tokens, {by_story:.3f} by stories")
+for tau in (1.0, 0.5, 0.1):
+    by_token = next_token(first.log(), tau)[1]  # after B, the ending is certain
+    by_story = next_token(stories.log(), tau)[3]
+    print(f"τ = {tau}: story B {by_token:.3f} by tokens, {by_story:.3f} by stories")
 
 # %% [markdown]
-# Cooling the stories makes the likeliest one more likely.
-# Cooling the *tokens* makes it disappear, because the choice of A comes before anybody asks what follows.
-# Greedy decoding is not the search for the likeliest text, and temperature ½ is not the distribution of texts at temperature ½.
-# Both are what one gets when one decides in order and never comes back.
+# A lower temperature of the *stories* makes the likeliest one more likely.
+# A lower temperature of the *tokens* makes it disappear, because A is chosen without regard to what follows.
+# Greedy decoding is not the search for the likeliest text, and tokens drawn at temperature ½ are not texts drawn at temperature ½.
+# Both decide token by token, and no decision is revised.
 #
 # Does that happen outside of a toy?
-# Let Taleteller score three kinds of stories: its own greedy one, 64 that it tells at $T = 0.1$, where a token that is not the likeliest is rarely taken, and a hundred that the corpus would tell next.
-# How surprising, $-\log p$ in nats, are the first 128 tokens?
+# Let Taleteller score three kinds of stories: its own greedy one, 64 drawn at $\tau = 0.1$, where a token that is not the likeliest is rarely taken, and a hundred that the corpus would tell next.
+# What is $-\log p$, in nats, of the first 128 tokens?
 
 # %%
 @torch.no_grad()
@@ -182,10 +187,10 @@ def surprise(ids):
 
 
 generator = torch.Generator().manual_seed(0)
-cold = generate(model, [START] * 64, 128, temperature=0.1, generator=generator)
+starts = torch.tensor([START] * 64)
+cold = surprise(generate(model, starts, 128, temperature=0.1, generator=generator))
 tales = [tokenizer.encode(tale.text)[:128] for tale in islice(tell(1), 100)]
 greedy = surprise(generate(model, START, 128, temperature=0)[None])
-cold = surprise(torch.stack(cold))
 real = surprise(torch.tensor([START + ids for ids in tales]))
 print(f"greedy {greedy.item():.1f}, best at 0.1 {cold.min():.1f}", end="")
 print(f", real {real.mean():.1f} ± {real.std():.1f}")
@@ -193,21 +198,21 @@ assert cold.min() < greedy < real.min()
 "a story that was not quite greedy is likelier than the greedy one"
 
 # %% [markdown]
-# Greed loses at its own game, if only just, to a story that once took the second best and found a better way on.
-# And look at the real ones: they are far less likely than both, every one of them.
+# (Here ± is the standard deviation between stories.)
+# The greedy story is not the likeliest: one that took a less likely token somewhere is likelier, if only just.
+# And the real ones are less likely than both, every one of them.
 # Likely texts are not typical texts, just as the likeliest roll of a hundred loaded dice, all of them sixes, is hardly ever rolled.
-# Who wants stories like the real ones must not look for likely ones.
 #
 # (what-to-cut)=
 # ## What to cut
 #
-# Temperature turns all tokens up or down together.
-# The other family of dials cuts: some tokens get probability zero, the rest is divided by its sum.
+# Temperature changes the probabilities of all tokens.
+# The other way is **truncation**: some tokens get probability zero, and the rest is divided by its sum.
 #
 # | | keeps | source |
 # |---|---|---|
 # | **top-k** | the $k$ likeliest | {cite}`fan2018` |
-# | **top-p** | the likeliest that together have at least $p$ | {cite}`holtzman2020` |
+# | **top-p** (nucleus) | as few of the likeliest as together have at least $p$ | {cite}`holtzman2020` |
 # | **min-p** | all with at least $p$ times the probability of the likeliest | {cite}`nguyen2025` |
 #
 # All three want the tokens ranked.
@@ -228,7 +233,7 @@ for setting in ({"top_k": 2}, {"top_p": 0.7}, {"min_p": 0.4}):
 # %% [markdown]
 # Which of them cuts in the right place?
 # With human text nobody can say, since nobody knows which words were possible.
-# Our tales have a grammar, and `parse` tells how far a text agrees with it: a token is possible if the text with it is still the beginning of some story.
+# Our tales have a grammar, and `parse` tells how far a text agrees with it: a token is **possible** if the text with it is still the beginning of some story.
 #
 # Two places in one sentence: the frog's name, which is open, and the word after *the hastiest of*, which is not.
 
@@ -256,12 +261,12 @@ expected = {name: (next_logits(text), possible(text)) for name, text in places.i
 {name: int(can.sum()) for name, (_, can) in expected.items()}
 
 # %% [markdown]
-# That many of the tokens can follow in truth.
+# That many of the tokens are possible.
 # (A piece of a word counts, ` B` for `Barney`.)
-# And this is what the model expects, ranked, with the places where three dials cut.
+# And this is what the model expects, ranked, with the places where three rules cut.
 
-# %% alt="Probability against rank on logarithmic axes in two panels, tokens that are possible in one color and impossible ones in another; after a name many possible tokens form a plateau that ends in a cliff, after one certain word the cliff stands behind rank 1; top-k cuts both at 10, min-p cuts at both cliffs"
-dials = {"top-k": {"top_k": 10}, "top-p": {"top_p": 0.9}, "min-p": {"min_p": 0.1}}
+# %% alt="Probability against rank on logarithmic axes in two panels, tokens that are possible in one color and impossible ones in another; after a name many possible tokens form a plateau that ends in a steep drop, after one certain word the drop is behind rank 1; top-k cuts both at 10, min-p cuts at both drops"
+rules = {"top-k": {"top_k": 10}, "top-p": {"top_p": 0.9}, "min-p": {"min_p": 0.1}}
 fig, axes = figure(columns=2, height=3.4)
 cuts = {}
 for ax, (name, (logits, can)) in zip(axes, expected.items()):
@@ -270,59 +275,65 @@ for ax, (name, (logits, can)) in zip(axes, expected.items()):
     for label, which in (("impossible", ~can[order]), ("possible", can[order])):
         color = COLORS["CYCLE"][0 if label == "possible" else 1]
         ax.loglog(rank[which], p[which], ".", color=color, label=label, markersize=5)
-    for dial, style in zip(dials, ("--", ":", "-")):
-        cuts[name, dial] = int((next_token(logits, **dials[dial]) > 0).sum())
-        at = cuts[name, dial] + 0.5
-        ax.axvline(at, color=COLORS["QUIET"], linestyle=style, label=dial, linewidth=1.2)
+    for rule, style in zip(rules, ("--", ":", "-")):
+        cuts[name, rule] = int((next_token(logits, **rules[rule]) > 0).sum())
+        at = cuts[name, rule] + 0.5
+        ax.axvline(at, color=COLORS["QUIET"], linestyle=style, label=rule, linewidth=1.2)
     ax.set(xlabel="rank", ylim=(1e-9, 2), xlim=(0.8, 3000))
 axes[0].set(ylabel="probability", title="A name: ten are too few")
 axes[1].set(title="One word: ten are too many")
-axes[0].legend(loc="lower left", fontsize=9)
+axes[1].legend(loc="upper right", fontsize=9)
 assert cuts["a name", "top-k"] < cuts["a name", "top-p"] < cuts["a name", "min-p"]
 assert cuts["one word", "top-k"] == 10 and cuts["one word", "min-p"] == 1
 fig
 
 # %% [markdown]
-# Both curves fall off a cliff, one behind the names, the other right behind the one word.
-# To the left of it everything is possible, to the right next to nothing.
-# (The few dark dots far down are pieces of names, letters at which the tokenizer would not cut.)
-# Count what each dial leaves of the wrong side, and takes from the right one.
+# Both curves have a steep drop, one behind the names, the other right behind the one word.
+# To the left of it everything is possible, to the right little is.
+# (The possible ones far down are pieces of names, letters at which the tokenizer would not cut.)
+# Count what each rule leaves of the impossible tokens, and takes from the possible ones.
 
 # %%
 for name, (logits, can) in expected.items():
-    for dial, setting in ({"T = 1": {}, "T = 0.7": {"temperature": 0.7}} | dials).items():
+    for rule, setting in ({"τ = 1": {}, "τ = 0.7": {"temperature": 0.7}} | rules).items():
         p = next_token(logits, **setting)
         kept, lost = int((p > 0).sum()), int((can & (p == 0)).sum())
         tail = f"impossible {p[~can].sum():.4f}"
-        print(f"{name:8}  {dial:7}  kept {kept:4}  {tail}  possible ones lost {lost:3}")
+        print(f"{name:8}  {rule:7}  kept {kept:4}  {tail}  possible lost {lost:3}")
 
 # %% [markdown]
-# **Top-k** does not know where it is: it leaves ten of a hundred names, and nine more behind the only word.
-# **Top-p** stops when it has enough: of a plateau it throws away a tenth, names as good as those it keeps.
-# **Min-p** asks how far below the best a token lies, so it moves with the plateau and cuts near the cliff.
-# **Temperature** cuts nothing; it makes the tail smaller, and the plateau less even.
+# **Top-k** keeps the same number everywhere: ten of a hundred names, and nine more behind the only word.
+# **Top-p** keeps a share of the probability: where a hundred names are about equally likely, it drops a tenth of that, names as good as those it keeps.
+# **Min-p** compares with the likeliest token, so here it cuts near the drop in both places.
+# **Temperature** cuts nothing; it makes the tail smaller, and the names less even.
 #
 # Why is there a tail at all, if no story has ever gone on that way?
-# Because a softmax has no zero, and because a model that has not seen everything has to leave room for what it has not seen.
-# Chapter 02 did that by hand, with its back-off; cutting takes it back, and has been called *desmoothing* for it {cite}`hewitt2022`.
+# Because a softmax has no zero, and because one zero in the wrong place would make the loss infinite.
+# Chapter 02 kept counts from zero by interpolation; truncation takes that back, and has been called *desmoothing* for it {cite}`hewitt2022`.
 #
-# The tail is small.
-# But a story is long.
+# The tail is small, but a story is long.
 # With $\varepsilon$ for the probability of something impossible at a typical token, a text of $n$ tokens has none with probability $(1-\varepsilon)^n \approx e^{-\varepsilon n}$: at one in a hundred, one story in ten gets through 230 tokens.
 #
 # (sense-and-choice)=
-# ## Sense against choice
+# ## Fewer mistakes against less diversity
 #
-# Cutting makes sense, and it takes away choice; all the way down there is one story again.
-# Is that always the same trade, or is one dial better than another?
-#
-# An experiment can settle it, and here it needs no chance at all.
-# Take real stories, stop at many places, and look at the distribution that a dial makes of the model's.
-# Two numbers say what it is worth.
-# **Nonsense**: how much probability is left for tokens that are impossible there.
-# **Choice**: the entropy of the rest, the possible tokens, in nats per token.
-# Twelve stories, every fourth of their first 128 tokens.
-# (Tokens below $10^{-4}$ are not parsed but taken for impossible; together they have less than 0.3 %.)
+# Truncation removes mistakes, and diversity with them; all the way down there is one story again.
+# Is one rule better than another?
+# Two numbers say what a rule does at a place, and they need no drawing of tokens.
+# **Impossible mass** is how much probability it leaves to tokens that are impossible there.
+# **Diversity** is the entropy of the rest, the possible tokens, in nats.
+
+# %%
+def mass_and_diversity(logits, **setting):
+    """Probability of what is impossible, and entropy of what is possible, (N,) each."""
+    p = next_token(logits, **setting)
+    good = p * can
+    q = good / good.sum(-1, keepdim=True).clamp(min=1e-9)
+    return (p * ~can).sum(-1), -(q * q.clamp(min=1e-30).log()).sum(-1)
+
+
+# %% [markdown]
+# The places are those of real stories: every fourth of the first 128 tokens, in twelve of them.
 
 # %%
 @torch.no_grad()
@@ -347,112 +358,97 @@ assert (p * (p < 1e-4)).sum(-1).mean() < 0.003
 len(seen)
 
 # %% [markdown]
-# Each dial now draws a curve, from a setting that hardly does anything to one that leaves little.
-# The nonsense, in that order:
+# (Tokens below $10^{-4}$ are not parsed but taken for impossible; together they have less than 0.3 %.)
+# Each rule draws a curve, from a setting that hardly does anything to one that leaves little.
+# The best place is low and far to the right: little impossible mass, much diversity.
 
-# %%
-def sense_and_choice(logits, **setting):
-    """Probability of what is impossible, and entropy of what is possible, (N,) each."""
-    p = next_token(logits, **setting)
-    good = p * can
-    q = good / good.sum(-1, keepdim=True).clamp(min=1e-9)
-    return (p * ~can).sum(-1), -(q * q.clamp(min=1e-30).log()).sum(-1)
-
-
+# %% tags=["hide-input"] alt="Percent of probability on impossible tokens against diversity in nats per token, one curve for each of four rules that all start at the upper right: min-p is lowest where most diversity is left, temperature where much is given up; top-k is highest nearly all the way"
 curves = {
     "temperature": (1, 0.85, 0.7, 0.55, 0.4),
     "top_k": (100, 50, 20, 10, 5),
     "top_p": (0.99, 0.95, 0.9, 0.8, 0.6),
     "min_p": (0.01, 0.02, 0.05, 0.1, 0.2),
 }
-measured = {
-    dial: torch.tensor(
-        [[x.mean() for x in sense_and_choice(logits, **{dial: v})] for v in values]
-    )
-    for dial, values in curves.items()
-}
-{dial: [f"{wrong:.4f}" for wrong, _ in points] for dial, points in measured.items()}
-
-# %% [markdown]
-# The right place in this picture is low and far to the right: little nonsense, much choice.
-
-# %% alt="Percent of probability on impossible tokens against choice in nats per token, one curve for each of four dials that all start at the upper right: min-p runs lowest where most choice is left, temperature where much is given up, and top-k highest, losing the most choice"
 fig, ax = figure(height=3.9)
-for (dial, points), mark, color in zip(measured.items(), "oDs^", COLORS["CYCLE"]):
-    ax.plot(points[:, 1], 100 * points[:, 0], color=color, marker=mark, label=dial)
-    for value, (wrong, choice) in list(zip(curves[dial], points.tolist()))[2::2]:
+for (rule, values), mark, color in zip(curves.items(), "oDs^", COLORS["CYCLE"]):
+    both = [mass_and_diversity(logits, **{rule: value}) for value in values]
+    points = torch.tensor([[x.mean() for x in pair] for pair in both])
+    label = rule.replace("_", "-")
+    ax.plot(points[:, 1], 100 * points[:, 0], color=color, marker=mark, label=label)
+    for value, (wrong, choice) in list(zip(values, points.tolist()))[2::2]:
         ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=9,
                     textcoords="offset points")
-ax.set(xlabel="choice left (nats per token)", ylabel="impossible (% of probability)")
-ax.set_title("Top-k pays most for sense; for a light cut min-p pays least")
+ax.set(xlabel="diversity (nats per token)", ylabel="impossible (% of probability)")
+ax.set_title("At equal diversity, a light cut by min-p leaves least")
 ax.legend(loc="upper left")
 fig
 
 # %% [markdown]
 # Curves from twelve stories could cross by accident.
-# So compare within each story: give the temperature that leaves *exactly as much choice* as a cut, and look at who leaves more nonsense.
+# So compare within each story, at equal diversity: for each rule find the temperature that leaves *as much*, and take the difference of the impossible mass, rule minus temperature.
 
 # %%
-def as_much_choice(choice):
-    """The temperature that leaves this much choice."""
+def as_diverse(diversity):
+    """The temperature that leaves this much diversity, over all places."""
     low, high = 0.05, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        _, now = sense_and_choice(logits, temperature=middle)
-        low, high = (middle, high) if now.mean() < choice else (low, middle)
+        _, now = mass_and_diversity(logits, temperature=middle)
+        low, high = (middle, high) if now.mean() < diversity else (low, middle)
     return middle
 
 
-worse = {}
+more = {}
 settings = [{"top_k": 20}, {"top_p": 0.9}, {"min_p": 0.05}, {"min_p": 0.1}, {"min_p": 0.2}]
 for setting in settings:
-    wrong, choice = sense_and_choice(logits, **setting)
-    T = as_much_choice(choice.mean())
-    more = wrong - sense_and_choice(logits, temperature=T)[0]
-    each = torch.stack([more[story_of == n].mean() for n in range(12)])
-    [(dial, value)] = setting.items()
-    worse[dial, value] = int((each > 0).sum())
-    spread = f"{100 * each.mean():+.2f} ± {100 * each.std() / 12**0.5:.2f} %"
-    print(f"{dial} {value:<4} against T = {T:.2f}: {spread}", end="")
-    print(f", worse in {worse[dial, value]} of 12 stories")
-assert worse["top_k", 20] >= 11 and worse["min_p", 0.05] <= 1
+    wrong, diversity = mass_and_diversity(logits, **setting)
+    tau = as_diverse(diversity.mean())
+    difference = wrong - mass_and_diversity(logits, temperature=tau)[0]
+    each = 100 * torch.stack([difference[story_of == n].mean() for n in range(12)])
+    [(rule, value)] = setting.items()
+    more[rule, value] = int((each > 0).sum())
+    print(f"{rule} {value:<4} against τ = {tau:.2f}: {each.mean():+.2f} %", end="")
+    print(f" (standard error {each.std() / 12**0.5:.2f}),", end="")
+    print(f" more in {more[rule, value]} of 12")
+assert more["top_k", 20] >= 11 and more["min_p", 0.05] <= 1
 
 # %% [markdown]
-# Settled, for this model and this text: top-k does worse than a temperature, top-p at 0.9 about as well, and min-p better, as the picture with the cliff would have it.
-# That is so for a light cut.
-# At 0.2 the picture prefers a low temperature, and the stories do not settle it: the difference is hardly larger than its error.
+# For this model and this text, top-k at 20 leaves more mistakes than a temperature, top-p at 0.9 about as many, and min-p at 0.05 fewer.
+# At 0.1 the advantage is two standard errors, and at 0.2 there is none.
+# Outside of this grammar it is disputed: a re-analysis finds no advantage of min-p over the other samplers in its authors' human ratings, and none in their benchmarks once each sampler has as many settings to choose from {cite}`schaeffer2025`.
 #
 # But look where the axis begins.
 # No curve gets below half a percent; what is left there was never in the tail.
 # Where is it?
 
 # %%
-wrong, _ = sense_and_choice(logits)
+wrong, _ = mass_and_diversity(logits)
 worst = wrong.argsort(descending=True)
 few = len(worst) // 20
 share = wrong[worst[:few]].sum() / wrong.sum()
 for i in worst[:3].tolist():
-    text = tokenizer.decode(seen[i]).strip().replace("\n", " ")
+    text = " ".join(tokenizer.decode(seen[i]).split()[-7:])
     best = [tokenizer.decode([j]) for j in logits[i].topk(3).indices.tolist()]
-    print(f"…{text[-44:]} |", *best)
+    print(f"… {text} |", *best)
 assert share > 0.6
-f"{share:.0%} of all nonsense stands at {few} of {len(worst)} places"
+f"{share:.0%} of the impossible mass is at {few} of {len(worst)} places"
 
 # %% [markdown]
-# These are not accidents of the tail.
-# At a few places the model has lost track of what was said: of the day that was agreed upon, of which animal it was, of who came along.
-# It expects a day, any day: a plateau, with hardly a right token on it.
-# Every dial trusts a plateau.
-# What was said has to be *known*, and that is a matter of training, not of choosing.
+# This is not the tail.
+# At a few places the model's likeliest tokens are wrong: not the day that was agreed upon, not the animal that it was, nobody who came along.
+# In the first it spreads its probability over the days of the week.
+# Truncation cannot remove mass that is spread evenly over wrong tokens; a better model can.
 #
 # Does all this show in stories that the model tells itself?
-# Count mistakes per thousand characters, up to the first in each of three times sixteen beginnings, and for variety the share of different ones among all runs of four words.
+# Count mistakes per thousand characters, up to the first in each of 48 beginnings, in three groups.
+# (± is the standard deviation between the groups.)
 
 # %%
 def begin_stories(n, **setting):
     """The first 128 tokens of n stories, or less where one has ended."""
     generator = torch.Generator().manual_seed(0)
-    told = generate(model, [START] * n, 128, generator=generator, **setting)
+    starts = torch.tensor([START] * n)
+    told = generate(model, starts, 128, generator=generator, **setting)
     texts = (tokenizer.decode(ids[len(START) :].tolist()) for ids in told)
     return [text.split("\n\n")[0] for text in texts]
 
@@ -462,37 +458,23 @@ def mistakes(texts):
     return 1000 * sum(n < len(t) for n, t in zip(reached, texts)) / sum(reached)
 
 
-def variety(texts):
-    words = [text.split() for text in texts]
-    runs = [tuple(w[i : i + 4]) for w in words for i in range(len(w) - 3)]
-    return len(set(runs)) / len(runs)
-
-
-# %% [markdown]
-# The corpus goes along, as the best that can be had: no mistake, and the variety that is really there.
-
-# %%
-told = {"the corpus": [tokenizer.decode(ids) for ids in tales[:48]]}
-for T in (1.3, 1.0, 0.7):
-    told[f"T = {T}"] = begin_stories(48, temperature=T)
+told = {f"τ = {tau}": begin_stories(48, temperature=tau) for tau in (1.3, 1.0, 0.7)}
 told["min-p 0.1"] = begin_stories(48, min_p=0.1)
-scores = {}
+scores = []
 for name, texts in told.items():
-    groups = [texts[i::3] for i in range(3)]
-    scores[name] = torch.tensor([[mistakes(g), variety(g)] for g in groups])
-    (wrong, new), (wrong_by, new_by) = scores[name].mean(0), scores[name].std(0)
-    print(f"{name:10}  mistakes {wrong:.1f} ± {wrong_by:.1f}", end="   ")
-    print(f"variety {new:.3f} ± {new_by:.3f}")
-hot, plain, cut = (scores[name].mean(0)[0] for name in ("T = 1.3", "T = 1.0", "min-p 0.1"))
-assert hot > plain > cut > 0
+    groups = torch.tensor([mistakes(texts[i::3]) for i in range(3)])
+    scores.append(groups.mean())
+    print(f"{name:10}  mistakes {groups.mean():.1f} ± {groups.std():.1f}")
+assert scores[0] > scores[1] > scores[3] > 0
 
 # %% [markdown]
-# It does, with more noise: forty-eight stories say less than four hundred places at which the truth is known.
+# Mistakes fall with the temperature, and with min-p.
+# Which of τ = 0.7 and min-p is better, 48 stories do not tell; the places above, where all possible tokens are known, say more.
 #
 # (repetition)=
 # ## Against repetition
 #
-# Models that take the likeliest token can fall into loops {cite}`holtzman2020`, and a popular remedy is to punish tokens that the text has already {cite}`keskar2019`.
+# Models that take the likeliest token can fall into loops {cite}`holtzman2020`, and a common remedy is a *repetition penalty* on tokens that the text has already {cite}`keskar2019`.
 
 # %% tags=["quote"]
 from tinyllm.generation import penalize
@@ -510,81 +492,98 @@ for shift in (-3.0, 0.0, 3.0):
     print(f"shift {shift:4}: {before[0]:.3f} becomes {after[0]:.3f}")
 
 # %% [markdown]
-# The same model, the same penalty, three different punishments, by a constant that means nothing.
-# (To subtract a number instead has no such flaw.)
+# The same model and the same penalty, and three different results, by a constant that changes no probability.
+# (A number that is subtracted gives the same result for every shift.)
 #
-# And should one punish?
+# And should there be a penalty?
 # A story about Barney says *Barney* five times, and the model has learned to.
 # We still have the places of the experiment, with all that each text has said.
 
 # %%
 for penalty in (1.0, 1.1, 1.3, 1.5):
     rows = [penalize(row, torch.tensor(ids), penalty) for row, ids in zip(logits, seen)]
-    wrong, choice = sense_and_choice(torch.stack(rows), min_p=0.1)
+    wrong, _ = mass_and_diversity(torch.stack(rows), min_p=0.1)
     each = torch.stack([wrong[story_of == n].mean() for n in range(12)])
-    unpunished = each if penalty == 1 else unpunished
-    more = int((each > unpunished + 1e-6).sum())
-    less = int((each < unpunished - 1e-6).sum())
+    before = each if penalty == 1 else before
+    more = int((each > before + 1e-6).sum())
+    less = int((each < before - 1e-6).sum())
     total = f"{100 * wrong.mean():.2f} % impossible"
     print(f"penalty {penalty}: {total}, more in {more} stories, less in {less}")
 assert more > 6 and less <= 1
 
 # %% [markdown]
-# The penalty cannot tell a loop from a name.
-# What it takes from the right name it gives to the wrong ones.
+# The penalty cannot tell a loop from a name: what it takes from the right name goes to the wrong ones.
 #
 # ## Nothing is computed twice
 #
 # For each new token the model reads the whole text again.
-# Need it?
-# The causal mask says that no token sees what comes after it.
-# So when the text grows by one, nothing changes in the vectors of the others, in no layer: their keys and values are what they were.
-# Keep them.
+# Does it have to?
+# With a causal mask no token sees what comes after it, so when the text grows, the vectors of the earlier tokens stay as they are, layer by layer, and with them their keys and values.
+# Keep those: this is the **KV cache**.
 
 # %%
-from tinyllm.generation import in_long_rows
+from collections.abc import Iterator
+
+from tinyllm.generation import check_cacheable
+from tinyllm.layers import head_size
 from tinyllm.model import GPT
 
 # %% tags=["quote"]
 from tinyllm.generation import Cache
 
 # %% [markdown]
-# With them in memory, a new token needs its own query, key and value in each layer, and nothing else.
+# A new token needs its own query, key and value in each layer, and the stored keys and values of the others.
+# Look at chapter 07's `forward` again: it asks the cache for the positions of the new tokens and for each layer's `past`, where the attention layer writes its new keys and values before it looks up.
 
 # %%
-from tinyllm.generation import hear, normed
+from itertools import repeat
+
+from tinyllm.layers import make_norm, make_positions
+from tinyllm.model import Block, Config, check_ids, initialize
 
 # %% tags=["quote"]
-from tinyllm.generation import extend
+from tinyllm.model import GPT
 
 # %% [markdown]
-# The call takes any number of new tokens: a whole prompt at first, then one at a time, or anything between.
-# However a text is cut into calls, the logits must be those of the whole.
-# Twenty random splits say so.
+# One call takes any number of new tokens.
+# A whole prompt at once is the **prefill**; one token at a time, after that, is the **decode** phase.
+# However a text is cut into calls, the logits must be those of the whole, up to rounding, whatever the parts of the model.
+# So cut 200 tokens in twenty random ways each for Taleteller in float64, a subclass that caps its logits, and a model of other parts, which chapter 10 explains.
 
 # %%
-tale = next(tell(1)).text
-ids = torch.tensor(START + tokenizer.encode(tale))[:200]
-with torch.no_grad():
-    whole = model(ids)
+class Capped(GPT):
+    def forward(self, ids, cache=None):
+        return 30 * torch.tanh(super().forward(ids, cache) / 30)
+
+
+capped = Capped(model.config)
+capped.load_state_dict(model.state_dict())
+other = dict(positions="rope", norm="rms", mlp="swiglu", n_kv_head=2)
+other = GPT(replace(model.config, n_layer=2, **other))
 generator = torch.Generator().manual_seed(0)
-for _ in range(20):
-    cuts = torch.randint(1, 200, (5,), generator=generator).sort().values
-    memory = Cache(model, 1, 200)
-    pieces = [piece for piece in ids.tensor_split(cuts) if len(piece)]
-    parts = [extend(model, piece[None], memory)[0] for piece in pieces]
-    assert torch.allclose(torch.cat(parts), whole, rtol=0, atol=1e-3)
-"20 ways to cut a text: the same logits"
+for p in other.parameters():
+    nn.init.normal_(p, std=0.1, generator=generator)
+ids = torch.tensor(START + tokenizer.encode(next(tell(1)).text))[:200]
+for exact in (load("taleteller").double(), capped.double(), other.double()):
+    whole = exact(ids).detach()
+    for _ in range(20):
+        cuts = torch.randint(1, 200, (5,), generator=generator).sort().values
+        memory = Cache(exact, 1, 200)
+        pieces = [piece for piece in ids.tensor_split(cuts) if len(piece)]
+        parts = [exact(piece[None], memory)[0] for piece in pieces]
+        assert torch.allclose(torch.cat(parts), whole, rtol=0, atol=1e-11)
+"three models, 20 ways each to cut a text: the same logits"
 
 # %% [markdown]
-# The loop of generation is now short: look up, choose, write down.
-# (`generate` adds several texts, stops, and what happens at the end of the context.)
+# (An embedding that looks at earlier tokens, as chapter 08's `PairGPT` has, needs more of the past than keys and values: `Cache` refuses it.)
+# The loop of generation is now short: look up, choose, append.
+# (`generate` also takes several texts, ends them, and knows what to do at the end of the context.)
 
 # %%
 def greedy_loop(ids, n):
     memory, new = Cache(model, 1, len(ids) + n), ids
     for _ in range(n):
-        logits = extend(model, new[None], memory)[0, -1]  # (V,)
+        logits = model(new[None], memory)[0, -1]  # (V,)
         new = next_token(logits, temperature=0).argmax()[None]
         ids = torch.cat([ids, new])
     return ids
@@ -595,58 +594,39 @@ for cache in (True, False):
     theirs = generate(model, prompt, 50, temperature=0, cache=cache)
     assert torch.equal(greedy_loop(prompt, 50), theirs)
 new = greedy_loop(prompt, 50)[len(prompt) :]
-print(textwrap.fill("…" + tokenizer.decode(new.tolist()), 80))
+show("…" + tokenizer.decode(new.tolist()))
 
 # %% [markdown]
 # :::{two-views}
 #
-# - **As a lookup.** The cache *is* the dictionary: each layer and head has one, a token adds an entry to each, and nothing is ever overwritten or removed.
-#   To generate is to look up, and to write down what was found.
+# - **As a lookup.** The cache is the dictionary: each layer has one for each key-value head, a token adds an entry to each, and no entry changes.
 # - **As a smoother.** The cache holds the data: places and measurements.
 #   A kernel smoother has no parameters that sum the data up, so it must keep every point, and each answer costs a pass over all.
 #
 # :::
 #
-# So the stored numbers must be all that either view needs.
-# Take the next token's query in the first layer's first head, and ask both.
-
-# %%
-memory = Cache(model, 1, 200)
-extend(model, ids[None], memory)
-keys, values = memory.keys[0, 0, 0], memory.values[0, 0, 0]  # (T, d_head)
-with torch.no_grad():
-    x = model.token(ids[-1]) + model.position.weight[199]
-    block = model.blocks[0]
-    query = block.attention.qkv(block.norm_1(x))[: keys.shape[-1]]  # of head 0
-q, k, v = query[None].double(), keys.double(), values.double()
-h2 = math.sqrt(k.shape[-1])
-counts = (k.square().sum(-1) / (2 * h2)).exp()
-smoothed = nadaraya_watson(q, k, v, math.sqrt(h2), key_weights=counts)
-assert torch.allclose(attention(q, k, v), smoothed, rtol=0, atol=1e-9)
-"the dictionary's answer and the smoother's, from the same 200 stored points"
-
-# %% [markdown]
 # (what-memory-costs)=
 # ## What it costs
 #
-# A key and a value of $C$ numbers, in each layer, for each token of each text:
+# A key and a value of $d$ numbers, in each head that has its own, in each layer, for each token of each text:
 #
-# $$ \text{bytes} = 2 \cdot n_\text{layer} \cdot B \cdot T \cdot C \cdot \text{bytes per number} $$
+# $$ \text{bytes} = 2 \cdot n_\text{layer} \cdot B \cdot T \cdot n_\text{kv} \cdot d \cdot \text{bytes per number} $$
 #
-# The number of heads is not in it, only their width together.
+# In Taleteller each of the $n_\text{head}$ heads has its own keys and values, so that $n_\text{kv}\, d = C$.
+# Where several query heads share them, which is *grouped-query attention* and chapter 10's, $n_\text{kv}$ is smaller, and so is the cache.
 
 # %%
-config = model.config
-for B in (1, 16):
-    full = Cache(model, B, config.block_size)
-    T, C = config.block_size, config.d_model
-    assert full.n_bytes == 2 * config.n_layer * B * T * C * 4
-    weights = sum(p.nbytes for p in model.parameters())
-    print(f"{B:2} texts: cache {full.n_bytes / 1e6:5.1f} MB, weights {weights / 1e6:.1f} MB")
+config, T = model.config, model.config.block_size
+weights = sum(p.nbytes for p in model.parameters())
+for B, n_kv_head in ((1, 4), (16, 4), (16, 1)):
+    full = Cache(GPT(replace(config, n_kv_head=n_kv_head)), B, T)
+    assert full.n_bytes == 2 * config.n_layer * B * T * n_kv_head * head_size(config) * 4
+    print(f"{B:2} texts, {n_kv_head} of 4 heads with keys: ", end="")
+    print(f"{full.n_bytes / 1e6:5.1f} MB, weights {weights / 1e6:.1f} MB")
 
 # %% [markdown]
-# A few texts at once, and the memory of what was said is larger than the model that says it.
-# With 32 layers of 4096 channels and two bytes per number it is half a megabyte, for each token of each text.
+# A few texts at once, and the cache is larger than the model.
+# With 32 layers of 4096 channels, keys and values in every head, and two bytes per number it is half a megabyte for each token of each text.
 #
 # ## What it saves
 #
@@ -659,7 +639,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def multiplications(length, new):
-    """Of reading the last `new` tokens of a text with all `length` before their eyes."""
+    """Of the last `new` tokens, each with all `length` keys, hidden ones included."""
     n_layer, C, V = config.n_layer, config.d_model, config.vocab_size
     return new * (n_layer * 12 * C * C + V * C + n_layer * 2 * length * C)
 
@@ -670,17 +650,18 @@ def multiplications(length, new):
 
 # %%
 memory = Cache(model, 1, 200)
-with FlopCounterMode(display=False) as without, torch.no_grad():
-    model(ids)
-extend(model, ids[None, :-1], memory)
-with FlopCounterMode(display=False) as cached, sdpa_kernel(SDPBackend.MATH):
-    extend(model, ids[None, -1:], memory)
+with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the counter knows plain products
+    with FlopCounterMode(display=False) as without:
+        model(ids)
+    model(ids[None, :-1], memory)
+    with FlopCounterMode(display=False) as cached:
+        model(ids[None, -1:], memory)
 assert without.get_total_flops() == 2 * multiplications(200, 200)
 assert cached.get_total_flops() == 2 * multiplications(200, 1)
 without.get_total_flops() / cached.get_total_flops()
 
 # %% [markdown]
-# The formula is exact, and token 200 costs a two hundredth with the cache of what it costs without.
+# The formula is exact, and with the cache token 200 costs a two hundredth of what it costs without.
 
 # %% alt="Multiplications per new token against the length of the text on a logarithmic axis: without a cache they grow to several hundred times those with a cache, which stay nearly constant"
 lengths = torch.arange(1, config.block_size + 1)
@@ -701,16 +682,27 @@ fig
 # %% [markdown]
 # Over a whole text it is the mean of those factors, about half its length.
 # The clock will not show you that factor.
-# Without a cache a step is one large product, which a processor is good at.
-# With it, every weight is fetched from memory to be used *once*: one multiplication for four bytes read, and for a model as small as ours Python itself takes longer than the arithmetic.
-# (So `in_long_rows` copies a matrix if that makes it faster to fetch, and changes no number.)
+# A prefill is one large product, which a processor is good at.
+# A decode step fetches every weight from memory to use it *once*, one multiplication for four bytes, so that in a large model memory sets the pace.
+# It is read fastest in long rows, and `prepare` stores the matrices that way.
+
+# %%
+from tinyllm.generation import prepare
+
+prepared = prepare(load("taleteller"))
+assert all(map(torch.equal, prepared.parameters(), model.parameters()))
+assert torch.equal(generate(prepared, prompt, 50, temperature=0), greedy_loop(prompt, 50))
+model.head.weight.stride(), prepared.head.weight.stride()
+
+# %% [markdown]
+# The same numbers in another order: what were the columns of the head now lie in memory as rows.
 # Texts that are generated together share the fetching, which is why one generates many at once.
-# What the clock does show, with and without cache, for one text and for sixteen, is in `bench/generation.md`.
+# What the clock shows, with and without cache, for one text and for sixteen, is in `bench/generation.md`.
 #
 # (unequal-prompts)=
 # ## Texts of unequal length
 #
-# To share the fetching, texts have to stand in one tensor, and prompts have different lengths.
+# For that, texts have to stand in one tensor, and prompts have different lengths.
 # Put the empty places *in front*: then all texts end in the same slot, and the next token of each goes into the one after it.
 # Two things have to know about the padding: the mask, so that nobody attends to it, and the positions, so that each text begins at 0.
 
@@ -724,8 +716,8 @@ for prompt in prompts:
     print(" ".join("." if slot < padding else f"{position[slot]}" for slot in range(T)))
 
 # %% [markdown]
-# A dot is nobody's; the rest are positions.
-# If this is right, no text can tell that it has company.
+# A dot is padding; the rest are positions.
+# If this is right, each text comes out as it would alone.
 
 # %%
 together = generate(model, prompts, 60, temperature=0)
@@ -747,10 +739,29 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# It says no, before it has begun, because the alternative changes what the model knows, and the reader should be asked.
-# The alternative is to let go of the beginning.
-# But then every token stands at a new position, its vector changes, and *all* keys in the cache are worthless: the visible part has to be read again.
-# How much to let go of at once?
+# It is refused, before the first token, because the alternative changes what the model sees.
+# The alternative is to drop the beginning.
+# But then every token gets another position, and what does that do to its keys?
+# Compare the scores of fifty tokens in a first layer with those 100 places later.
+
+# %%
+torch.manual_seed(0)
+for positions in ("learned", "rope"):
+    layer = GPT(replace(config, positions=positions, n_layer=1)).requires_grad_(False)
+    block, scores = layer.blocks[0], {}
+    for start in (0, 100):
+        x, context = layer.position(layer.token(ids[:50]), slice(start, start + 50))
+        q, k, _ = block.attention.heads(block.norm_1(x), **context)
+        scores[start] = q @ k.mT  # (n_head, T, T)
+    moved = (scores[0] - scores[100]).abs().max()
+    assert moved < 1e-3 if positions == "rope" else moved > 1
+    print(f"{positions}: scores move by up to {moved:.1f}")
+
+# %% [markdown]
+# With rotary positions, which are chapter 10's, scores depend on distances alone, and a cache may drop its oldest entries.
+# (What stays was computed, above the first layer, with the dropped tokens in view.)
+# Taleteller's positions are learned and **absolute**: its whole cache is of no more use, and the visible part has to be read again.
+# How much to drop at once?
 
 # %% tags=["quote"]
 from tinyllm.generation import visible_from
@@ -776,18 +787,18 @@ for hop in (1, 48, 192, 384):
     print(f"hop {hop:3}: reads {read_per_token(hop):5.1f}, sees at least {385 - hop:3}")
 
 # %% [markdown]
-# Sliding by one token at a time reads everything again for each token: the cache is gone.
+# Sliding by one token at a time reads everything again for each token: the cache is of no use.
 # Half a context costs two reads per token and never leaves the model with less than half of what it could see.
 #
 # A thousand tokens, then, by choice.
-# How many stories are in it, and does the model know, after all that, how one begins?
+# How many stories are in it, and how does each begin?
 
 # %%
 generator = torch.Generator().manual_seed(0)
 long = generate(model, START, 1000, min_p=0.1, slide=True, generator=generator)
 stories = tokenizer.decode(long[len(START) :].tolist()).split("\n\n")
 for story in stories:
-    print(len(story), story[:48], "…")
+    print(len(story), textwrap.shorten(story, 50, placeholder=" …"))
 
 # %% [markdown]
 # (streaming)=
@@ -798,7 +809,7 @@ for story in stories:
 # And a text should end where a story does, at a blank line, which is two tokens, `\n` and `\n`; a single one begins a paragraph.
 # So the end is no token id that one could stop at, but a string that may be spread over several.
 #
-# Taleteller does not say *pie* in one character, so let us have a model that says what we want: a parrot.
+# Taleteller never writes a pie, so take a model that repeats a given text: a parrot.
 
 # %%
 class Parrot(nn.Module):
@@ -820,13 +831,13 @@ parrot = Parrot(said)
 
 # %% [markdown]
 # Decoded one by one, the `ë` and the pie are a row of replacement marks.
-# What to do is not to guess: hold back what is not yet a character, and hold back what may be the beginning of the end.
+# What to do is not to guess: hold back what is not yet a character, and what may be the beginning of a stop text.
 
 # %%
 import codecs
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 
-from tinyllm.generation import new_ids, overlap
+from tinyllm.generation import new_ids, overlap, stop_texts
 from tinyllm.tokens import Tokenizer
 
 # %% tags=["quote"]
@@ -836,7 +847,7 @@ from tinyllm.generation import stream
 # Here is what a reader sees arrive, piece by piece.
 
 # %%
-options = dict(stop=["\n\n"], cache=False, temperature=0)
+options = dict(stop="\n\n", cache=False, temperature=0)
 pieces = list(stream(parrot, tokenizer, "Z", len(parrot.ids) - 1, **options))
 assert "Z" + "".join(pieces) == said.split("\n\n")[0] and "\ufffd" not in "".join(pieces)
 pieces
@@ -847,17 +858,17 @@ pieces
 #
 # :::{why-it-works}
 #
-# Shown: the distribution over tokens is a lookup and a smoother over the vocabulary, to the last digit.
-# Probability under impossible tokens is a tail and a few wrong beliefs; a cut that follows the likeliest token removes most of the tail at the least cost in choice.
-# Keys and values of earlier tokens cannot change, so a cache changes nothing; it costs $2\, n_\text{layer} C$ numbers per token and saves a factor of half the text.
+# Shown: the distribution over tokens is a lookup and a smoother over the vocabulary, to within rounding.
+# In this model the mass on impossible tokens is a tail and a few places where the likeliest tokens are wrong; a light cut relative to the likeliest token removes a third of it at the least cost in diversity.
+# With a causal mask keys and values of earlier tokens cannot change, so a cache changes nothing but rounding; it takes $2\, n_\text{layer} n_\text{kv} d$ numbers per token and saves a factor of about half the text's length.
 #
 # :::
 #
 # :::{why-it-might}
 #
-# That truncation helps because the tail is *smoothing*, room left for the unseen, is a picture {cite}`hewitt2022`; our grammar shows a cliff, human language need not have one.
-# In the tales all names are equally likely, which suits a rule that compares with the likeliest; a text with a longer slope may prefer another.
-# Which dial serves human readers best, a grammar cannot say.
+# That truncation helps because the tail is *smoothing*, room left for the unseen, is a guess {cite}`hewitt2022`; our grammar has a steep drop, human language need not have one.
+# In the tales all names are equally likely, which suits a rule that compares with the likeliest; where probabilities fall off slowly another may be better.
+# Which one serves human readers best, a grammar cannot say.
 #
 # :::
 #
@@ -875,12 +886,12 @@ pieces
 #
 # ## What to take along
 #
-# - Temperature divides logits: the exactness of a lookup over the vocabulary, the squared width of a bell.
-# - To cool tokens is not to cool texts; greedy is neither the likeliest text nor a typical one.
-# - Top-k counts tokens, top-p counts probability, min-p compares with the best; only the last follows the plateau.
-# - Dials remove what is unlikely. What a model believes and is wrong about, no dial removes.
-# - The cache is the attention layers' data, kept; it grows with every token, layer and text, and is worthless as soon as positions change.
+# - Temperature divides logits, so $\beta$ multiplies every log-odds: $\tau = h^2$, the square of a bandwidth.
+# - Tokens at a lower temperature are not texts at a lower temperature; greedy decoding gives neither the likeliest text nor a typical one.
+# - Top-k counts tokens, top-p adds up probability, min-p compares with the likeliest.
+# - Truncation removes what the model gives little probability. What is spread evenly over wrong tokens stays.
+# - The cache is the attention layers' data, kept; it grows with every token, layer, text and key-value head. With learned absolute positions it is lost as soon as these change.
 #
-# **Exercises.** [The sheet of this chapter](../exercises/09_generating.ipynb): odds to derive, a bill, a guess about greed, four bugs in top-p, a stream without broken characters, and a thermometer for texts.
+# **Exercises.** [The sheet of this chapter](../exercises/09_generating.ipynb): odds to derive, a bill, a guess about greedy decoding, four bugs in top-p, a stream without broken characters, and a thermometer for texts.
 #
-# **Further reading.** {cite}`holtzman2020` shows what likely text looks like; {cite}`hewitt2022` asks what truncation estimates; {cite}`nguyen2025` proposes min-p.
+# **Further reading.** {cite}`holtzman2020` shows what likely text looks like; {cite}`hewitt2022` asks what truncation estimates; {cite}`nguyen2025` proposes min-p, and {cite}`schaeffer2025` re-examines the evidence for it.

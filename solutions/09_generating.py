@@ -23,7 +23,7 @@ check = sheet("09_generating")
 # %% tags=["answer"]
 def temperature_for(first: float, second: float, odds: float) -> float:
     """The temperature at which the odds of the two tokens are `odds`, above 1."""
-    # Odds at T are (first / second) ** (1 / T): their logarithm is divided by T.
+    # Odds at τ are (first / second) ** (1 / τ): their logarithm is divided by τ.
     return math.log(first / second) / math.log(odds)
 
 
@@ -34,16 +34,18 @@ check("q1")
 # {{q2}}
 #
 # A machine has `memory` bytes left for the cache.
-# The model has `n_layer` layers of `n_head` heads with `d_head` channels each; `batch_size` texts of equal length are generated together, and a number takes `bytes_per_number`.
+# The model has `n_layer` layers with `n_head` queries each; they share the keys and values of `n_kv_head` heads, of `d_head` channels.
+# (In Taleteller the two numbers of heads are the same.)
+# `batch_size` texts of equal length are generated together, and a number takes `bytes_per_number`.
 # How many tokens can each text have?
 
 # %% tags=["answer"]
 def longest_text(
-    memory: int, n_layer: int, n_head: int, d_head: int, batch_size: int,
-    bytes_per_number: int,
+    memory: int, n_layer: int, n_head: int, n_kv_head: int, d_head: int,
+    batch_size: int, bytes_per_number: int,
 ) -> int:
     """Tokens in each text, at most."""
-    numbers = 2 * n_layer * n_head * d_head  # a key and a value, of one token
+    numbers = 2 * n_layer * n_kv_head * d_head  # a key and a value, of one token
     return memory // (numbers * batch_size * bytes_per_number)
 
 
@@ -60,9 +62,9 @@ check("q2")
 
 # %% tags=["answer"]
 def predicted_share() -> float:
-    """Your prediction: the share of languages in which greed pays, 0 to 1."""
-    # With one token it is 1, and each further token is another chance to be misled. A
-    # walk that is misled with probability 0.1 at each of 8 tokens survives with 0.43.
+    """Your prediction: the share of languages in which greedy decoding finds it."""
+    # With one token it is 1, and each further token is another chance to go wrong. With
+    # probability 0.1 of that at each of 8 tokens, 0.43 is left.
     return 0.43
 
 
@@ -129,7 +131,7 @@ check("q5")
 #
 # Somebody has generated a text, and you have the model: the logits at each place, and the token that was drawn there.
 # At which temperature was it written?
-# A thermometer that errs by less than 3 % of the best possible estimate is good.
+# Within 3 % of the maximum-likelihood estimate is good.
 
 # %% tags=["answer"]
 def temperature_of(logits: torch.Tensor, ids: torch.Tensor) -> float:
@@ -138,7 +140,7 @@ def temperature_of(logits: torch.Tensor, ids: torch.Tensor) -> float:
     low, high = 0.01, 100.0
     for _ in range(40):
         middle = math.sqrt(low * high)
-        # The warmer, the lower is the logit of what one should expect to be drawn.
+        # The higher the temperature, the lower the mean logit of a token that is drawn.
         expected = ((logits / middle).softmax(-1) * logits).sum(-1).mean()
         if expected > chosen:
             low = middle

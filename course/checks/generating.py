@@ -30,7 +30,7 @@ def temperature(inputs, answer):
     is_a(answer, float, "the temperature")
     right = math.log(first / second) / math.log(odds)
     close(answer, right, "the temperature", rtol=1e-6, mistakes={
-        "this is 1/T: what the logits are multiplied with, not divided by": 1 / right,
+        "this is β = 1/τ: what the logits are multiplied with, not divided by": 1 / right,
         "the odds at temperature 1 are divided by the wanted ones; temperature is an exponent of them":
             first / second / odds,
         "the wanted odds are divided by those at temperature 1; temperature is an exponent of them":
@@ -45,26 +45,29 @@ def temperature(inputs, answer):
 
 
 def servers(seed):
-    yield (2**30, 10, 12, 64, 1, 4)
-    yield (8 * 2**30, 32, 32, 128, 4 + seed, 2)
-    yield (10**6, 5, 4, 32, 1, 4)
-    yield (10**9 + 7 * seed, 24, 16, 64, 3, 1)
+    yield (2**30, 10, 12, 12, 64, 1, 4)
+    yield (8 * 2**30, 32, 32, 8, 128, 4 + seed, 2)
+    yield (10**6, 5, 4, 4, 32, 1, 4)
+    yield (10**9 + 7 * seed, 24, 16, 2, 64, 3, 1)
 
 
 def longest(inputs, answer):
-    memory, n_layer, n_head, d_head, batch_size, size = inputs
-    per_token = 2 * n_layer * n_head * d_head * batch_size * size
+    memory, n_layer, n_head, n_kv_head, d_head, batch_size, size = inputs
+    per_token = 2 * n_layer * n_kv_head * d_head * batch_size * size
     is_a(answer, int, "the number of tokens")
     right = memory // per_token
     equal(answer, right, "the number of tokens", mistakes={
         "either the keys or the values are left out": memory // (per_token // 2),
-        "each head keeps its own keys and values; n_head is left out": memory // (per_token // n_head),
+        "the queries of n_head heads share the keys and values of fewer: n_kv_head of them are kept":
+            memory // (per_token // n_kv_head * n_head),
+        "each of n_kv_head heads keeps its own keys and values; their number is left out":
+            memory // (per_token // n_kv_head),
         "each layer keeps its own keys and values; n_layer is left out": memory // (per_token // n_layer),
         "all texts of the batch need room; batch_size is left out": memory // (per_token // batch_size),
         "these are numbers, not bytes": memory // (per_token // size),
         "the last token does not fit: round down": -(-memory // per_token),
         "this is what one token takes": per_token,
-        "queries are not kept: nobody asks again": memory // (per_token * 3 // 2),
+        "queries are not kept: each is used once": memory // (per_token * 3 // 2),
     })
 
 
@@ -90,7 +93,7 @@ def share(inputs, answer):
     if answer > 0.95:
         raise Wrong("greedy decoding looks one token ahead: what follows its first choice may be thinly spread")
     if answer < 0.02:
-        raise Wrong("greedy decoding is not blind: of 6561 texts its own is among the likeliest")
+        raise Wrong("a text drawn blindly is the likeliest as rarely; of 6561 texts the greedy one is among the likeliest")
     measured = sum(map(_greedy_is_best, range(300))) / 300
     if abs(answer - measured) > 0.15:
         raise Wrong("the prediction is more than 0.15 away from what 300 languages gave: try shorter texts on paper, "
@@ -225,12 +228,12 @@ def thermometer(inputs, answer):
     if not answer > 0:
         raise Wrong(f"a temperature is above 0; yours is {answer:.3g}")
     if abs(answer * right - 1) < 0.03 < abs(answer / right - 1):
-        raise Wrong("this is 1/T: the logits are multiplied by it, not divided")
+        raise Wrong("this is β = 1/τ: the logits are multiplied by it, not divided")
     if abs(answer / right - 1) > 0.03:
         worse = _loss(logits, ids, answer) - _loss(logits, ids, right)
         amount = "high" if answer > right else "low"
         raise Wrong(f"too {amount}: another temperature makes the chosen tokens likelier, by {worse:.3f} nats for each")
-    return f"your thermometer says {answer:.2f}"
+    return f"your estimate is {answer:.2f}"
 
 
 def _loss(logits, ids, temperature):
@@ -239,15 +242,15 @@ def _loss(logits, ids, temperature):
 
 SHEET = Sheet("09_generating", "Generating", questions=(
     Question("q1", "Odds to order", function="temperature_for", minutes=8, difficulty=1,
-             parts=(Part("colder than 1", 1, temperature, steeper),
-                    Part("warmer than 1", 1, temperature, flatter)),
+             parts=(Part("a temperature below 1", 1, temperature, steeper),
+                    Part("a temperature above 1", 1, temperature, flatter)),
              hints=("What does a temperature do to the difference of two logits?",
-                    "The odds at T are those at 1, to some power.")),
+                    "The odds at τ are those at 1, to some power.")),
     Question("q2", "How long a text fits", function="longest_text", minutes=8, difficulty=1,
              parts=(Part("the longest text for which the cache has room", 2, longest, servers),),
-             hints=("How many numbers does one token leave behind, in one layer and one head?",
+             hints=("How many numbers does one token leave behind, in one layer, for one key and its value?",
                     "A part of a token does not fit.")),
-    Question("q3", "How good is greed?", function="predicted_share", minutes=10, difficulty=1,
+    Question("q3", "How good is greedy decoding?", function="predicted_share", minutes=10, difficulty=1,
              parts=(Part("the prediction is near what is measured", 1, share),),
              hints=("What if texts had a single token?",
                     "With two tokens greed fails when the second-best beginning has one ending that is much better. "
@@ -266,6 +269,6 @@ SHEET = Sheet("09_generating", "Generating", questions=(
     Question("q6", "A thermometer for texts", function="temperature_of", minutes=25, difficulty=3,
              parts=(Part("the temperature at which the tokens were drawn", 4, thermometer, written),),
              hints=("Which temperature makes the chosen tokens likeliest? It is one number: you may search.",
-                    "Differentiate the log-probability by 1/T: it is best where the mean of the chosen logits is "
+                    "Differentiate the log-probability by β = 1/τ: it is best where the mean of the chosen logits is "
                     "the mean that the model expects.")),
 ))

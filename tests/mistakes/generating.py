@@ -6,7 +6,7 @@ def _for(code: str) -> str:
 
 
 def _fits(code: str) -> str:
-    return f"def longest_text(memory, n_layer, n_head, d_head, batch_size, size): return {code}"
+    return f"def longest_text(memory, n_layer, n_head, n_kv_head, d_head, batch_size, size): return {code}"
 
 
 def _nucleus(descending=True, keep="ranked.cumsum(-1) - ranked < top_p", divisor="kept.sum(-1, keepdim=True)",
@@ -29,20 +29,21 @@ def temperature_of(logits, ids):
 
 
 MISTAKES = [
-    ("q1", "this is 1/T", _for("math.log(odds) / math.log(first / second)")),
+    ("q1", "this is β = 1/τ", _for("math.log(odds) / math.log(first / second)")),
     ("q1", "the odds at temperature 1 are divided", _for("(first / second) / odds")),
     ("q1", "the wanted odds are divided", _for("odds / (first / second)")),
     ("q1", "not that of their logits", _for("(first - second) / math.log(odds)")),
     ("q1", "need a logarithm, too", _for("math.log(first / second) / odds")),
-    ("q2", "either the keys or the values", _fits("memory // (n_layer * n_head * d_head * batch_size * size)")),
-    ("q2", "n_head is left out", _fits("memory // (2 * n_layer * d_head * batch_size * size)")),
-    ("q2", "n_layer is left out", _fits("memory // (2 * n_head * d_head * batch_size * size)")),
-    ("q2", "batch_size is left out", _fits("memory // (2 * n_layer * n_head * d_head * size)")),
-    ("q2", "not bytes", _fits("memory // (2 * n_layer * n_head * d_head * batch_size)")),
-    ("q2", "queries are not kept", _fits("memory // (3 * n_layer * n_head * d_head * batch_size * size)")),
-    ("q2", "should be an int", _fits("memory / (2 * n_layer * n_head * d_head * batch_size * size)")),
+    ("q2", "either the keys or the values", _fits("memory // (n_layer * n_kv_head * d_head * batch_size * size)")),
+    ("q2", "their number is left out", _fits("memory // (2 * n_layer * d_head * batch_size * size)")),
+    ("q2", "n_kv_head of them are kept", _fits("memory // (2 * n_layer * n_head * d_head * batch_size * size)")),
+    ("q2", "n_layer is left out", _fits("memory // (2 * n_kv_head * d_head * batch_size * size)")),
+    ("q2", "batch_size is left out", _fits("memory // (2 * n_layer * n_kv_head * d_head * size)")),
+    ("q2", "not bytes", _fits("memory // (2 * n_layer * n_kv_head * d_head * batch_size)")),
+    ("q2", "queries are not kept", _fits("memory // (3 * n_layer * n_kv_head * d_head * batch_size * size)")),
+    ("q2", "should be an int", _fits("memory / (2 * n_layer * n_kv_head * d_head * batch_size * size)")),
     ("q3", "looks one token ahead", "def predicted_share(): return 1.0"),
-    ("q3", "not blind", "def predicted_share(): return 1 / 3**8"),
+    ("q3", "drawn blindly", "def predicted_share(): return 1 / 3**8"),
     ("q3", "more than 0.15 away", "def predicted_share(): return 0.8"),
     ("q3", "between 0 and 1", "def predicted_share(): return 40"),
     # The function as it is handed out.
@@ -80,7 +81,7 @@ def pieces(tokens):
             shown.append("")
     return shown
 '''),
-    ("q6", "this is 1/T", _searched("logits * t")),
+    ("q6", "this is β = 1/τ", _searched("logits * t")),
     ("q6", "another temperature makes the chosen tokens likelier", "def temperature_of(logits, ids): return 1.0"),
     ("q6", "another temperature makes the chosen tokens likelier", _searched("logits / t**2")),
     # The share of likeliest tokens, taken for a temperature.
