@@ -351,3 +351,23 @@ def test_keys_that_cannot_be_dealt_out_are_refused():
         MultiHeadAttention(12, 6, n_kv_head=4)
     with pytest.raises(ValueError, match="n_kv_head must divide n_head, got 6 and 4"):
         MultiHeadAttention(12, 6, n_kv_head=4, d_head=4)
+
+
+@pytest.mark.parametrize("weights", [None, []])
+@pytest.mark.parametrize(
+    "mask, message", [(torch.ones(2, 3, 3, dtype=torch.bool), "expected a mask of"), (torch.ones(3, 3), "boolean")]
+)
+def test_a_mask_that_could_be_taken_for_another_is_refused(mask, message, weights):
+    layer = MultiHeadAttention(4, 2)  # as many heads as texts: (B, T, T) would broadcast
+    with pytest.raises(ValueError, match=message):
+        layer(torch.randn(2, 3, 4), mask=mask, weights=weights)
+
+
+def test_a_mask_for_each_text_hides_its_own_keys():
+    torch.manual_seed(0)
+    layer, x, mask = MultiHeadAttention(4, 2), torch.randn(2, 3, 4), torch.ones(2, 1, 3, 3, dtype=torch.bool)
+    mask[1, :, 1:, 0] = False
+    layer(x, mask=mask, weights=(seen := []))
+    hidden = seen[0][..., 1:, 0] == 0
+    assert hidden[1].all() and not hidden[0].any()
+    torch.testing.assert_close(layer(x, mask=mask), layer(x, mask=mask, weights=[]))

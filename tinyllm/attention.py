@@ -110,6 +110,7 @@ def attend(
     attend to keys after its own; `mask` hides others besides. With a list for the
     weights it is `attention` that runs, and appends them: (..., n_head, T, T_k).
     """
+    check_mask(mask, q)
     T = q.shape[-2]
     causal = causal and T > 1  # the newest token alone may attend to all keys
     if causal and (mask is not None or weights is not None or T < k.shape[-2]):
@@ -121,6 +122,17 @@ def attend(
     output, seen = attention(q, k, v, mask, return_weights=True)
     weights.append(seen)
     return output
+
+
+def check_mask(mask: Tensor | None, q: Tensor) -> None:
+    """Raise `ValueError` for a mask that would be added, or taken for one of other axes."""
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise ValueError(f"expected a boolean mask, True where a query may attend, got {mask.dtype}")
+    if mask.ndim not in (2, q.ndim):
+        axes = f"(T, T_k), or (..., n_head or 1, T, T_k) with the {q.ndim} axes of the queries"
+        raise ValueError(f"expected a mask of {axes}, got {tuple(mask.shape)}")
 
 
 def fused_attention(
@@ -150,8 +162,8 @@ class MultiHeadAttention(nn.Module):
 
     With n_kv_head, n_head / n_kv_head queries in a row share a key and a value (Ainslie
     et al. 2023). `past` is room for keys and values, each (..., n_kv_head, T_k, d_head):
-    the last T are filled in here. `mask` (..., T, T_k) hides some, as padding. `places`
-    is what `heads` has to know besides x.
+    the last T are filled in here. `mask`, (T, T_k) or with all axes (..., 1, T, T_k), hides
+    some, as padding. `places` is what `heads` has to know besides x.
     """
 
     def __init__(

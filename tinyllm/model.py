@@ -89,7 +89,7 @@ class GPT(nn.Module):
     """From ids (..., T) to logits (..., T, V) of what comes next, at each place.
 
     With `return_attention` also the weights (n_layer, ..., n_head, T, T).
-    Ids outside the vocabulary, or more than block_size, are a `ValueError`.
+    More ids than block_size are a `ValueError`; so is, on a CPU, one outside the vocabulary.
 
     With a `cache` the ids (B, T) go on where it ends, and it grows by them: numbers
     only, so that no gradient goes through it.

@@ -215,6 +215,7 @@ def read_config(raw: Mapping, block_size: int | None = None) -> Config:
     if family not in NAMES:
         raise ValueError(f"config.json is that of a model_type {family!r}; known are {sorted(NAMES)}")
     refuse(raw, "quantization_config", None)
+    refuse(raw, "is_causal", True, None)
     try:
         sizes, longest = read_gpt2(raw) if family == "gpt2" else read_llama(raw, family)
     except KeyError as missing:
@@ -284,7 +285,13 @@ def read_llama(raw: Mapping, family: str) -> tuple[dict, int]:
 
 def read_rope(raw: Mapping) -> tuple[float, tuple | None]:
     """theta, and what stretches the context; in files of either age."""
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    newer, older = raw.get("rope_parameters"), raw.get("rope_scaling")
+    if newer and older and newer != older:
+        raise ValueError(f"config.json has rope_parameters {newer} and rope_scaling {older}: which of them?")
+    rope = newer or older or {}
+    if any(isinstance(value, Mapping) for value in rope.values()):
+        raise ValueError(f"config.json has other rotations for each kind of layer, which are not known here: {rope}")
+    refuse(rope, "partial_rotary_factor", 1.0, 1, None)
     kind = rope.get("rope_type", rope.get("type", "default"))
     theta = rope.get("rope_theta", raw.get("rope_theta", Parts.rope_theta))
     if kind == "default":
@@ -297,6 +304,8 @@ def read_rope(raw: Mapping) -> tuple[float, tuple | None]:
 
 def window(raw: Mapping, family: str) -> float:
     """How far a token sees, where that is less than the context: up to there nothing differs."""
-    used = raw.get("use_sliding_window", family == "mistral")
+    used = family == "mistral" or bool(raw.get("use_sliding_window"))
     size = raw.get("sliding_window")
+    if not used and set(raw.get("layer_types") or ()) - {"full_attention"}:
+        raise ValueError(f"config.json has layers that are not known here: {sorted(set(raw['layer_types']))}")
     return size if used and size is not None else float("inf")
