@@ -450,7 +450,7 @@ def own(q, k):
 
 
 class Layers(nn.Module):
-    """Layers of attention, each added to its input; no MLP. `key_of` makes each one's keys."""
+    """Layers of attention, each added to its input. `key_of` makes the keys of each."""
 
     def __init__(self, n_layer=2, n_head=1, C=32, d_head=16, key_of=(own, own)):
         super().__init__()
@@ -830,7 +830,8 @@ for (large, norm, residual, causal), runs in found.items():
     low, high = ((-1, 5e-4), (0.01, 0.04), (0.88, 1), (0.2, 0.75))[
         2 + large if residual else causal]
     assert low < end.min() and end.max() < high
-axes[0].set(yscale="log", ylim=(1e-3, 1), title="Alone, it loses the spread", ylabel="spread")
+axes[0].set(yscale="log", ylim=(1e-3, 1), ylabel="spread",
+            title="Alone, it loses the spread")
 axes[1].set(ylim=(0, 1), title="Added, size decides")
 for ax in axes:
     ax.set(xlabel="layers", xticks=(1, 2, 4, 8))
