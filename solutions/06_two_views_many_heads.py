@@ -28,7 +28,7 @@ def least_error(lookups: int, n_head: int, d_model: int, channels: int) -> float
     # A head lets through the rank of one mean, at most `channels`, and no more than its
     # own d_head channels.
     rank = n_head * min(channels, d_model // n_head)
-    wanted = lookups * channels  # singular values, all 1
+    wanted = lookups * channels  # directions, each of variance 1
     return max(0.0, 1 - rank / wanted)
 
 
