@@ -537,7 +537,7 @@ for name, (weigh, lr, numbers) in memories.items():
 # With a softmax and 64 facts an entry is worth one fact, but on average only: some entries lose none, some two or more.
 # With the GELU it is otherwise.
 # The layer recalls four times as many facts as it has entries, and all of them.
-# With 64 facts hardly any single entry is needed, and 64 are no hard test: a linear map of 16 channels recalls nearly as many.
+# With 64 facts hardly any single entry is needed, and 64 are no hard test: a linear map recalls most of them, though it loses five to fifteen with each entry.
 # When it is crowded, an entry takes about an eighth of all facts with it, not a sixty-fourth.
 # So in this toy, with 256 facts, each entry is part of many.
 # (Erasing one at a time cannot tell a fact that is spread from one that is kept twice.)
