@@ -102,7 +102,9 @@ def main() -> None:
     print(f"letters of the tales, Muon; held-out loss in nats per letter, {SEEDS} paired seeds. The base at the")
     print("full rate: " + ", ".join(f"{x:.3f}" for x in loss[first, 1.0].tolist()) + ", and at half of it: "
           + ", ".join(f"{x:.3f}" for x in loss[first, 0.5].tolist()) + ".")
-    print("A difference below three of its standard errors is called noise.\n")
+    print("A difference below three of its standard errors is marked as noise, which is not to say equal: with three seeds there")
+    print("are two degrees of freedom, a 95 % interval reaches 4.3 standard errors to either side, and a difference of nothing goes")
+    print("beyond three of them one time in ten.\n")
     print("| one exchange | parameters | FLOPs per token | cache, bytes per token | loss − base | at half the rate |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, change in CHANGES.items():

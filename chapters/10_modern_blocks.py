@@ -15,7 +15,7 @@ taleteller(torch.zeros(385, dtype=torch.long))
 
 # %% [markdown]
 # There is a vector for each of 384 positions, and none for the next.
-# Meanwhile somebody has published a model that reads forty thousand tokens, and its `config.json` says what it is made of.
+# Meanwhile somebody has published a model with room for forty thousand tokens, and its `config.json` says what it is made of.
 # These are its lines about the shape of the network, from Qwen3-0.6B.
 
 # %%
@@ -30,7 +30,7 @@ no_place = qwen3["num_attention_heads"] * qwen3["head_dim"], qwen3["hidden_size"
 f"{no_place[0]} channels in the heads of a model of {no_place[1]}; 16 queries, 8 keys"
 
 # %% [markdown]
-# Six numbers made the GPT of chapter 07.
+# Five numbers and a yes or no made the GPT of chapter 07.
 # Half of these lines have no place in them: key-value heads that are fewer than the heads, heads that together are wider than the model, a norm by its root mean square, an activation called SiLU, a *rope*.
 #
 # They are exchanges, five or six of them, and each takes one part of the block for another.
@@ -72,7 +72,7 @@ from tinyllm.smoothing import nadaraya_watson
 CYCLE = COLORS["CYCLE"]
 
 # %% [markdown]
-# A `Config` has more fields than the six.
+# A `Config` has more fields than those.
 # The others have defaults, which are the parts of chapter 07, so that nothing there had to speak of them; `replace` makes a copy in which one is exchanged.
 
 # %%
@@ -108,8 +108,8 @@ rms(x), layer(x)
 # %% [markdown]
 # The second assertion is the relation between the two: a LayerNorm is an RMSNorm of the vector without its mean.
 # So they differ only in the mean over the channels, one number out of $C$.
-# And in a block that reads through a norm, no layer ever sees that number.
-# It can be taken out for good, from all that is written to the stream: from the embeddings, and from the columns of each matrix that writes {cite}`jiang2023`.
+# And every layer looks at the stream through LayerNorm, which subtracts that number: add 5 to all channels of a token, and no layer notices.
+# So it can be taken out for good, from all that is written to the stream: from each embedding, and from each column of the matrices that write, since what they write is a mix of their columns {cite}`jiang2023`.
 # Then every stream has the mean 0, and the two norms are the same function.
 #
 # Taleteller was trained with LayerNorm.
@@ -158,7 +158,7 @@ assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
 #
 # Position enters the scores as an offset, without a parameter, and values are not turned.
 # The planes turn at different speeds, as the hands of a clock do.
-# The first turns by one radian per token; the last, with $\theta = 10{,}000$ and many planes, by little more than $1/10{,}000$.
+# The first turns by one radian per token; the last, with $\theta = 10{,}000$ and $d = 64$, by $1/7{,}499$.
 
 # %% tags=["quote"]
 from tinyllm.layers import rope_table
@@ -190,7 +190,7 @@ t, plane = torch.meshgrid(torch.arange(16), torch.arange(4), indexing="ij")
 ax.quiver(t, plane, cos, sin, color=CYCLE[0], scale_units="inches", scale=4, width=0.005)
 ax.set(xlabel="position t", xlim=(-0.5, 16), ylim=(3.5, -0.6), yticks=range(4))
 ax.set_yticklabels([f"plane {i}" for i in range(4)])
-ax.set_title("Fast planes tell neighbors apart, slow ones far places")
+ax.set_title("Each plane turns at a speed of its own, from fast to slow")
 fig
 
 # %% [markdown]
@@ -222,9 +222,10 @@ from tinyllm.layers import RotaryAttention
 #
 # $$ \kappa(\Delta) = \bar q \cdot (R_{-\Delta}\,\bar k) = \sum_{i} |\bar q_i|\,|\bar k_i| \cos(\Delta\,\omega_i + \phi_i) $$
 #
-# $\bar q_i$ and $\bar k_i$ are the parts in plane $i$, and $\phi_i$ is the angle from one to the other.
+# $\bar q_i$ and $\bar k_i$ are the parts in plane $i$, and $\phi_i$ is the angle from the key's part to the query's.
 # A sum of waves can fall for a while.
 # It cannot fall forever, since each wave comes back, the slow ones late.
+# How late depends on the size of the heads and on $\theta$: the slowest plane of Qwen 3 needs five million tokens for a turn, so a mean made of slow planes can fall throughout any text that it reads.
 # That RoPE makes attention decay with distance is often said, and as a statement about all queries and keys it is false {cite}`barbero2024`.
 #
 # Let us train models to look at: two blocks of 32 channels, three kinds of positions, three seeds, on texts of 32 letters.
@@ -257,7 +258,7 @@ trained = {kind: [learn(replace(base, positions=kind), seed) for seed in range(3
            for kind in KINDS}
 
 # %% [markdown]
-# "None" has no positions at all: the causal mask is the only thing that tells its tokens apart by place {cite}`haviv2022`.
+# "None" has no positions at all: the causal mask is the only thing that tells its tokens apart by place, and a model can make positions out of it {cite}`haviv2022`.
 # What does each lose on new text of the length that it was trained on?
 # The three seeds of a kind saw the same letters as those of another, in the same order, so differences are taken seed by seed.
 
@@ -280,10 +281,12 @@ for kind in ("rope", "none"):
 
 # %% [markdown]
 # Same letters, same steps, one part exchanged: both differences have the same sign with every seed, and are more than three times their standard error.
+# (With three seeds, a difference of nothing goes that far about one time in ten: the signs and sizes say more than the factor three.)
 #
 # Now the kernel.
 # Collect the queries and keys of each head over new texts, before they are turned, and take their means.
-# For a yardstick take how much the score varies with the contents, over all pairs at one distance.
+# Is a score of 1 much?
+# To see that, divide by how much scores differ from pair to pair at one distance, 9 letters: their standard deviation there is the *spread*, one yardstick for all distances.
 # (Kernel and yardstick are both made of scores, so rescaling $W_Q$ against $W_K$ changes neither.)
 
 # %%
@@ -330,7 +333,7 @@ ax.annotate("never seen in training", (125, 0.86 * top), ha="right", color=COLOR
 ax.set(xlabel="distance from query to key (tokens)", ylabel="mean score κ(Δ) (spreads)")
 ax.set(xlim=(0, 127), ylim=(1.6 * kernel[ranked[-1]].min(), top))
 ax.legend(loc="lower center", ncols=3, columnspacing=1, handlelength=1)
-ax.set_title("RoPE is a kernel over distance that comes and goes in waves")
+ax.set_title("In this model the kernel over distance comes and goes in waves")
 content = kernel[ranked[0]]
 assert content.max() - content.min() < 0.5 and kernel[ranked[-1]].max() > 2
 fig
@@ -340,11 +343,13 @@ fig
 # The first head's mean scores hardly depend on the distance, compared with how much they depend on what stands there: it compares contents.
 # The last one is mostly about distance: from 0 to about 23 it falls, by several spreads.
 # And then it comes back.
+# That is the second of only four planes, with a period of $2\pi/0.1 = 63$ letters; heads of 128 channels have 64 planes, and this figure says nothing about these.
 # To the right of 32 nobody has ever asked it.
 #
 # Can the waves be put to use?
 # Give every token the same key $k$, and the query $q = R_{-3}\,k$, turned back by three places.
 # Then $\kappa(\Delta) = \sum_i |k_i|^2 \cos((\Delta - 3)\,\omega_i)$, and all waves have their crest at distance 3.
+# (In the cell each plane of the key is $(1, 1)$, so $|k_i|^2 = 2$, and `sharp` is $\beta$.)
 # That is a head that looks three tokens back, whatever stands there.
 
 # %%
@@ -396,7 +401,7 @@ for kind, color in zip(KINDS, CYCLE):
 ax.axvline(SHORT, color=COLORS["QUIET"], linestyle="--", linewidth=1)
 ax.set(xlabel="position in the text (letters)", ylabel="loss (nats per letter)")
 ax.set_xlim(0, 150)
-ax.set_title("RoPE goes on for a few letters, and then fails")
+ax.set_title("RoPE goes on for a few letters here, and then fails")
 for a, b, order in ((8, 32, ("rope", "learned", "none")), (32, 36, ("rope", "learned")),
                     (96, 128, ("none", "learned", "rope"))):
     means = [long[kind][:, a:b].mean(1) for kind in order]  # from low to high
@@ -406,54 +411,91 @@ fig
 # %% [markdown]
 # The positions beyond 32 of the learned kind are the small random vectors that they began as, and the loss jumps at once.
 # RoPE goes on for some letters as if nothing had happened.
-# Then it becomes the worst of the three, worse than a model that knows no positions at all.
+# Then it becomes the worst of the three, worse than a model that is given no positions at all.
 # The figure of the kernel says where to look: its curves come back up at distances that no training text has, and keys far away are scored as if they were near.
 #
-# If that is the reason, the far keys do the harm and the large positions do none.
-# So hide them: let each letter attend to the 32 keys up to its own, and change nothing else.
+# Two things are new to a head there: offsets beyond 31, and a softmax over more than 32 keys.
+# A mask can change the one without the other.
+# Let each letter see the 32 keys up to its own; or the 16 nearest and 16 at offsets from 48 to 63, which are no more keys than in training, half of them too far.
 
 # %%
-window = (torch.arange(128)[:, None] - torch.arange(128)) < SHORT  # (T, T)
+offset = torch.arange(128)[:, None] - torch.arange(128)  # (T, T)
 
 
-class Windowed(GPT):
-    """The same model, whose tokens attend to the nearest SHORT keys only."""
+class Masked(GPT):
+    """The same model; its mask says which of the earlier letters a letter sees."""
 
     def forward(self, ids):
         x, context = self.position(self.token(ids), slice(ids.shape[-1]))
         for block in self.blocks:
-            x = block(x, mask=window, **context)
+            x = block(x, mask=self.mask, **context)
         return self.head(self.norm(x))
 
 
-changes = []
-for model, without in zip(trained["rope"], long["rope"]):
-    windowed = Windowed(model.config).requires_grad_(False)
-    windowed.load_state_dict(model.state_dict())
-    for places in (losses(windowed, 128), without):
-        changes.append(places[96:].mean() - places[8:SHORT].mean())
-with_it, without = torch.stack(changes).view(3, 2).T
-assert with_it.abs().max() < 0.1 and without.min() > 1
-f"from letters 9-32 to letters 97-128 the loss rises by {with_it.mean().abs():.1f} nats"
+def rises(kind, mask=None):
+    """How much the loss rises from letters 9-32 to letters 97-128, for each seed, (3,)."""
+    found = []
+    for as_trained in trained["rope"]:
+        model = kind(as_trained.config).requires_grad_(False)
+        model.load_state_dict(as_trained.state_dict())
+        model.mask = mask
+        places = losses(model, 128)
+        found.append(places[96:].mean() - places[8:SHORT].mean())
+    return torch.stack(found)
+
 
 # %% [markdown]
-# Without the window it rose by more than a whole nat, with every seed.
-# With it the loss stays where it was, at positions four times as large as any in training.
-# So a position as such does no harm: only offsets count, and these the model knows.
-# (Mistral 7B was published with such a *sliding window*, and its `config.json` says how wide.)
+# All keys, for comparison, the window, and the window with its farther half moved away:
+
+# %%
+far = (48 <= offset) & (offset < 64)
+masks = {"all keys": offset >= 0, "the 32 nearest": offset < SHORT,
+         "16 near and 16 far": (offset < 16) | far}
+for name, mask in masks.items():
+    rise, harm = rises(Masked, mask), name != "the 32 nearest"
+    assert rise.min() > 1 if harm else rise.abs().max() < 0.1
+    print(f"{name:18} {'more than a nat higher' if harm else 'no more than 0.1 nats'}")
+
+# %% [markdown]
+# With the window the loss stays where it was, at positions four times as large as any in training: scores know offsets only, and these the model has seen.
+# And as few keys as in training do not help where half of the offsets are new.
 #
-# How far RoPE goes on by itself depends on the model: with twice the channels and blocks of 64 letters, recorded in the same file as the table [below](#modern-bill), it held until about letter 96, and was the worst of the three from 193 on, at both learning rates.
+# What remains is the reverse, all the keys and no new offset: what is more than 31 letters away is scored as if it were 31 away.
+
+# %%
+class Clamped(GPT):
+    """The same model, to which no key is farther away than SHORT - 1 letters."""
+
+    def forward(self, ids):
+        x, table = self.token(ids), self.position.table  # as many rows as there are letters
+        for block in self.blocks:
+            q, k, v = block.attention.heads(block.norm_1(x))  # no rope: nothing turns
+            near = rotate(q, table) @ rotate(k, table).mT
+            clamped = rotate(q, table[SHORT - 1]) @ k.mT
+            scores = beta * torch.where(offset < SHORT, near, clamped)
+            w = scores.masked_fill(offset < 0, -torch.inf).softmax(-1)
+            x = x + block.attention.out((w @ v).transpose(1, 2).flatten(2))
+            x = x + block.mlp(block.norm_2(x))
+        return self.head(self.norm(x))
+
+
+rise = rises(Clamped)
+assert rise.abs().max() < 0.3  # and more than a nat with the offsets as they are
+f"all keys, offsets up to 31: {rise.mean():.1f} nats higher"
+
+# %% [markdown]
+# So in these models it is the offsets: new ones do the harm with few keys as with many, and many keys without them cost about a tenth of a nat.
+#
+# That a window is all one needs does not follow.
+# Mistral 7B was *trained* with such a *sliding window*, and its `config.json` says how wide.
+# Large models that were trained without one fail when a window hides their first tokens, on which many of their heads put much of their weight; with these few kept in sight they go on {cite}`xiao2024`.
+# Our small ones show nothing of the kind.
+#
+# How far RoPE goes on by itself depends on the model, too: with twice the channels and blocks of 64 letters, recorded in the same file as the table [below](#modern-bill), its loss was 0.06 to 0.08 nats higher at letters 65 to 96 than at 33 to 64, and the worst of the three from 193 on, at both learning rates.
 #
 # Without positions the loss changes least, as others have found on other tasks {cite}`kazemnejad2023`.
 # Least is not best: it begins higher.
-#
-# :::{why-it-might}
-#
-# The window removes two things at once, offsets that were never seen and a softmax over more keys than a head has learned to expect.
-# The model without positions has only the second of these, and its loss rises far less.
-# So most of RoPE's failure is probably the offsets; to show that, one would have to be changed without the other.
-#
-# :::
+# Nor is it none: such a model can tell a place by the number of keys before it {cite}`haviv2022`, and long texts have numbers that it has not seen.
 #
 # (two-layouts)=
 # ## Two layouts, or why my logits differ
@@ -493,10 +535,11 @@ print("rows in the order", order.tolist(), "and they are equal")
 # ## Stretching a rope
 #
 # If a model was trained on 8,192 tokens and should read 131,072, its angles can be made to fit: slow all hands down by 16, and every distance looks like one that it has seen {cite}`chen2023`.
-# But then the fast hands no longer tell a neighbor from the next but one.
+# But then the fast hands tell a neighbor less well from the next but one: they turn by 1/16 of a radian from one to the next.
 # Llama 3.1 and 3.2 slow down only the hands that need it.
-# A hand that turns less than once in the original context becomes `factor` times slower, one that turns more than four times stays, and those between go over smoothly.
 # Llama 3.2 1B has $d = 64$, $\theta = 500{,}000$ and a factor of 32.
+# The slowest of these would need two million tokens for a turn, so within 8,192 it has shown the model a sliver of its circle, and beyond lies what is new.
+# A hand that turns less than once in the original context becomes `factor` times slower, one that turns more than four times stays, and those between go over smoothly.
 
 # %%
 llama = Config(
@@ -533,7 +576,7 @@ assert torch.allclose(slower[turns < 1], torch.full((1,), 32.0).double(), rtol=1
 #
 # $$ \operatorname{SwiGLU}(x) = W_\text{down}\bigl( \operatorname{SiLU}(W_\text{gate}\,x) \odot W_\text{up}\,x \bigr), \qquad \operatorname{SiLU}(z) = \frac{z}{1 + e^{-z}} $$
 #
-# SiLU is near 0 for negative numbers and near $z$ for positive ones: a gate that closes or opens.
+# SiLU lies between $-0.28$ and 0 for negative numbers, and comes near $z$ for large positive ones: a gate that closes or opens.
 # What passes through it, $W_\text{up}\,x$, has a sign of its own, so an entry can now add or subtract, depending on the token.
 
 # %% tags=["quote"]
@@ -543,7 +586,7 @@ from tinyllm.layers import GatedMLP
 # By hand, three tokens of two channels, one hidden channel: the gate reads the first channel, `up` the second, and `down` writes what is left to the first.
 # $\operatorname{SiLU}(2) = 2/(1 + e^{-2}) = 1.762$.
 # So $(2, 3)$ gives $1.762 \cdot 3 = 5.285$, and $(2, -3)$ the opposite.
-# At $(-2, 3)$ the gate is nearly closed: $-0.238 \cdot 3 = -0.715$.
+# At $(-2, 3)$ the gate is closed, not quite: $-0.238 \cdot 3 = -0.715$.
 
 # %%
 gated = GatedMLP(2, d_ff=1).requires_grad_(False)
@@ -625,8 +668,11 @@ for n_kv_head in (32, 8, 1):
 # ## QK-norm: all keys of one length
 #
 # [Chapter 05](#not-determined) found that attention is a Gaussian smoother whose points carry weights $e^{|k|^2/2h^2}$, and that these weights cannot be told from a shift of the keys.
-# **QK-norm** passes each query and each key through an RMSNorm over the $d$ channels of its head, before they are turned {cite}`henry2020,dehghani2023`.
-# With gains of 1 all keys have the length $\sqrt d$, the weights are equal and cancel, and attention is a *plain* Gaussian smoother with $h^2 = \sqrt d$, rotated or not: a rotation keeps lengths.
+# **QK-norm** norms each query and each key over the $d$ channels of its head.
+# It was first done by dividing by the length, with one learned scale in place of $1/\sqrt d$ {cite}`henry2020`, then with a LayerNorm {cite}`dehghani2023`; Qwen 3 and this book take an RMSNorm, before queries and keys are turned.
+# With gains of 1 all keys have the length $\sqrt d$.
+# Since $q \cdot k = \tfrac12(|q|^2 + |k|^2 - |q - k|^2)$, the first two terms are then the same for every key, and what is added to all scores changes no weight: only the distance is left.
+# So the weights of the points are equal and cancel, and attention is a *plain* Gaussian smoother with $h^2 = \sqrt d$, rotated or not: a rotation keeps lengths.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -655,18 +701,21 @@ assert torch.allclose(gained, nadaraya_watson(norm(q) * g_q * g_k, norm(k), v, h
 bound = 16**0.5 * (g_q * g_k).abs().max()
 largest = ((norm(q) * g_q) @ (norm(k) * g_k).T).abs().max() / 16**0.5
 assert largest <= bound
-f"largest score {largest:.2f}, and none can be larger than {bound:.2f}"
+f"largest score {largest:.2f}; none can be larger than {bound:.2f} where nothing turns"
 
 # %% [markdown]
-# That bound is what it was introduced for: in large models scores could grow until each softmax was an argmax and training broke down {cite}`dehghani2023`.
-# A model as small as ours does not have that illness, and we should not expect the cure to help.
+# (With a rotation between them the gains of two channels meet, and the bound is $\sqrt d \max|g_Q| \max|g_K|$.)
+# QK-norm was proposed for translation with little data, so that rows of weights would saturate less, and it helped there {cite}`henry2020`.
+# In large models it stopped scores from growing until training broke down {cite}`dehghani2023`.
+# That is no matter of size alone: small models show the same at high learning rates, and there the same cure works {cite}`wortsman2023`.
+# What it did to a small model of ours, at one rate and at half of it, is in the table [below](#modern-bill); higher rates, where it would be expected to help, are not in it.
 #
 # (tied)=
 # ## Tied heads
 #
 # The head compares the stream with one vector per token; the embedding begins the stream with one vector per token.
 # With `tie_weights` these are the same matrix {cite}`press2017`.
-# [Chapter 07](#tying) has shown what that does to the start.
+# [Chapter 07](#tying) has shown what that does to the start, and taken apart what it does to the loss.
 # It saves $VC$ weights and no multiplication.
 # For large vocabularies and small models that is much.
 
@@ -706,28 +755,39 @@ for name, change in changes.items():
 # The large savings are in memory.
 # What does each buy in loss?
 # Two blocks of 64 channels, 128,000 letters of the tales, three seeds, each exchange against the model of chapter 07 with the same seed; and all of it again at half the learning rate, in case one part likes another rate.
-# The numbers are those recorded by `bench/modern_blocks.py` on an AMD EPYC with two cores; a difference below three of its standard errors is called noise.
+# The numbers are those recorded by `bench/modern_blocks.py` on an AMD EPYC with two cores.
+# Each is the mean of three paired differences, and with three a standard error is itself uncertain: it has two degrees of freedom, a 95 % interval reaches 4.3 of them to either side, and a difference of nothing goes beyond three of them one time in ten.
+# The last column says *lower* or *higher* where the interval at the full rate leaves out zero, and *open* where it does not.
 #
 # | one exchange | loss − base, nats per letter | standard error | at half the rate | standard error | |
 # |---|--:|--:|--:|--:|---|
-# | RMSNorm | −0.006 | 0.005 | +0.012 | 0.014 | noise |
+# | RMSNorm | −0.006 | 0.005 | +0.012 | 0.014 | open |
 # | **RoPE** | **−0.228** | 0.033 | −0.216 | 0.013 | lower |
 # | no positions at all | +0.239 | 0.018 | +0.182 | 0.009 | higher |
-# | SwiGLU, as many weights | −0.019 | 0.010 | −0.024 | 0.022 | noise |
-# | 2 keys for 4 queries | −0.007 | 0.013 | +0.010 | 0.010 | noise |
-# | QK-norm | +0.060 | 0.010 | +0.028 | 0.009 | higher |
-# | tied heads | −0.056 | 0.005 | −0.048 | 0.011 | lower |
+# | SwiGLU, as many weights | −0.019 | 0.010 | −0.024 | 0.022 | open |
+# | 2 keys for 4 queries | −0.007 | 0.013 | +0.010 | 0.010 | open |
+# | QK-norm | +0.060 | 0.010 | +0.028 | 0.009 | higher; open at half the rate |
+# | tied heads | −0.056 | 0.005 | −0.048 | 0.011 | lower; just so at half the rate |
 # | RMSNorm, RoPE, SwiGLU, 2 for 4 and QK-norm | −0.283 | 0.025 | −0.283 | 0.006 | lower |
 #
-# One exchange does nearly all of it.
-# RMSNorm is noise, as it should be for what is nearly the same function.
-# Half the keys are noise, too, and that is good news: they cost nothing here that could be seen, and saved half the cache.
+# RoPE is most of what was seen, in *this* training.
+# It is a short one: each learned vector begins as small noise and is met 2,000 times, so what is compared is also how fast positions are learned.
+# Other lengths of training were not tried.
+# (Nor are the sizes equal: learned positions are 13 % of the base's weights, and those beyond letter 64 are never trained.)
+#
+# *Open* is not *equal*.
+# RMSNorm's interval at the full rate lies within 0.03 nats of zero, but at half of it it reaches from −0.05 to +0.07.
+# Half the keys saved half the cache, and both intervals end below +0.06; a smaller loss would fit.
 # SwiGLU's gain may be there, and is too small for three seeds.
-# QK-norm made this small model worse at both rates; its bounded scores are a cure for an illness that it does not have.
-# Tied heads made it better, and there two things changed at once: the shared matrix learns at the rate of the embeddings, which is three times that of a head.
+#
+# QK-norm made this model worse at the full rate.
+# The reason was not looked for: scores in heads of 16 channels with gains near 1 stay below about 4, which may be too flat, and no higher rate was tried.
+# Tied heads made it better, and there at least three things changed at once: the number of weights; the rate, which is that of the embeddings and three times that of a head; and the start, since a head of its own begins at zero.
+# [Chapter 07](#tying) changed one of them at a time, and found that two matrices which begin equal do as well as one.
 #
 # Which of these hold for large models, the table cannot say.
-# (Nor can it be added up: all five together are below RoPE alone by 0.055, standard error 0.019, and at half the rate by 0.067, standard error 0.010; of the other four only SwiGLU has a mean below −0.01.)
+# (Nor can it be added up: from RoPE alone to the five together the mean falls by 0.055, at half the rate by 0.067, while the means of the other four add up to about +0.03; the standard errors of these differences were not recorded.
+# And an exchange that changes shapes changes Muon's steps, which depend on them; queries, keys and values are stepped apart in this file and as one matrix in the cells above.)
 #
 # (names)=
 # ## The same model under four names
@@ -768,15 +828,17 @@ config
 
 # %% [markdown]
 # That is the 0.6 of its name.
-# No line was left without a place; a line that would change the model in a way that this library does not know is an error, not ignored.
+# Every line has its place now, and one was cut: the context is capped at 8,192 tokens, to keep tables and caches small, until `load_pretrained` is asked for a longer `block_size`.
+# Settings of these families that this library knows of and does not have, such as another scaling, two scalings that contradict each other, rotations of half a head or attention without the causal mask, are errors and not ignored.
+# What nobody thought of, the logits have to find.
 #
 # (parity)=
 # ## Equal logits
 #
 # Whether a loader is right is not a matter of taste.
-# Make a model of each family with the library that its publishers use, from a configuration of its own, with random weights; let that library write the folder; read it here; compare the logits.
-# Random weights are better than published ones for this.
-# Nothing in them is near zero, so nothing that is mixed up can hide; and sizes can be odd, so that a transposed matrix does not fit by chance.
+# Make a model of each family with `transformers`, the library in whose format they are all published, from a configuration of its own, with random weights; let that library write the folder; read it here; compare the logits.
+# Random weights serve for this, if they are random everywhere: in a fresh model all gains are 1 and all biases 0, and two that are mixed up would not show.
+# Shapes do not find every mistake, since many of these matrices are square and a transposed one fits; the logits do.
 
 # %% tags=["needs-transformers"]
 import os
@@ -840,7 +902,6 @@ for name, (family, settings) in FAMILIES.items():
 #
 # What does a mistake look like?
 # Plant three in Qwen 3.
-# In a trained model the first would spoil every text, and the last would show in none.
 
 # %% tags=["needs-transformers"]
 def planted(change):
@@ -867,7 +928,7 @@ for name, moved in found.items():
     assert moved > 2e-5  # parity finds them all
 
 # %% [markdown]
-# All three exceed the tolerance of the comparison, and only the comparison finds the last.
+# All three exceed the tolerance of the comparison, and the last moves no logit by a hundredth of the largest.
 # That is why the test is equality and not whether the text reads well.
 #
 # (download)=
@@ -906,8 +967,8 @@ for name, moved in found.items():
 #
 # Loading is fast because it reads little: the file is mapped, only what has to be joined is copied, and the rest comes in when it is first used.
 # For each token every weight is fetched once.
-# Two bytes times 1.24 billion times 3.7 per second are 9 GB per second, and for the model of 0.6 billion it is 7: the speed of this machine's memory sets the pace.
-# At 135 million it is 4, since there the overhead of many small products weighs more.
+# Two bytes times 1.24 billion times 3.7 per second are 9 GB per second, for the model of 0.6 billion it is 7, and at 135 million 4.
+# That fits a pace which memory sets for large models, and the overhead of many small products for small ones; neither was measured here.
 #
 # :::{why-it-works}
 #
@@ -915,14 +976,14 @@ for name, moved in found.items():
 # Scores under RoPE depend on the offset alone; the mean score is a sum of waves over distance; two layouts differ by an order of rows.
 # Grouped queries are heads with equal keys, and divide the cache by the size of the group, exactly.
 # With equal key norms attention is a plain Gaussian smoother, rotated or not.
-# And one class has the logits of six published families.
+# And one class has the logits of six families, for random weights and settings as the files have them.
 #
 # :::
 #
 # :::{why-it-might}
 #
 # Why a gate helps is not known; the paper that proposed it says so itself, and offers divine benevolence {cite}`shazeer2020`.
-# That RoPE helps because attention is mostly about offsets is plausible, and fits that heads of small models look mostly at the few tokens before; it is not shown by a lower loss.
+# That RoPE helps because attention is mostly about offsets is plausible; it is not shown by a lower loss after a short training.
 # Differences of a few hundredths in models of a hundred thousand weights say little about models ten thousand times as large, in either direction.
 #
 # :::
@@ -930,8 +991,8 @@ for name, moved in found.items():
 # ## What to take along
 #
 # - The block of 2019 and that of today have one plan; five parts were exchanged, and each exchange is one field of a configuration.
-# - RoPE turns planes of queries and keys: scores know offsets, preferences come in waves, and offsets beyond the training are a risk that a window takes away.
-# - Grouped queries and tied heads save memory; RMSNorm loses nothing; what a part buys has to be measured with seeds, and some of it is noise.
+# - RoPE turns planes of queries and keys: scores know offsets, a mean score is a sum of waves, and offsets beyond the training are a risk. Here a window took it away; large models need their first tokens besides.
+# - Grouped queries and tied heads save memory; RMSNorm computes what LayerNorm can, with less; what a part buys has to be measured with seeds, and three of them leave much open.
 # - Weights of others are right when logits are equal, and at no earlier point.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/10_modern_blocks.ipynb): an offset to derive, the bytes of a cache, a layout to permute, the weights of a 1 B model to count, and an attention layer and a loader to repair.

@@ -100,9 +100,8 @@ check("q4")
 # {{q5}}
 #
 # Causal attention as in Qwen 3, in one tensor program: grouped queries, QK-norm, RoPE.
-# It runs, the shape is right, and a trained model would talk nonsense with it, since there are several bugs.
+# It runs, the shape is right and the numbers are wrong, since there are several bugs.
 # `W_qkv` holds the rows of all queries, then of all keys, then of all values, as in chapter 10; planes are $(i, i + d/2)$; norms come before the rotation.
-# A trained model loses about two nats with keys and values swapped, 1.5 with only the queries turned, 1.4 with keys dealt out in the wrong order, and 0.1 with the norm in the wrong place.
 
 # %% tags=["stub"]
 def modern_attention(
@@ -174,7 +173,7 @@ check("q5")
 #
 # The second half of a block, $x + \operatorname{MLP}(\operatorname{Norm}(x))$, for a block as it stands in a published file, of the Llama family or of GPT-2.
 # `tensors` has the names of the file, `config` the lines of `config.json` that matter.
-# Some of the bugs here add less than a hundredth of a nat to the loss of a trained model; nobody would see them in a text.
+# Some of the bugs here move the numbers by very little.
 # The check compares numbers, and sees them.
 
 # %% tags=["stub"]

@@ -406,12 +406,45 @@ def test_a_shorter_context_can_be_chosen_and_a_longer_one_not(published):
         (dict(quantization_config={"bits": 4}), "quantization_config"),
         (dict(hidden_size="gone"), "lacks 'hidden_size'"),
         (dict(num_attention_heads=5), "n_head must be a multiple of n_kv_head, not 5 and 4"),
+        (dict(partial_rotary_factor=0.5), "partial_rotary_factor = 0.5"),
+        (dict(mlp_bias=True), "attention_bias = False"),
+        # Each of these was once read as if it were not there.
+        (dict(rope_scaling=dict(rope_type="linear", factor=4.0)), "rope_parameters .* and rope_scaling .*: which of them"),
+        (dict(rope_scaling=dict(LLAMA3)), "rope_parameters .* and rope_scaling .*: which of them"),
+        (dict(rope_parameters=dict(LLAMA3, partial_rotary_factor=0.5)), "partial_rotary_factor = 0.5"),
+        (dict(rope_parameters={"full_attention": dict(rope_type="linear", factor=4.0)}), "for each kind of layer"),
+        (dict(is_causal=False), "is_causal = False"),
+        (dict(layer_types=["full_attention", "sliding_attention"]), "layers that are not known here"),
     ],
 )
 def test_what_this_library_does_not_have_is_refused(change, message, published, tmp_path):
     _, folder = published("Llama")
     with pytest.raises(ValueError, match=message):
         load_pretrained(changed(folder, tmp_path, **change))
+
+
+@torch.no_grad()
+def test_mistral_has_its_window_whatever_a_setting_of_other_families_says(published, tmp_path):
+    """`use_sliding_window` belongs to Qwen; the reference's Mistral does not read it."""
+    _, folder = published("Mistral")
+    for used in (False, True):
+        ours = load_pretrained(changed(folder, tmp_path, use_sliding_window=used))
+        assert ours.config.block_size == 48
+    logits, ids = [], random_ids(2, 64)
+    for name, setting in (("said", dict(use_sliding_window=False)), ("none", dict(sliding_window=None))):
+        (tmp_path / name).mkdir()
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(changed(folder, tmp_path / name, **setting))
+        logits.append(theirs(ids).logits)
+    said, none = logits
+    assert difference(load_pretrained(folder)(ids[:, :48]), said[:, :48]) < 2e-5, "up to the window nothing is hidden"
+    assert difference(said[:, 48:], none[:, 48:]) > 1e-2, "and beyond it something is, whatever was said"
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_window_of_qwen_counts_where_it_is_used(used, published, tmp_path):
+    _, folder = published("Qwen 2")
+    settings = dict(use_sliding_window=used, sliding_window=40, layer_types="gone")
+    assert load_pretrained(changed(folder, tmp_path, **settings)).config.block_size == (40 if used else 64)
 
 
 def test_a_folder_that_is_no_model_is_told_what_it_lacks(tmp_path, published):
