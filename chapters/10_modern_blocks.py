@@ -79,7 +79,8 @@ CYCLE = COLORS["CYCLE"]
 base = Config(vocab_size=60, block_size=128, n_layer=2, n_head=4, d_model=32)
 for change in ({"norm": "rms"}, {"positions": "rope"}, {"mlp": "swiglu"}, {"n_kv_head": 2},
                {"qk_norm": True}, {"tie_weights": True}):
-    print(replace(base, **change))
+    print(f"{change}: {n_parameters(replace(base, **change)):,} weights")
+n_parameters(base)
 
 # %% [markdown]
 # (rms-norm)=
@@ -141,7 +142,7 @@ assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
 # What a query wants to know is mostly *how far away*: the token before, the last sentence.
 # And nothing in learned vectors says that places 5 and 6 are as far apart as 105 and 106; a model has to find that out from examples.
 #
-# **Rotary position embedding** puts the position where the comparison is made {cite}`su2021`.
+# **Rotary position embedding** puts the position where the comparison is made {cite}`su2024`.
 # Take the $d$ channels of a query as $d/2$ planes.
 # In plane $i$, turn the query at position $t$ by the angle $t\,\omega_i$, and do the same to every key.
 #
@@ -997,4 +998,4 @@ for name, moved in found.items():
 #
 # **Exercises.** [The sheet of this chapter](../exercises/10_modern_blocks.ipynb): an offset to derive, the bytes of a cache, a layout to permute, the weights of a 1 B model to count, and an attention layer and a loader to repair.
 #
-# **Further reading.** {cite}`su2021` for the rotation, {cite}`barbero2024` for what trained models use it for, {cite}`ainslie2023` for what sharing keys costs, and {cite}`nanochat` for a small modern model with all its training code.
+# **Further reading.** {cite}`su2024` for the rotation, {cite}`barbero2024` for what trained models use it for, {cite}`ainslie2023` for what sharing keys costs, and {cite}`nanochat` for a small modern model with all its training code.
