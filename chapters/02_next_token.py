@@ -506,48 +506,12 @@ for size in (256, 512, 1024, 4096):
 # A perplexity without its tokenizer is a number without its unit.
 #
 # Chapter 01 left a question open: do fewer tokens make better models?
-# Here they did, but a trigram of long tokens also *sees further*.
-# So let each vocabulary have the length $n$ and the discount $D$ that suit it best, chosen on one part of the manuals, and compare on four others.
+# Here they did, but a trigram of long tokens also *sees further*: with a length and a discount of its own for each vocabulary, bytes come out ahead in [Smoothing counts](smoothing_counts.ipynb).
+# (A model of tokens also gives probability to other cuts of the same text, `t|he` beside `the`, which this score does not count for it; so its column is an upper bound.)
 #
 # **A convention.**
 # Where this book writes $a \pm b$, $a$ is a mean over repetitions (seeds, or samples of data) and $b$ their standard deviation (the root of the mean squared distance from $a$, with $n-1$ in place of $n$): how much *one* repetition varies.
 # How well the *mean* is known is its standard error, $b/\sqrt n$ for $n$ repetitions, and is always called so.
-
-# %%
-from itertools import product
-
-orders = {256: (8, 12, 16), 1024: (6, 10, 14), 4096: (3, 7, 11)}
-parts = []
-for start in range(0, 5_000_000, 1_000_000):
-    whole = manuals()[start : start + 250_000]
-    parts.append({size: cut(whole[:200_000], whole[200_000:], size) for size in orders})
-
-
-def in_bits(part, size, n, discount):
-    learned, ids = part[size]
-    nats = scored(learned, ids, size, n, discount)
-    return bits_per_byte(nats, len(ids), n_bytes=len(part[256][1]))
-
-
-results = {}
-for size, lengths in orders.items():
-    settings = product(lengths, (0.75, 0.9))
-    n, discount = min(settings, key=lambda setting: in_bits(parts[0], size, *setting))
-    results[size] = np.array([in_bits(part, size, n, discount) for part in parts[1:]])
-    bits = results[size].mean()
-    print(f"{size:4} tokens, {n}-gram, D = {discount}: {bits:.3f} bits per byte")
-for size in (1024, 4096):
-    more = results[size] - results[256]
-    assert (more > 0).all()
-    mean, spread = more.mean(), more.std(ddof=1)
-    print(f"{size} tokens minus bytes: {mean:.3f} ± {spread:.3f}, ", end="")
-    print(f"standard error {spread / 2:.3f}")
-
-# %% [markdown]
-# With a length and a discount of its own for each, the order is turned around: the bytes are ahead on all four.
-# So what the larger vocabularies had won was memory.
-# (Six settings for each vocabulary, a few hundred thousand characters, and models that count: other models may differ.
-# A model of tokens also gives probability to other cuts of the same text, `t|he` beside `the`, which this score does not count for it; so its column is an upper bound.)
 #
 # ## A bigram that nobody counted
 #
