@@ -50,7 +50,7 @@ machine_map(here="prediction")
 #
 # A predictor that has seen a text can recite it.
 # To learn a text so well that new text is predicted worse for it is called **overfitting**, so a part of each corpus is **held out**, and only the rest, `train`, is learned from.
-# The loss on held-out text is a *validation loss* where it helps to choose among models, and a *test loss* where it is looked at once, after all choices; where this page chooses, it does so on a text set aside for that, and what it takes from the appendix was chosen there.
+# The loss on held-out text is a *validation loss* where it helps to choose among models, and a *test loss* where it is looked at once, after all choices. This page chooses nothing by its held-out text; the appendix compares discounts on the same text, so for the choice of ¾ it is a validation text.
 
 # %%
 import math
@@ -454,7 +454,7 @@ fig
 # %% [markdown]
 # One letter inside a word costs little, but there are many.
 # Even if the whole floor of 0.136 lay inside words, 0.30 of the 0.88 nats above it would be left there: at least a third.
-# More than half of the gap is a matter of memory alone, as the 10-gram shows.
+# Counting closes more than half of the gap with a longer memory and the appendix's better rule together, as the 10-gram shows; which of the two does it is not separated here.
 # What counting leaves, however much it remembers, is what the rest of this book is about.
 #
 # ## Samples
@@ -506,7 +506,7 @@ for size in (256, 512, 1024, 4096):
 # A perplexity without its tokenizer is a number without its unit.
 #
 # Chapter 01 left a question open: do fewer tokens make better models?
-# Here they did, but a trigram of long tokens also *sees further*: with a length and a discount of its own for each vocabulary, bytes come out ahead in [Smoothing counts](smoothing_counts.ipynb).
+# Here they did, but a trigram of long tokens also *sees further*: with a length and a discount of its own for each vocabulary, and a fifth of the text, bytes come out ahead in [Smoothing counts](smoothing_counts.ipynb).
 # (A model of tokens also gives probability to other cuts of the same text, `t|he` beside `the`, which this score does not count for it; so its column is an upper bound.)
 #
 # **A convention.**
@@ -632,7 +632,7 @@ np.testing.assert_allclose(as_smoother, trigram, atol=1e-12)
 #
 # :::{why-it-might}
 # That *good prediction needs understanding* is the great hypothesis behind language models.
-# The gap between the 5-gram and the floor does not show it, since a longer memory that only counts closes more than half.
+# The gap between the 5-gram and the floor does not show it, since a model that only counts, with a longer memory and a better rule, closes more than half.
 # It would have to show in what counting leaves: names, wishes and promises from many sentences ago.
 # The training chapter will count how many of them a model keeps.
 # :::

@@ -490,12 +490,12 @@ assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=
 # The first and the third row begin as the *same function*, with the same loss, and their gradients at $q$ differ by $\sqrt{64} = 8$: that column compares nothing, as announced.
 #
 # The unscaled head starts worse than chance, which is $\ln 8 \approx 2.08$.
-# It is **confidently wrong**: with random keys a cold lookup gives nearly all weight to one entry, mostly a wrong one, and training has to undo this before it can find the right one.
+# It is **confidently wrong**: with random keys a cold lookup gives nearly all weight to one entry, mostly a wrong one.
 # After 150 steps it is still behind.
 #
 # The third row has no $1/\sqrt d$ in its formula, and at this learning rate it learns at least as fast as the first.
 # So what helps is the temperature at which learning *starts*, and there is more than one place to put it.
-# The place is not indifferent: without the factor in the formula a step of Adam in $W_Q$, whose size does not depend on the size of the gradient, moves the scores $\sqrt d$ times as far, and at thirty times this rate the third row ends with more than twenty times the loss of the first.
+# The place is not indifferent: without the factor in the formula a step of Adam in $W_Q$, whose size does not depend on the size of the gradient, moves the scores $\sqrt d$ times as far, and at thirty times this rate (one seed) the third row ends with more than twenty times the loss of the first.
 # And later, when queries and their keys have become aligned, $q \cdot k$ grows like $d$ and not like $\sqrt d$; the *maximal update parametrization* (μP), made so that settings carry over from narrow to wide models, divides by $d$ for this reason {cite}`yang2022`.
 #
 # "It keeps the computation stable" is the other reason that one reads.
@@ -776,7 +776,7 @@ attention(q, k, v, nothing).flatten()
 # | any number of keys | about $2^{0.9\,d}$ at $\beta = d$, about $e^{\sqrt d}$ at the start |
 # | cannot be trained | can be trained: what matches is learned |
 #
-# Statisticians have called such a mean *kernel regression* since 1964; chapter 05 says which kernel it is.
+# Statisticians have had such a mean since 1964, and call it *kernel regression*; chapter 05 says which kernel it is.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/04_attention_as_lookup.ipynb) asks you to derive, predict, repair and measure.
 #

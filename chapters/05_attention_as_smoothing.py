@@ -155,7 +155,7 @@ from tinyllm.smoothing import smoothing_weights
 from tinyllm.smoothing import nadaraya_watson
 
 # %% [markdown]
-# By hand: three measurements, at 0, 1 and 3, with the values 0, 6 and 3 that chapter 04 used, and $h = 1$.
+# By hand: three measurements, at 0, 1 and 3, with the values 0, 6 and 3, and $h = 1$.
 # At $x = 1$ the weights are $e^{-1/2} : 1 : e^{-2}$, that is 0.607, 1 and 0.135, with the sum 1.742.
 # The answer is $(0.607 \cdot 0 + 1 \cdot 6 + 0.135 \cdot 3) / 1.742$, about 3.68.
 
@@ -249,7 +249,7 @@ assert torch.allclose(looked_up, smoothed, rtol=0, atol=1e-9)
 # $$ e^{q \cdot k / \sqrt d} = \underbrace{e^{|q|^2/2h^2}}_{\text{cancels}} \cdot \underbrace{e^{-|q-k|^2/2h^2}}_{\text{the Gaussian}} \cdot \underbrace{e^{|k|^2/2h^2}}_{\text{does not cancel}} $$
 #
 # **Softmax attention is Nadaraya-Watson with a Gaussian kernel, $h^2 = \sqrt d$, and the key weights $e^{|k_j|^2/2h^2}$.**
-# Here is chapter 04's example, which you can still do by hand: its scores are 2, 0 and 2, and $h = 1$.
+# Here is an example by hand, with the scale 1 in place of $1/\sqrt d$, so $h = 1$: the scores of its first query are 2, 0 and 2.
 # The squared lengths of the keys are 1, 1 and 2, the squared distances from the first query 1, 5 and 2; half of the first minus the second is 0, $-2$ and 0.
 # (These are the scores less $\frac12|q|^2 = 2$, which cancels.)
 
@@ -261,7 +261,7 @@ key_weights = torch.exp(k.square().sum(-1) / 2)
 nadaraya_watson(q, k, v, bandwidth=1.0, key_weights=key_weights, return_weights=True)
 
 # %% [markdown]
-# The same numbers as there, to the last digit.
+# The softmax of 2, 0 and 2 gives the same weights: $e^2 : 1 : e^2$ is 0.468, 0.063 and 0.468.
 #
 # :::{two-views}
 # - **As a lookup.**
@@ -412,7 +412,7 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
 # ($W_V$ and $W_O$ have a freedom of their own: $W_V B$ with $B^{-1} W_O$ changes every answer and nothing that the head adds to the model.)
 # Whoever needs the right column has to fix the writing first, and say how.
 # Equal mean lengths of queries and keys fix $s$ and leave $A$ free.
-# This fixes all but a rotation, which changes no length: keys centered, and $\mathbf Q^{\mathsf T}\mathbf Q = \mathbf K^{\mathsf T}\mathbf K$.
+# For given tokens this fixes all but a rotation, which changes no length (on other tokens the same head gets another writing): keys centered, and $\mathbf Q^{\mathsf T}\mathbf Q = \mathbf K^{\mathsf T}\mathbf K$.
 
 # %%
 def balanced(q, k):

@@ -115,7 +115,7 @@ fig
 # A central difference with $h = 10^{-5}$ has about ten right digits here.
 #
 # That is a habit to keep.
-# **Whoever writes down a derivative compares it with a central difference**, in numbers of 16 digits (*double precision*) and with an $h$ in proportion to $x$.
+# **Whoever writes down a derivative compares it with a central difference**, in numbers of 16 digits (*double precision*) and with an $h$ in proportion to $x$ (to 1 where $x$ is small).
 # It costs a line, and a wrong sign does not survive it.
 
 # %%
@@ -727,8 +727,8 @@ assert abs(numerical(torch.exp, one.double(), 6e-6).item() - math.e) < 1e-9
 
 # %% [markdown]
 # The nearest number of 32 bits to 1000 + 0.00001 is 1000.
-# A good $h$ is about the cube root of the precision, times the size of $x$: $0.005\,|x|$ in 32 bits, $0.000006\,|x|$ in 64.
-# Even then only some four digits are right in 32 bits, and ten in 64; so gradients are checked in `float64`.
+# A good $h$ is about the cube root of the precision, times $|x|$ or 1, whichever is larger: 0.005 times that in 32 bits, 0.000006 times it in 64.
+# For $x^2$ a central difference has no error but rounding; for $e^x$, say, only some four digits are right in 32 bits, and ten in 64; so gradients are checked in `float64`.
 #
 # Three classes keep order among the parameters of a model.
 # An `nn.Parameter` is a tensor that wants gradients.
@@ -930,8 +930,9 @@ for g in (0.8, 1.25):
 
 # %% [markdown]
 # In none: what has shrunk 29 times, partly on the way forward and partly on the way back, has shrunk 29 times in all.
-# All layers learn next to nothing, or all get steps that are too large.
-# Only where something holds the lengths on the way *forward* (a norm, a function that cannot grow) do the early layers fall behind the late ones, or run away from them.
+# With plain descent all matrices learn next to nothing, or all get steps that are too large.
+# (A bias has only the way back in its gradient, and there the early layers do fall behind or run away.)
+# For the matrices that happens where something holds the lengths on the way *forward* (a norm, a function that cannot grow): then the early layers fall behind the late ones, or run away from them.
 # Chapter 07 has a cure: layers that *add* to what they are given, so that one of the paths back has the slope 1 all the way.
 #
 # :::{why-it-works}
@@ -959,7 +960,7 @@ for g in (0.8, 1.25):
 # | values forward, slopes back, each node once | `loss.backward()` |
 # | slopes of several uses add up | `.grad` adds up, until `zero_grad()` |
 # | $w \leftarrow w - \eta\,\partial L / \partial w$ | `optimizer.step()` |
-# | two evaluations, as a check | in `float64`, with $h$ in proportion to $x$ |
+# | two evaluations, as a check | in `float64`, with $h$ in proportion to $x$, or to 1 |
 # | prediction minus truth, $p - \text{one-hot}$ | what `cross_entropy` sends back |
 #
 # **Exercises.** [The sheet of this chapter](../exercises/gradients.ipynb) has you take slopes by hand, repair a backward pass, add an operation and find the largest rate.

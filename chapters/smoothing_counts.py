@@ -82,7 +82,7 @@ for discount in (0.5, 0.75, 1.0):
 
 # %% [markdown]
 # Little, for five letters: a constant that is wrong by a third costs less than the difference between any two rungs of chapter 02's ladder.
-# (It is more than the rule of the next section saves with two or three letters, and longer memories want a larger one.)
+# (On the manuals it is of the size of what the rule of the next section saves with three letters, and longer memories want a larger one.)
 #
 # ## What the shorter context should count
 #
@@ -224,8 +224,8 @@ for size in (1024, 4096):
     print(f"standard error {spread / 2:.3f}")
 
 # %% [markdown]
-# With a length and a discount of its own for each, the order is turned around: the bytes are ahead on all four.
-# So what the larger vocabularies had won was memory.
+# With a length and a discount of its own for each, and a fifth of chapter 02's text, the bytes are ahead on all four.
+# So a large part of what the larger vocabularies had won may have been memory; less text is against them, too, and that was not separated.
 # (Six settings for each vocabulary, a few hundred thousand characters, and models that count: other models may differ.)
 #
 # ## Against Taleteller
