@@ -28,7 +28,7 @@ for asks in (equal, ten_to_one):
 # Multiply by 11, and the answers are 37 and 73: whoever knows that a purse holds a whole number below ten reads both off, digit by digit.
 # So it depends on the reader.
 # The reader in an attention layer is a matrix, $W_O$, and a matrix cannot take digits apart.
-# This chapter's first result: **with a linear read-out, one head that is asked for two values has a mean squared error of at least ½**, whatever its weights; a reader that is not linear can do better.
+# This chapter's first result: **with a linear read-out, one head that is asked for two uncorrelated values of mean 0 and variance 1 has a mean squared error of at least ½**, whatever its weights; a reader that is not linear can do better.
 #
 # :::{admonition} You will be able to
 # :class: tip
@@ -782,7 +782,7 @@ for model in tied_1:
     print(f"layer 1: {back:.1f} one back, {itself:.1f} on itself")
 
 # %% [markdown]
-# It gives its predecessor less than itself, as the inequality would have it, and layer 2 can work with that.
+# It gives its predecessor less than itself, which the inequality suggests but does not demand, and layer 2 can work with that.
 # The derivation is right, then, and does not explain the dots: the layer that suffers is layer 2, for a reason that this page does not know.
 # It is no impossibility, as the last row shows.
 # Between the fifth row and the second only signs differ, so negative eigenvalues are what helps there.

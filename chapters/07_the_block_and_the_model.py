@@ -184,7 +184,7 @@ assert longer[1] < longer[0] - 0.05
 
 # %% [markdown]
 # After sixty steps six layers that add are far ahead of six that replace, about where six layers were in which each token is alone, and still behind none.
-# After six hundred they are ahead of none: only now is there something to gain from depth.
+# After six hundred they are ahead of none, which sees one letter only: whether it is the depth that pays or the context, this does not tell.
 #
 # ### How far does the sum carry?
 #
@@ -244,7 +244,7 @@ fig
 # A norm before each layer does that, a norm on the stream does not; why, is the next section.
 #
 # All this is a property of the start.
-# That pure attention makes tokens agree is proved, with any mask that lets them see each other {cite}`dong2021,wu2024`, and so are exceptions: with suitable value matrices a norm alone can prevent it {cite}`wu2024`.
+# That pure attention makes tokens agree is proved under conditions on the matrices, also for masks, the causal one among them {cite}`dong2021,wu2024`, and so are exceptions: with suitable value matrices a norm alone can prevent it {cite}`wu2024`.
 #
 # :::{two-views}
 #
@@ -354,7 +354,7 @@ fig
 # With the norm after it does not grow at all, which looks best.
 # But the figure shows the whole stream, and not what is in it.
 # Each time a norm on the stream divides, the token's own part is divided, too.
-# After 64 divisions little of it is left, and so the line "norm after" of the last figure falls.
+# After 64 divisions (32 without MLPs) little of it is left, and so the lines "norm after" in the figure of the *spread* fall.
 # The norm before divides only what is read: the stream stays a plain sum, and what each layer adds becomes a smaller part of it.
 #
 # ### Does training care?
@@ -741,9 +741,8 @@ for name, config in sizes.items():
     print(f"{name:13} {two:11,} parameters, tied {one:11,}: {1 - one / two:.1%} less")
 
 # %% [markdown]
-# What it does to the loss depends on the start.
-# With the model of these letters, 150 steps and three seeds, one matrix is ahead of two by about 0.1 nats at the library's own start; with embeddings of standard deviation 0.2 in place of 0.02 two matrices gain 0.12 and nothing is left of the lead.
-# So that comparison is one of starts, at this size, and a lower loss from tying has been reported for other models, too {cite}`press2017`.
+# What it does to the loss is harder to say, since tied and untied models differ in their start, too: here an untied head begins at zero, a tied one with the embeddings.
+# This page does not settle it; a lower loss from tying has been reported {cite}`press2017`.
 #
 # One thing about tying is certain before any training, and it is about the token itself.
 # The stream begins as the token's embedding $e$ plus a position, and with `initialize` no block has added anything.
