@@ -304,7 +304,7 @@ print(textwrap.fill(told, 80))
 # %% [markdown]
 # Training takes a few pieces of stories, looks how little probability the model gave to what came, and moves each number a little in the direction that would have given more ([Gradients](gradients.ipynb)).
 # Five and a half thousand times.
-# [Chapter 08](08_training.ipynb) takes 640 such steps live, in four minutes, with less text.
+# [Chapter 08](08_training.ipynb) takes 480 steps live, somewhat smaller ones, in a few minutes, with less text.
 #
 # ## Choosing, and once more
 #
