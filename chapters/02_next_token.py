@@ -319,7 +319,7 @@ print(" ".join(f"{chr(w)}:{p:.2f}" for w, p in zip(new[:11], fast)))
 #
 # Here $\mathbb{E}_p$ is the mean over stories as the program tells them.
 # The last term is the **Kullback-Leibler (KL) divergence** of $p$ from $q$, and that it is never negative is **Gibbs' inequality**.
-# The proof is one line, from $\ln u \le u - 1$, with equality only at $u = 1$:
+# The proof is one line, from $\ln u \le u - 1$, with equality at $u = 1$ alone:
 #
 # $$
 # -D_{\mathrm{KL}}(p \,\|\, q) = \sum_s p(s) \ln \frac{q(s)}{p(s)}

@@ -120,7 +120,7 @@ fig
 #
 # ## A kernel and a bandwidth
 #
-# The bell is a **kernel** $K$ (not the $\mathbf K$ of the keys), and the number 0.04 its **bandwidth** $h$: how far "near" reaches, in the units of $x$.
+# The bell is a **kernel** $K$ (not the $\mathbf K$ of the keys), and the number 0.04 its **bandwidth**, $h$, which says how far "near" reaches, in the units of $x$.
 # The estimate of Nadaraya and Watson is a mean of the values, weighted by the kernel:
 #
 # $$ \hat y(x) = \frac{\sum_j K\!\left(\frac{|x - x_j|}{h}\right) y_j}{\sum_j K\!\left(\frac{|x - x_j|}{h}\right)} $$

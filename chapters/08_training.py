@@ -593,8 +593,10 @@ print("python -m tinyllm.train", options, "--resume")
 # Without `--device` it takes a GPU where there is one; a text may come from a pipe, and under `torchrun` several processes share every batch:
 #
 # ```
-# python -m course data tales --size 1000000 | python -m tinyllm.train --data - --config tiny.json --out run
-# torchrun --standalone --nproc_per_node 2 -m tinyllm.train --data tales.txt --config tiny.json --out run
+# python -m course data tales --size 1000000 | \
+#     python -m tinyllm.train --data - --config tiny.json --out run
+# torchrun --standalone --nproc_per_node 2 \
+#     -m tinyllm.train --data tales.txt --config tiny.json --out run
 # ```
 #
 # (muon)=
@@ -674,9 +676,13 @@ from tinyllm.optimizers import Muon
 from IPython.display import Markdown
 
 recorded = Path("../bench/optimizers.md").read_text(encoding="utf-8")
-Markdown(recorded.replace("# Muon and AdamW for the matrices of the blocks", ""))
+shown = recorded.replace("# Muon and AdamW for the matrices of the blocks", "")
+shown = shown.replace("; the losses of the search stand beside them", "")
+columns = [line.rsplit("|", 2)[0] + "|" for line in shown.splitlines() if line[:1] == "|"]
+Markdown("\n".join([*shown[: shown.index("\n|")].splitlines(), "", *columns]))
 
 # %% [markdown]
+# (The losses of the search are in the file.)
 # And apart against fused, which the table does not have:
 
 # %%
@@ -732,8 +738,7 @@ fig, ax = figure(height=2.4)
 for seed, line in enumerate(losses.T):
     ax.plot(line, range(3), "o-", color=COLORS["CYCLE"][seed], alpha=0.7, linewidth=1)
 ax.set_yticks(range(3), schedules, color=COLORS["INK"])
-ax.set(xlabel="held-out loss after 120 steps, nats per character (floor 0.14)",
-       ylim=(2.5, -0.5))
+ax.set(xlabel="held-out loss, nats per character (floor 0.14)", ylim=(2.5, -0.5))
 fig.suptitle("The cosine is behind with each seed, the rest is open", x=0.012, ha="left")
 wsd, cosine, constant = losses
 assert (cosine > wsd).all()

@@ -378,7 +378,7 @@ for (rule, values), mark, color in zip(curves.items(), "oDs^", COLORS["CYCLE"]):
     ax.plot(points[:, 1], 100 * points[:, 0], color=color, marker=mark, label=label)
     for value, (wrong, choice) in list(zip(values, points.tolist()))[2::2]:
         ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=9,
-                    textcoords="offset points")
+                    textcoords="offset points", bbox=dict(fc=COLORS["PAPER"], ec="none", pad=0.5))
 ax.set(xlabel="diversity (nats per token)", ylabel="impossible (% of probability)")
 ax.set_title("A light cut by min-p or top-p beats a temperature")
 ax.legend(loc="upper left")

@@ -618,7 +618,7 @@ X @ W + bias
 # That is **broadcasting**.
 # Write the shapes below each other, ends aligned; an axis that is missing or has length 1 is repeated to the length of the other one:
 #
-# | | | |
+# | | rows | columns |
 # |---|---|---|
 # | `X @ W` | 3 | 2 |
 # | `bias` | | 2 |

@@ -194,9 +194,10 @@ for kind in both_kinds:
     error = sum(c.var() / len(c) for c in cosines).sqrt()
     assert (more > 4 * error) == (kind == "next word") and more > -error
     print(f"{kind:10}cosine of the control less that of the phrases: {more:+.2f},", end=" ")
-    print(f"standard error over phrases {error:.2f}")
+    print(f"standard error {error:.2f}")
 
 # %% [markdown]
+# (The standard errors are over phrases.)
 # Stop at the first number and the hypothesis is confirmed, with both kinds of vectors: the phrases are longer than their words.
 # But the control is longer than its words, too.
 #
