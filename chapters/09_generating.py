@@ -374,11 +374,11 @@ fig, ax = figure(height=3.9)
 for (rule, values), mark, color in zip(curves.items(), "oDs^", COLORS["CYCLE"]):
     both = [mass_and_diversity(logits, **{rule: value}) for value in values]
     points = torch.tensor([[x.mean() for x in pair] for pair in both])
-    label = rule.replace("_", "-")
+    label, paper = rule.replace("_", "-"), dict(fc=COLORS["PAPER"], ec="none", pad=0.5)
     ax.plot(points[:, 1], 100 * points[:, 0], color=color, marker=mark, label=label)
     for value, (wrong, choice) in list(zip(values, points.tolist()))[2::2]:
         ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=9,
-                    textcoords="offset points", bbox=dict(fc=COLORS["PAPER"], ec="none", pad=0.5))
+                    textcoords="offset points", bbox=paper)
 ax.set(xlabel="diversity (nats per token)", ylabel="impossible (% of probability)")
 ax.set_title("A light cut by min-p or top-p beats a temperature")
 ax.legend(loc="upper left")
