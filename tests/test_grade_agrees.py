@@ -1,6 +1,8 @@
 """What the check in a notebook passed, the grader passes: for notebooks of every honest kind of statement."""
 
+import asyncio
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from demo_answers import SHEETS, notebook
@@ -100,7 +102,16 @@ def cell():
 
 
 def jupyter(cells):
-    """Jupyter's own machinery runs the cells; what the answer's table is at the end."""
+    """The shell after Jupyter's own machinery ran the cells, in a thread without the event loop of other tests.
+
+    A browser that another test of the same process has opened keeps a loop running in the main thread,
+    and there `await` at the top of a cell is an error.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run, cells).result()
+
+
+def run(cells):
     shell = InteractiveShell()
     shell.user_ns["display"] = print
     for cell in cells:
@@ -125,6 +136,13 @@ def test_what_a_notebooks_check_passes_the_grader_passes(running, tmp_path_facto
     graded = Graded(notebook(tmp_path_factory.getbasetemp() / "agrees.ipynb", *cells))
     grade(graded, running, Limits(seconds=60))  # a busy machine decides nothing here
     assert graded.results[0].points == 3, (cells, str(graded.results[0]), graded.notes)
+
+
+def test_cells_that_await_run_beside_another_tests_event_loop():
+    async def beside():
+        return jupyter(["async def later(): return 3", "a = await later()"]).user_ns.get("a")
+
+    assert asyncio.run(beside()) == 3
 
 
 @pytest.fixture(scope="module")
