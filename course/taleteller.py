@@ -26,10 +26,11 @@ from tinyllm.training import train
 FOLDER = Path(__file__).parents[1] / "tinyllm" / "taleteller"
 CONFIG = Config(vocab_size=2048, block_size=384, n_layer=5, n_head=4, d_model=128)
 RECIPE = TrainConfig(
-    n_steps=5500, batch_size=6, lr=0.01, bf16=True, short=32, growth=0.36, lookups=10, every=200
+    n_steps=6500, batch_size=24, lr=0.02, decay=0.6, bf16=True, short=32, growth=0.15, lookups=10, every=100
 )
 SEED, HELD_OUT_SEED = 0, 1  # of the tales to learn from, and of those to be judged by
-SIZE = 30_000_000  # characters to learn from
+SIZE = 200_000_000  # characters to learn from, about as many as a run reads once
+VOCABULARY = 3_000_000  # of which these decide what a token is
 PRONOUNS = {"he", "she", "him", "her", "his", "hers", "himself", "herself", "He", "She", "Him", "Her", "His"}
 WINDOW = 12  # words in a row that count as copied if the training text has them, too
 
@@ -82,7 +83,7 @@ def said_again(model: GPT, tokenizer: Tokenizer, stories: list[Tensor]) -> float
 def train_taleteller(folder: Path, run: Path) -> None:
     """Train on tales, alone or in several processes. A run that was stopped goes on where it was."""
     text = tales(SIZE, SEED)
-    tokenizer = Tokenizer(*train_bpe(text[: SIZE // 10], CONFIG.vocab_size))
+    tokenizer = Tokenizer(*train_bpe(text[:VOCABULARY], CONFIG.vocab_size))
     ids = torch.tensor(tokenizer.encode(text))
     torch.manual_seed(RECIPE.seed)
     model = GPT(CONFIG)
@@ -91,7 +92,7 @@ def train_taleteller(folder: Path, run: Path) -> None:
         if is_main():
             print(record, flush=True)
     if is_main():
-        keep(model, tokenizer, folder, trigram_loss(text[: SIZE // 10]))
+        keep(model, tokenizer, folder, trigram_loss(text[:VOCABULARY]))
 
 
 def beginnings(ids: Tensor, tokenizer: Tokenizer) -> Tensor:
