@@ -79,6 +79,12 @@ held_out = {name: to_bytes(t) for name, t in new_text.items()}
 #
 # Nobody has to label anything.
 # At every place of a text the tokens so far are the *context*, and the token that comes is the *target*:
+#
+# :::{drawing}
+# ![The tokens The, cat, sat, on in a row and below them what is asked for: cat, sat, on, the. Each target gets lines from its token and all before it](../pages/drawings/one_text_many_questions.svg)
+#
+# A text of four tokens and the one after them: four questions, each with its answer.
+# :::
 
 # %%
 piece = "the lantern"

@@ -234,6 +234,12 @@ f"{len(j)} words, such as {', '.join(vocabulary[t] for t in j[:4])}"
 # ## Who is near whom
 #
 # Vectors can be compared, and there are three usual ways to do it.
+#
+# :::{drawing}
+# ![Three arrows from one origin. Happy and very happy point the same way, one twice as long as the other; lemon points elsewhere, and its tip is nearer to that of happy](../pages/drawings/words_on_a_plane.svg)
+#
+# Drawn, not measured: a longer vector of the same direction has a cosine of almost 1 and can be farther away than a vector of another direction.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.vectors import similarity

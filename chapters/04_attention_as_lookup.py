@@ -47,6 +47,12 @@ from tinyllm.vectors import similarity
 # A `dict` compares the query with its keys and takes the value of the one that is equal.
 # Python hides the comparisons behind a hash; let us make them all.
 # Each key gets a weight, 1 if it is equal and 0 if not, and the answer is the sum of the values, each times its weight.
+#
+# :::{drawing}
+# ![Left a dict: the query lemon meets the key lemon, whose value yellow is the answer. Right attention: the query lemons meets cherry, lemon and plum with weights 0.10, 0.78 and 0.13, and the answer is a mixture of their values](../pages/drawings/dict_and_soft_dict.svg)
+#
+# Where this section goes: from one key and its value to all of them, each by its weight.
+# :::
 
 # %%
 keys = ["cherry", "lemon", "plum"]
@@ -133,6 +139,12 @@ from tinyllm.attention import attention
 # Take the beginning of a sentence, *The fox says it*, and suppose that *it* has to find out what it stands for.
 # A model would learn its vectors and matrices; here they are chosen so that a pencil is enough.
 # A token has three channels: it names something, it says what is done, it points to something named before.
+#
+# :::{drawing}
+# ![A vector x goes through the matrices W_Q, W_K and W_V and becomes a query, a key and a value](../pages/drawings/query_key_value.svg)
+#
+# What happens to each token's vector before anything is compared.
+# :::
 
 # %%
 tokens = ["The", " fox", " says", " it"]
@@ -331,6 +343,12 @@ for factor in (3, 0.1):
 # With $d = 64$ scores of $\pm 8$ are ordinary, and $e^8 \approx 3000$.
 # With $\beta = 1$ attention is therefore *cold*, and colder the more dimensions a head has; with $\beta = 1/\sqrt d$ the scores have variance 1 for every $d$.
 # What does the cold do to learning?
+#
+# :::{drawing}
+# ![Eight scores as ticks below a bell, and their weights as bars: in 4 dimensions the scores spread by 2, in 64 by 8 with one weight near 1, and divided by the root of d by 1 with weights that are alike](../pages/drawings/why_root_d.svg)
+#
+# The same eight random directions: only the number of dimensions changes.
+# :::
 #
 # ### How the answer moves with the query
 #

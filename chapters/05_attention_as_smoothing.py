@@ -126,6 +126,12 @@ fig
 # $$ \hat y(x) = \frac{\sum_j K\!\left(\frac{|x - x_j|}{h}\right) y_j}{\sum_j K\!\left(\frac{|x - x_j|}{h}\right)} $$
 #
 # The library writes $K$ by its logarithm: then the kernels are scores, and the division by the sum is the softmax of chapter 04.
+#
+# :::{drawing}
+# ![Above, ten points with values, larger near the query; below, a bell around the query gives each point a weight. A bar marks the weighted mean of the values at the query](../pages/drawings/kernel_over_points.svg)
+#
+# A smoother at one query: the kernel weighs the keys, and the answer is the weighted mean of their values.
+# :::
 
 # %%
 from torch import Tensor

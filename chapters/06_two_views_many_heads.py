@@ -227,6 +227,12 @@ fig
 # Each head has $d_\text{head} = d_\text{model} / n_\text{head}$ channels, and divides its scores by the root of *that*.
 # By this definition a layer is a loop over heads, one small matrix product after the other.
 # `attention` works for any leading dimensions, so let the heads be one of them: one product makes all queries, keys and values, an axis is split in two, and an axis changes places.
+#
+# :::{drawing}
+# ![Three tokens' vectors are cut in two halves; each half is smoothed by its own triangle of weights; the halves are joined, multiplied by W_O and added to the stream](../pages/drawings/heads_split_and_joined.svg)
+#
+# The channels are cut among the heads, and each has its own weights. Only $W_O$ mixes what they found.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.attention import MultiHeadAttention
@@ -425,6 +431,12 @@ print(f"bias at an edge: {remains:.2f} of the narrow head's; 2 - √2 = {2 - 2**
 # So argue people who took such models apart {cite}`elhage2021,olsson2022`.
 # (A lower bound says that one layer can do without only if its size grows with the text {cite}`sanford2024`; at our 32 tokens it forbids nothing.)
 # So what do models of this size learn?
+#
+# :::{drawing}
+# ![Tokens Mr, Oak, saw, Mr and a question mark. Layer 1 writes into Oak that it stands after Mr; layer 2 lets the second Mr find this and take Oak as the prediction](../pages/drawings/induction.svg)
+#
+# Two lookups, one after the other: the first makes the key that the second needs.
+# :::
 
 # %%
 V, T = 32, 32

@@ -164,6 +164,12 @@ from tinyllm.vectors import similarity
 # A layer *reads* it, all that has been written so far, and *writes* by adding.
 # Nothing is overwritten: a layer that is to remove something has to write its negative.
 # At the end the head reads the sum.
+#
+# :::{drawing}
+# ![The streams of the tokens cat and sat as two arrows. At each, attention and MLP read beside it and add; only the attention of sat also reads the stream of cat](../pages/drawings/residual_stream.svg)
+#
+# Two streams through one block, without its norms. What comes from another token comes through attention.
+# :::
 
 # %%
 class Adds(nn.Module):
@@ -791,6 +797,12 @@ f"ln V = {math.log(50257):.2f}"
 #
 # multiplications and additions for a prediction.
 # Two thirds of a block's weights are the MLP's.
+#
+# :::{drawing}
+# ![Areas for Taleteller's weights: MLPs 655 thousand, attention 328, token vectors and unembedding 262 each, positions 49; 1.56 million in all](../pages/drawings/parameter_bill.svg)
+#
+# Taleteller's bill as areas. A third of it is its vocabulary, at both ends.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.model import block_matrices, flops_per_token, n_parameters

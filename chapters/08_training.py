@@ -410,6 +410,12 @@ print(f"claimed {claimed:.2f}, found {found:.2f}")
 #
 # One thing is left to explain about a step: it may fail.
 # `train_step` looks at loss and gradient *before* any weight changes, and stops a run that has become `nan`.
+#
+# :::{drawing}
+# ![A circle of five boxes: draw a batch, forward to logits, loss, backward to slopes, step of the weights; every so often evaluation and checkpoint](../pages/drawings/training_loop.svg)
+#
+# A step, and what stands beside it.
+# :::
 
 # %%
 from tinyllm.devices import has_bf16

@@ -217,6 +217,12 @@ assert cold.min() < greedy < real.min()
 # | **min-p** | all with at least $p$ times the probability of the likeliest | {cite}`nguyen2025` |
 #
 # All three want the tokens ranked.
+#
+# :::{drawing}
+# ![The same twelve bars three times: top-k with k = 4 leaves four of them with 0.87 of the probability; top-p with p = 0.9 and min-p with 0.1 leave five with 0.92](../pages/drawings/cutting_a_distribution.svg)
+#
+# One distribution and three cuts. Before the choice the rest is divided by its sum.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.generation import truncate
@@ -521,6 +527,12 @@ for shift in (-3.0, 0.0, 3.0):
 # Does it have to?
 # With a causal mask no token sees what comes after it, so when the text grows, the vectors of the earlier tokens stay as they are, layer by layer, and with them their keys and values.
 # Keep those: this is the **KV cache**.
+#
+# :::{drawing}
+# ![Three steps: each new token makes one query, one key and one value; the query meets the keys of all tokens so far, of which the earlier ones are kept](../pages/drawings/cache_growing.svg)
+#
+# A step computes one query, one key and one value, and reads all that were kept.
+# :::
 
 # %%
 from collections.abc import Iterator

@@ -149,6 +149,12 @@ assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
 # One plane first: turn the vector of each token by 0.1 radian times its position.
 # Token 7 has been turned by 0.7 and token 5 by 0.5, so the angle between them has changed by 0.2; and so it has between tokens 107 and 105.
 #
+# :::{drawing}
+# ![Two circles with a query and a key as arrows, turned by their positions: 3 and 1 on the left, 7 and 5 on the right. The angle between the arrows is the same](../pages/drawings/rotation_by_position.svg)
+#
+# One plane of a query and a key. Broken lines: before they were turned.
+# :::
+#
 # Now take the $d$ channels of a query as $d/2$ planes.
 # In plane $i$, turn the query at position $t$ by the angle $t\,\omega_i$, and do the same to every key.
 #

@@ -1,5 +1,6 @@
-"""What the rendered book needs beyond jupyter-book: boxes, live widgets, links, buttons of a repository."""
+"""What the rendered book needs beyond jupyter-book: boxes, drawings, live widgets, links, buttons of a repository."""
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -79,6 +80,38 @@ class Live(Directive):
         return [place]
 
 
+class drawing(nodes.General, nodes.Element):
+    """One of the book's drawings, in a page as a part of it, so that it has the page's colors."""
+
+
+class Drawn(Directive):
+    """`:::{drawing}` around the picture of a drawing, with its alt text, and then its caption."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        place = nodes.figure(classes=["drawn"])
+        self.state.nested_parse(self.content, self.content_offset, place)
+        picture, *rest = [*place.findall(nodes.image)], *place.children[1:]
+        image = picture[0] if picture else None
+        if image is None or not image.get("alt") or len(rest) != 1 or not isinstance(rest[0], nodes.paragraph):
+            raise self.error("a drawing needs a picture with an alternative text, and then its caption")
+        path = Path(self.state.document.settings.env.srcdir) / "pages/drawings" / Path(image["uri"]).name
+        if not path.is_file():
+            raise self.error(f"there is no drawing {path.name}; `python -m course.drawings` writes them")
+        self.state.document.settings.env.note_dependency(str(path))
+        caption = nodes.caption("", "", *rest[0].children)
+        place.children = []
+        place += [drawing("", svg=path.read_text(encoding="utf8"), alt=image["alt"]), caption]
+        return [place]
+
+
+def visit_drawing(self: HTML5Translator, node: drawing) -> None:
+    label = html.escape(node["alt"], quote=True)
+    self.body.append(node["svg"].replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
+    raise nodes.SkipNode
+
+
 def visit_live(self: HTML5Translator, node: live) -> None:
     data = {"data-widget": node["widget"], "data-options": json.dumps(node["options"])}
     self.body.append(self.starttag(node, "div", CLASS="live", **data))
@@ -118,6 +151,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name in BOXES:
         app.add_directive(name, Box)
     app.add_directive("live", Live)
+    app.add_directive("drawing", Drawn)
+    app.add_node(drawing, html=(visit_drawing, None))
     app.add_node(live, html=(visit_live, depart_live))
     app.connect("config-inited", set_buttons)
     app.connect("html-page-context", link_pages)
