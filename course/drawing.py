@@ -31,7 +31,7 @@ STYLE = "".join(
 ) + (
     ".drawing text{font-family:inherit;font-size:11px}.drawing .mono{font-family:var(--pst-font-family-monospace,monospace)}"
     ".drawing .stroke{fill:none}.drawing .paper{fill:var(--book-paper,#fdfcfa)}.drawing .on{fill:var(--book-on,#fff)}"
-    ".drawing .halo{paint-order:stroke;stroke:var(--book-paper,#fdfcfa);stroke-width:4px;stroke-linejoin:round}"
+    ".drawing .halo{paint-order:stroke;stroke:var(--book-halo,#fdfcfa);stroke-width:4px;stroke-linejoin:round}"
 )
 Point = tuple[float, float]
 

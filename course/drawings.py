@@ -283,7 +283,7 @@ def parameter_bill() -> Drawing:
             gap, type_size = (15, 10) if tall > 36 else (10, 8.5)
             for i, text in enumerate(lines):
                 last = i == len(lines) - 1
-                draw.words(middle, y + tall / 2 + gap * (i - (len(lines) - 1) / 2), text, "quiet" if last else "ink", size=8.6 if len(text) > 10 else type_size, bold=not last)
+                draw.words(middle, y + tall / 2 + gap * (i - (len(lines) - 1) / 2), text, "quiet" if last else "ink", size=8 if len(text) > 10 else type_size, bold=not last)
             y += tall
         left += share * width
     draw.words(WIDTH / 2, 188, f"{total / 1e6:.2f} million weights; norms and biases are too few to see", "quiet", size=10)

@@ -224,6 +224,12 @@ def test_chapters_have_their_numbers_in_title_and_sidebar_and_sections_have_none
         assert page.locator(".bd-sidebar-primary a.current").inner_text().startswith("04. ")
 
 
+def test_figures_are_counted_within_their_chapter(book):
+    for name, expected in (("04_attention_as_lookup", ["4.1", "4.2", "4.3"]), ("09_generating", ["9.1", "9.2"])):
+        html = (book / f"chapters/{name}.html").read_text(encoding="utf8")
+        assert re.findall(r'class="caption-number">Fig\. ([\d.]+)', html) == expected
+
+
 def test_the_way_from_page_to_page_leads_past_the_solutions(browser, book):
     with reading(browser, viewport={"width": 1280, "height": 800}) as page:
         page.goto((book / "exercises/04_attention_as_lookup.html").as_uri())
