@@ -374,8 +374,9 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 # Choose the layer and the head of the map above, and point at *that*; then at any other token, and in any other head.
 #
 # :::{live} speak
+# :compare: yes
 # :prompt: Everybody in Mudford knew Iris, the stubborn hedgehog. People said that
-# :picture: layer=4&head=2&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
+# :picture: compare=no&layer=4&head=2&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
 #
 # ![Taleteller in the page: a story, the attention weights of one head on its tokens, and bars for the most probable next tokens](../pages/live/speak.png)
 #
