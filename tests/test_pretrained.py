@@ -332,6 +332,17 @@ def test_a_shape_that_does_not_fit_is_named(published, tmp_path):
 
 
 @torch.no_grad()
+def test_a_table_of_positions_is_cut_when_asked_for_and_never_silently(published, tmp_path):
+    theirs, folder = published("GPT-2")
+    table = theirs.transformer.wpe.weight
+    assert torch.equal(load_pretrained(folder, block_size=9).position.weight, table[:9])
+    for rows in (63, 65, 32):
+        with pytest.raises(ValueError, match=f"wpe.weight has 64 positions, config.json says n_positions = {rows}"):
+            load_pretrained(changed(folder, tmp_path, n_positions=rows), block_size=9)
+    assert same(load_pretrained(changed(folder, tmp_path, n_ctx=32)), load_pretrained(folder)), "as `transformers` does"
+
+
+@torch.no_grad()
 def test_settings_of_either_age_mean_the_same(published, tmp_path):
     _, folder = published("Llama 3.2")
     old = {name: value for name, value in LLAMA3.items() if name != "rope_theta"}

@@ -4,10 +4,13 @@ import codecs
 import functools
 import math
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from numbers import Integral
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
+from torch.backends import mkldnn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
@@ -144,7 +147,7 @@ class Cache:
 
 def check_cacheable(model: GPT) -> None:
     """Raise `ValueError` for a model that needs more of a text than keys and values."""
-    if type(model.token) is not nn.Embedding:
+    if type(model.token).forward is not nn.Embedding.forward:
         kind = type(model.token).__name__
         unknown = f"its {kind} may look at earlier ids, which no cache keeps"
         raise ValueError(f"{unknown}; generate with cache=False")
@@ -164,7 +167,7 @@ def prepare(model: GPT) -> GPT:
             p.data = p.data.T.contiguous().T
     for module in model.modules():
         vars(module).update(module._parameters | module._modules)
-    for module in model.blocks.modules():
+    for module in model.modules():
         if not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks):
             module.__class__ = without_hooks(type(module))
     return model
@@ -179,7 +182,45 @@ def without_hooks(kind: type[nn.Module]) -> type[nn.Module]:
 
     names = "forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"
     bare = {f"register_{name}": refuse for name in names}
-    return type(kind.__name__, (kind,), bare | {"__call__": kind.forward})
+    call = SHORTER.get(kind.forward, kind.forward)
+    return type(kind.__name__, (kind,), bare | {"__call__": call})
+
+
+def layer_norm(self: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Its `forward`, without asking first whether x is a tensor."""
+    return torch.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+SHORTER = {nn.LayerNorm.forward: layer_norm}
+
+
+class WithoutOneDNN:
+    """A context in which torch computes on a CPU what it would give to the library oneDNN.
+
+    For large tensors that library is fast. But a GELU of the few numbers of one token takes
+    several times as long there, and is no more exact. The switch is that of the whole
+    process: the last thread to leave puts it back.
+    """
+
+    lock, inside, before = Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with WithoutOneDNN.lock:
+            if not WithoutOneDNN.inside:
+                WithoutOneDNN.before = mkldnn.enabled
+                mkldnn.enabled = False
+            WithoutOneDNN.inside += 1
+
+    def __exit__(self, *error) -> None:
+        with WithoutOneDNN.lock:
+            WithoutOneDNN.inside -= 1
+            if not WithoutOneDNN.inside:
+                mkldnn.enabled = WithoutOneDNN.before
+
+
+def without_onednn(weight: Tensor) -> WithoutOneDNN | nullcontext:
+    """For weights of 32 or 64 bits; products of 16 bits are what oneDNN is needed for."""
+    return WithoutOneDNN() if weight.itemsize >= 4 else nullcontext()
 
 
 def visible_from(length: int, block_size: int) -> int:
@@ -219,7 +260,7 @@ def new_ids(
     texts, block_size = [list(text) for text in texts], model.config.block_size
     slots = min(block_size, max(map(len, texts)) + max_new_tokens)
     memory, before = Cache(model, len(texts), slots) if cache else None, None
-    device = model.token.weight.device
+    device, few_numbers = model.token.weight.device, without_onednn(model.token.weight)
     for _ in range(max_new_tokens):
         starts = [visible_from(len(text), block_size) for text in texts]
         if memory is None or starts != before:
@@ -227,7 +268,8 @@ def new_ids(
             logits = prefill(model, windows, memory)
         else:
             last = torch.tensor([text[-1:] for text in texts], device=device)  # (B, 1)
-            logits = model(last, memory)[:, -1]
+            with few_numbers:
+                logits = model(last, memory)[:, -1]
         before = starts
         ids = choose(logits, texts, **sampling)
         for text, i in zip(texts, ids):

@@ -71,6 +71,7 @@ def load_pretrained(
     raw = read_json(folder / "config.json")
     config, names = read_config(raw, block_size), NAMES[raw["model_type"]]
     given = read_tensors(folder)
+    check_positions(given, raw, folder)
     with torch.device("meta"):  # shapes, but no memory
         model = GPT(config)
     found = {}
@@ -105,7 +106,7 @@ def assemble(
         part = given.pop(theirs)
         parts.append(part.T if SIDEWAYS.fullmatch(theirs) else part)
     weight = parts[0] if len(parts) == 1 else torch.cat(parts)
-    if name == "position.weight":  # a shorter context than it could be
+    if name == "position.weight":  # a shorter context than it could be: `block_size`
         weight = weight[: shape[0]]
     if weight.shape != shape:
         shapes = f"{tuple(weight.shape)}, not {tuple(shape)} as config.json says"
@@ -119,6 +120,14 @@ def check_tied(given: dict[str, Tensor], token: Tensor, folder: Path) -> None:
     if not torch.equal(head, token):
         tied = "config.json says tie_word_embeddings"
         raise ValueError(f"{folder}: {tied}, but lm_head.weight is not the embedding")
+
+
+def check_positions(given: dict[str, Tensor], raw: Mapping, folder: Path) -> None:
+    """Raise `ValueError` if GPT-2's table of positions has other rows than it says."""
+    table = given.get("wpe.weight")
+    if table is not None and len(table) != raw.get("n_positions", len(table)):
+        rows = f"wpe.weight has {len(table)} positions, config.json says n_positions = {raw['n_positions']}"
+        raise ValueError(f"{folder}: {rows}; a shorter context is asked for by block_size")
 
 
 # ---------------------------------------------------------------------------------------- files
@@ -233,7 +242,7 @@ def refuse(raw: Mapping, name: str, *fine) -> None:
 
 
 def read_gpt2(raw: Mapping) -> tuple[dict, int]:
-    """Sizes and parts of GPT-2, and its context."""
+    """Sizes and parts of GPT-2, and its context: n_positions; n_ctx means nothing, as in `transformers`."""
     for name, fine in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False)):
         refuse(raw, name, fine)
     refuse(raw, "add_cross_attention", False)
