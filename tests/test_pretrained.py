@@ -268,6 +268,11 @@ def test_a_shard_that_differs_from_its_index_is_refused(published, tmp_path):
     index.write_text(json.dumps(spare))
     with pytest.raises(ValueError, match=f"names model.spare.weight, which {where} does not hold"):
         load_pretrained(tmp_path)
+    for elsewhere in (f"../{where}", f"/tmp/{where}", "..", 3, None):
+        spare["weight_map"]["model.spare.weight"] = elsewhere
+        index.write_text(json.dumps(spare))
+        with pytest.raises(ValueError, match="which is no file of its folder"):
+            load_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["GPT-2", "Qwen 2"])
@@ -380,6 +385,16 @@ def test_16_bits_can_be_kept_or_widened(dtype, published, tmp_path):
     for p in theirs.parameters():
         p.copy_(p.to(dtype))
     assert difference(wide(ids), theirs(ids).logits) < 2e-5
+
+
+@torch.no_grad()
+def test_where_some_weights_have_more_bits_none_loses_any(published, tmp_path):
+    _, folder = published("Qwen 3")
+    mixed = {name: tensor if "norm" in name else tensor.bfloat16() for name, tensor in tensors_of(folder).items()}
+    model = load_pretrained(changed(folder, tmp_path, mixed))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert torch.equal(model.norm.weight, mixed["model.norm.weight"])
+    assert load_pretrained(tmp_path, torch.bfloat16).norm.weight.dtype == torch.bfloat16
 
 
 def test_the_file_is_mapped_and_never_written_to(published, tmp_path):

@@ -7,6 +7,7 @@ Such a folder holds `config.json` and `model.safetensors`, or several files of w
 import json
 import re
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 
 import safetensors
@@ -60,8 +61,9 @@ def load_pretrained(
 
     Weights are mapped from the file, and read when they are used; those that have to be
     changed, to `dtype` or because three matrices are one here, are copied. Without
-    `dtype` they stay what they are in the file. `block_size` is the context to be used,
-    at most the one that the model was made for; if not given that, or 8192.
+    `dtype` they stay what they are in the file; where they differ, all become what holds
+    each. `block_size` is the context to be used, at most the one that the model was made
+    for; if not given that, or 8192.
 
     Each tensor of the file is used exactly once. Raises `ValueError` that names a tensor
     which is missing, left over, there twice or of the wrong shape, or a setting that this
@@ -83,7 +85,7 @@ def load_pretrained(
     left = [name for name in given if not NOT_LEARNED.fullmatch(name)]
     if left:
         raise ValueError(f"{folder} holds {len(left)} tensors with no place in this model: {left[:3]}")
-    dtype = dtype or found["token.weight"].dtype
+    dtype = dtype or reduce(torch.promote_types, (weight.dtype for weight in found.values()))
     found = {name: weight.to(dtype) for name, weight in found.items()}
     model.load_state_dict(found, assign=True)
     if config.tie_weights:
@@ -157,6 +159,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         where = read_json(index).get("weight_map")
         if not isinstance(where, dict):
             raise ValueError(f"{index} has no weight_map")
+        for name in where.values():
+            if not isinstance(name, str) or not re.fullmatch(r"[^/\\]+\.safetensors", name):
+                raise ValueError(f"{index} names {name!r}, which is no file of its folder")
         files = [folder / name for name in sorted(set(where.values()))]
     else:
         raise FileNotFoundError(no_weights(folder))
