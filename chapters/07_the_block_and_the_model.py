@@ -143,7 +143,7 @@ from tinyllm.attention import attention, causal_mask
 from tinyllm.layers import Parts, check_config, head_size, mlp_size
 from tinyllm.layers import make_attention, make_mlp, make_norm, make_positions
 from tinyllm.loss import cross_entropy
-from tinyllm.model import block_matrices, check_ids
+from tinyllm.model import block_matrices, check_ids, unwrap
 from tinyllm.smoothing import nadaraya_watson
 from tinyllm.vectors import similarity
 
@@ -602,6 +602,7 @@ block(torch.tensor([[3.0, 1.0], [0.0, 2.0], [5.0, 5.0]]))
 #
 # This is what the matrices of a model hold before it has read a word.
 # What the zeros are good for is shown below; the standard deviation of the embeddings is a common choice, 0.02, and was not tuned.
+# (`unwrap` takes off what a compiler, or training on several machines, has put around a model.)
 
 # %% tags=["quote"]
 from tinyllm.model import initialize
