@@ -63,6 +63,8 @@ def called(*command: str | Path, needed: str) -> bytes:
 def tracked() -> dict[str, Path]:
     """The project's files by their names in the archive."""
     listed = called("git", "ls-files", "-z", needed="an archive is made from a git clone").decode().split("\0")
+    if "Makefile" not in listed:  # a copy inside of somebody else's repository
+        raise ArchiveError("an archive is made from a git clone")
     return {name: ROOT / name for name in listed if name}
 
 
