@@ -8,7 +8,7 @@ PY := $(BIN)/python
 # The index that holds torch's CPU wheels; give another one for CUDA or ROCm.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 READY := $(VENV)/.ready
-LOCK ?= requirements.lock
+LOCK := requirements.lock
 UV := .venv-uv/$(notdir $(BIN))/uv
 PIP := $(PY) -m pip install -q --disable-pip-version-check
 
@@ -37,7 +37,7 @@ book: $(READY)
 
 # Everything: re-runs and compares every notebook, runs the tests, builds the book cleanly, grades.
 # A part: make test TESTS=tests/test_tokens.py
-TESTS ?=
+TESTS :=
 test: export OMP_NUM_THREADS := 1
 test: $(READY)
 	$(PY) -m pytest -n 2 --dist loadfile $(TESTS)

@@ -118,7 +118,7 @@ def test_an_interrupted_archive_leaves_the_last_good_one_and_nothing_else(files,
 def test_beside_wheels_no_index_is_asked(tmp_path, wheel, expected):
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / wheel).touch()
-    (tmp_path / "show.mk").write_text(f'include {ROOT}/Makefile\nshow:\n\t@echo "$$PIP_NO_INDEX $$PIP_FIND_LINKS"\n')
+    (tmp_path / "show.mk").write_text(f'include {ROOT.as_posix()}/Makefile\nshow:\n\t@echo "$$PIP_NO_INDEX $$PIP_FIND_LINKS"\n')
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
     shown = subprocess.run(["make", "-f", "show.mk", "show"], cwd=tmp_path, env=bare, capture_output=True, text=True)
     assert shown.stdout == expected + "\n"
