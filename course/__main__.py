@@ -1,10 +1,11 @@
-"""`python -m course build` and `python -m course grade`."""
+"""`python -m course COMMAND`: what the book is made, graded and kept with."""
 
 import argparse
 import importlib
 import sys
 
 COMMANDS = {
+    "archive": "put the project, the rendered book and all wheels into one zip that needs no index",
     "build": "turn the sources of chapters and exercise sheets into executed notebooks",
     "data": "print one of the book's texts: tales, manuals or shakespeare",
     "grade": "grade completed exercise sheets",
