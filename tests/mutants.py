@@ -1,7 +1,7 @@
 """Small changes to a right answer, such as slips make: an operator, a constant, an axis, a sign, a line."""
 
 import ast
-import copy
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,31 +44,32 @@ def answers(name: str) -> tuple[dict[str, str], dict[str, str]]:
     return answered, before
 
 
-def mutants(source: str) -> Iterator[tuple[str, str]]:
-    """What was changed, and the changed source: each possible change alone."""
+def mutants(source: str, shuffle=lambda places: None) -> Iterator[tuple[str, str]]:
+    """What was changed, and the changed source: each possible change alone, in the order that `shuffle` gives them."""
+    text = _bare(source)
+    places = [
+        (number, change)
+        for number, there in enumerate(_walk(ast.parse(text)))
+        for change in range(len(_changes(*there)))
+    ]
+    shuffle(places)
+    for number, change in places:
+        changed = ast.parse(text)
+        there = next(itertools.islice(_walk(changed), number, None))
+        before = ast.unparse(there[0])
+        says = _changes(*there)[change]()
+        new = ast.unparse(ast.fix_missing_locations(changed))
+        if new != text:
+            yield f"line {getattr(there[0], 'lineno', 0)}: {says} in {before[:60]}", new
+
+
+def _bare(source: str) -> str:
+    """Without docstrings and comments."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    count = sum(1 for _ in ast.walk(tree))
-    for place in range(count):
-        for change in range(12):
-            changed = copy.deepcopy(tree)
-            node, parent, field, index = _nth(changed, place)
-            before = ast.unparse(node) if not isinstance(node, (ast.Load, ast.Store)) and hasattr(node, "lineno") else ""
-            done = _changes(node, parent, field, index)
-            if change >= len(done):
-                break
-            what = done[change]()
-            ast.fix_missing_locations(changed)
-            line = getattr(node, "lineno", 0)
-            yield f"line {line}: {what} in {before[:60]}", ast.unparse(changed)
-
-
-def _nth(tree, place):
-    for number, (node, parent, field, index) in enumerate(_walk(tree)):
-        if number == place:
-            return node, parent, field, index
+    return ast.unparse(tree)
 
 
 def _walk(node, parent=None, field=None, index=None):
@@ -171,3 +172,85 @@ def _changes(node, parent, field, index) -> list:
     if isinstance(node, ast.comprehension) and node.ifs:
         done.append(of("ifs", [], "condition dropped"))
     return done
+
+
+class Rewriting(ast.NodeTransformer):
+    """Another way to write the same: what a colleague's right answer may look like."""
+
+    def __init__(self, chance, names: dict[str, str]) -> None:
+        self.chance, self.names = chance, names
+
+    def visit_Name(self, node):
+        node.id = self.names.get(node.id, node.id)
+        return node
+
+    def visit_arg(self, node):
+        node.arg = self.names.get(node.arg, node.arg)
+        return node
+
+    def visit_FunctionDef(self, node):
+        self.generic_visit(node)
+        node.name = self.names.get(node.name, node.name)
+        return node
+
+    def visit_BinOp(self, node):
+        self.generic_visit(node)
+        if self.chance():
+            if isinstance(node.op, ast.Mult) or isinstance(node.op, ast.Add) and _number(node.right):
+                return ast.BinOp(node.right, node.op, node.left)
+            if isinstance(node.op, ast.Sub) and (_number(node.left) or _number(node.right)):
+                return ast.BinOp(ast.UnaryOp(ast.USub(), node.right), ast.Add(), node.left)
+            if isinstance(node.op, ast.Div):
+                return ast.BinOp(ast.BinOp(ast.Constant(1), ast.Div(), node.right), ast.Mult(), node.left)
+        return node
+
+    def visit_Compare(self, node):
+        self.generic_visit(node)
+        turned = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE, ast.Eq: ast.Eq, ast.NotEq: ast.NotEq}
+        if len(node.ops) == 1 and type(node.ops[0]) in turned and self.chance():
+            return ast.Compare(node.comparators[0], [turned[type(node.ops[0])]()], [node.left])
+        return node
+
+    def visit_IfExp(self, node):
+        self.generic_visit(node)
+        return ast.IfExp(ast.UnaryOp(ast.Not(), node.test), node.orelse, node.body) if self.chance() else node
+
+    def visit_If(self, node):
+        self.generic_visit(node)
+        if node.orelse and self.chance():
+            return ast.If(ast.UnaryOp(ast.Not(), node.test), node.orelse, node.body)
+        return node
+
+    def visit_Return(self, node):
+        self.generic_visit(node)
+        if node.value is not None and self.chance():
+            return [ast.Assign([ast.Name("result", ast.Store())], node.value), ast.Return(ast.Name("result", ast.Load()))]
+        return node
+
+    def visit_Constant(self, node):
+        if type(node.value) is int and 1 < node.value < 1000 and self.chance():
+            return ast.BinOp(ast.Constant(node.value - 1), ast.Add(), ast.Constant(1))
+        return node
+
+    def visit_match_case(self, node):
+        return node  # a pattern holds no sums
+
+
+def _number(node) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+
+
+def rewritten(source: str, random) -> str:
+    """The same function, written another way: its names, the order of what commutes, branches, steps."""
+    tree = ast.parse(source)
+    keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    outer = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    bound = set()
+    for function in tree.body:
+        if isinstance(function, ast.FunctionDef):
+            bound |= {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
+            bound |= {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+            bound |= {node.name for node in ast.walk(function) if isinstance(node, ast.FunctionDef)}
+    names = {name: f"my_{name}" for name in bound - keywords - outer}
+    new = Rewriting(lambda: random.random() < 0.5, names).visit(tree)
+    return ast.unparse(ast.fix_missing_locations(new))
