@@ -53,6 +53,7 @@ EQUIVALENT = {
     "07_the_block_and_the_model q6": {r"dtype dropped": "both kinds of number are near enough"},
     "08_training q2": {r"operands exchanged": "a size without its sign"},
     "08_training q3": {r"clone\(\) dropped": "nothing is written into W"},
+    "09_generating q6": {r"100\.0": "a wider search finds the same", r"Gt becomes GtE": "no two real numbers tie"},
     "09_generating q4": {r"dim dropped": "the last axis is the default", r"zeros_like becomes ones_like": "all places are written"},
     "10_modern_blocks q5": {r"its sign in|operands exchanged in a \* cos": "what turns or mirrors queries and keys alike leaves their products"},
     "gradients q1": {r"in_d \* -?1": "a factor of 1"},

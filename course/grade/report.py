@@ -392,13 +392,14 @@ def cannot_write(path: Path) -> str | None:
     return None
 
 
-def write(path: Path, content: str, last: bool = True) -> None:
+def write(path: Path, content: str | bytes, last: bool = True) -> None:
     """Replaces the file in one step: whoever reads it finds the old content or the new."""
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
     if path.exists() and not path.is_file():
         if last:
-            path.write_text(content, encoding="utf-8")
+            path.write_bytes(data)
         return
     path = Path(os.path.realpath(path))
     new = path.with_name(path.name + ".new")
-    new.write_text(content, encoding="utf-8")
+    new.write_bytes(data)
     os.replace(new, path)

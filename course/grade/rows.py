@@ -102,7 +102,7 @@ def _of_students(graded: list[Graded], roster: Roster, latest: bool, sheet: str 
             tries = attempts.get((id(student), name), [])
             if not tries and not name and wanted:
                 continue
-            counts = max(tries, key=(_when if latest else _worth), default=None)
+            counts = max(tries, key=(_when if latest else worth), default=None)
             notes = list(counts.notes) if counts else []
             notes += [f"{printable(other.within)} does not count: {_less(other, latest)}" for other in tries if other is not counts]
             notes += ["it came late, says its name"] if counts and late(counts.within) else []
@@ -110,7 +110,7 @@ def _of_students(graded: list[Graded], roster: Roster, latest: bool, sheet: str 
     return found + strangers
 
 
-def _worth(one: Graded) -> tuple:
+def worth(one: Graded) -> tuple:
     return not one.failed, one.points, not one.error, one.modified
 
 
