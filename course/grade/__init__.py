@@ -7,6 +7,7 @@ the notebook uses, on more seeds.
 
 import argparse
 import functools
+import gc
 import os
 import sys
 from collections import deque
@@ -327,6 +328,7 @@ def _grade_all(book: "report.Book", numbers: list[int], runner: Runner, jobs: in
     """Grades those of the list; why it had to stop, where a known answer did not come back any more."""
     graded, limits = book.graded, book.limits
     todo, running, again = deque(numbers), {}, set()
+    gc.freeze()  # a collection in a worker would touch, and so copy, all that was loaded here
     console = Console(stderr=True)
     try:
         columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
