@@ -257,3 +257,19 @@ def test_a_roster_may_come_from_any_spreadsheet(tmp_path):
 def test_without_a_roster_a_file_is_named_by_any_part_of_its_place():
     assert is_at("ann", Path("ann/98_lookup.ipynb")) and is_at("Ann", Path("x/ann.ipynb"))
     assert not is_at("an", Path("ann/98_lookup.ipynb")) and squeeze("Ünal, Ö.") == "unalo"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such terminal")
+def test_in_a_terminal_a_bar_counts_the_notebooks(grade, canvas, monkeypatch):
+    import pty
+
+    from rich.console import Console
+
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(course.grade, "Console", lambda **options: Console(file=terminal, force_terminal=True, width=80, **{k: v for k, v in options.items() if k != "stderr"}))
+        grade("class", "--csv", "csv")
+        terminal.flush()
+        shown = os.read(ours, 100_000).decode(errors="replace")
+    os.close(ours)
+    assert "graded" in shown and "1/3" in shown and "3/3" in shown
