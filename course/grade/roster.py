@@ -108,6 +108,11 @@ class Roster:
         return _index(self.students, lambda student: student.names)
 
     @functools.cached_property
+    def _numbers(self) -> dict[str, dict[str, list[Student]]]:
+        kinds = ("participant", "account")
+        return {kind: _index(self.students, lambda student: [getattr(student, kind)]) for kind in kinds}
+
+    @functools.cached_property
     def _logins(self) -> dict[str, list[Student]]:
         return _index(self.students, lambda student: student.logins)
 
@@ -116,8 +121,7 @@ class Roster:
         for part in within.parts:
             for pattern, number in ((MOODLE, "participant"), (CANVAS, "account")):
                 if found := pattern.fullmatch(part):
-                    owners = [s for s in self.students if getattr(s, number) == found["number"]]
-                    owners = owners or self._names.get(squeeze(found["name"]))
+                    owners = self._numbers[number].get(found["number"]) or self._names.get(squeeze(found["name"]))
                     if owners:
                         return owners
         for part in within.parts:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.checks import Sheet, load, sheets
+from course.checks import Sheet, sheets
 from course.grade.judge import Graded
 from course.grade.roster import Roster, Student, Unusable, late, squeeze, table
 from course.grade.submissions import printable
@@ -83,12 +83,12 @@ def _of_files(graded: list[Graded]) -> list[Row]:
 
 
 def _of_students(graded: list[Graded], roster: Roster, latest: bool, sheet: str | None) -> list[Row]:
-    names = [known.name for known in sheets()]
+    known = {sheet.name: sheet for sheet in sheets()}
     wanted = sorted({one.sheet.name for one in graded if one.sheet} | ({sheet} if sheet else set()))
     attempts: dict[tuple[int, str], list[Graded]] = {}
     strangers = []
     for one in graded:
-        owners = roster.owners(one.within, names)
+        owners = roster.owners(one.within, known)
         if len(owners) != 1:
             doubt = " or ".join(owner.name for owner in owners)
             strangers.append(Row(None, one.sheet, one, [f"may be {doubt}'s" if owners else "of nobody on the roster", *one.notes]))
@@ -106,7 +106,7 @@ def _of_students(graded: list[Graded], roster: Roster, latest: bool, sheet: str 
             notes = list(counts.notes) if counts else []
             notes += [f"{printable(other.within)} does not count: {_less(other, latest)}" for other in tries if other is not counts]
             notes += ["it came late, says its name"] if counts and late(counts.within) else []
-            found.append(Row(student, load(name) if name else None, counts, notes))
+            found.append(Row(student, known.get(name), counts, notes))
     return found + strangers
 
 
