@@ -168,6 +168,16 @@ def test_a_page_of_feedback_tells_the_student_all_that_the_check_told_and_no_ans
     assert "there is no notebook in this folder" in (tmp_path / "back/empty/feedback.html").read_text()
 
 
+def test_no_page_takes_the_place_of_another_and_no_override_is_guessed(grade, tmp_path, capsys):
+    for name in ("a/class/ann.ipynb", "b/class/ann.ipynb", "b/class/ann.IPYNB"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        notebook(tmp_path / name, *STUBS.values())
+    Path("hand.csv").write_text("student,question,points,reason\nann,q1,1,x\n")
+    assert grade("a/class", "b/class", "--feedback", "back", "--overrides", "hand.csv") == 1
+    assert sorted(os.listdir("back/class")) == ["ann-2.html", "ann.IPYNB.html", "ann.html"]
+    assert "it may mean class/ann.ipynb or" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     "name, content, says",
     [

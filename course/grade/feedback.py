@@ -20,7 +20,9 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f4f4f4; paddi
 def place(row: Row) -> Path:
     """Where the page stands: as the submission did, so that Canvas and Moodle take a zip of them all back."""
     within = row.one.within
-    return within.with_suffix(".html") if within.suffix.lower() == ".ipynb" else within / "feedback.html"
+    if within.suffix == ".ipynb":
+        return within.with_suffix(".html")
+    return within.with_name(f"{within.name}.html") if within.suffix.lower() == ".ipynb" else within / "feedback.html"
 
 
 def page(row: Row) -> str:

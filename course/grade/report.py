@@ -146,9 +146,14 @@ class Book:
 
     def write_feedback(self, folder: Path) -> str | None:
         """A page for each submission that was judged; what could not be written, if so."""
+        taken = set()
         for row in self.rows()[0]:
             if row.one and not row.one.failed:
-                path = folder / feedback.place(row)
+                place = feedback.place(row)
+                while place in taken:  # two folders of one name on the command line
+                    place = place.with_name(f"{place.stem}-2.html")
+                taken.add(place)
+                path = folder / place
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write(path, feedback.page(row))

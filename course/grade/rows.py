@@ -132,7 +132,9 @@ def _apply(override: Override, found: list[Row], roster: Roster | None) -> str |
     if not mine:
         return f"{says}: there is no sheet of theirs with that question"
     if len(mine) > 1:
-        return f"{says}: it may mean {' or '.join(sorted({row.sheet.name for row in mine}))}; name one in a column `sheet`"
+        if len({row.sheet for row in mine}) > 1:
+            return f"{says}: it may mean {' or '.join(row.sheet.name for row in mine)}; name one in a column `sheet`"
+        return f"{says}: it may mean {' or '.join(row.name for row in mine)}; name the file in full"
     row = mine[0]
     most = row.sheet.points if override.question == TOTAL else row.sheet.question(override.question).points
     if override.points > most:
