@@ -26,6 +26,8 @@ from course.sandbox.plain import decode, encode
 
 SEEDS = range(3)  # the grader tries more
 PROGRESS = Path(".progress.json")
+BOOK = Path(__file__).resolve().parent.parent
+SOLUTIONS = (BOOK / "solutions").is_dir() or not (BOOK / "exercises").is_dir()  # a copy for students has none
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class Check:
         if result.parts and not result.passed and opened < len(question.hints):
             text += f'\nHint {opened + 1} of {len(question.hints)}: check.hint("{id}")'
         text += f"\n{self._standing()}"
-        return Feedback(text, f"../solutions/{self.sheet.name}.ipynb" if result.passed else "")
+        return Feedback(text, f"../solutions/{self.sheet.name}.ipynb" if result.passed and SOLUTIONS else "")
 
     def hint(self, id: str) -> Feedback:
         """Opens the next hint of that question; after the last one all are shown again."""

@@ -2,6 +2,7 @@
 
 import html
 import json
+import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,10 @@ def depart_live(self: HTML5Translator, node: live) -> None:
     self.body.append("</div>\n")
 
 
+def pass_by(self: nodes.NodeVisitor, node: live) -> None:
+    """On paper and in plain text a widget is its picture and its sentence."""
+
+
 def bring_to_life(
     app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
 ) -> None:
@@ -143,8 +148,13 @@ def set_buttons(app: Sphinx, config: Config) -> None:
 
 def link_pages(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Lead from page to page where a cell's output leads from notebook to notebook."""
+
+    def link(found: re.Match) -> str:
+        other = posixpath.normpath(posixpath.join(posixpath.dirname(page), found[1]))
+        return f'href="{app.builder.get_relative_uri(page, other)}"' if other in app.env.all_docs else found[0]
+
     if "body" in context:
-        context["body"] = re.sub(r'href="(\.\./[^":]+)\.ipynb"', r'href="\1.html"', context["body"])
+        context["body"] = re.sub(r'href="(\.\./[^":]+)\.ipynb"', link, context["body"])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -152,8 +162,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
         app.add_directive(name, Box)
     app.add_directive("live", Live)
     app.add_directive("drawing", Drawn)
-    app.add_node(drawing, html=(visit_drawing, None))
-    app.add_node(live, html=(visit_live, depart_live))
+    others = dict.fromkeys(["latex", "text", "man", "texinfo"], (pass_by, pass_by))
+    app.add_node(live, html=(visit_live, depart_live), **others)
+    app.add_node(drawing, html=(visit_drawing, None), **others)
     app.connect("config-inited", set_buttons)
     app.connect("html-page-context", link_pages)
     app.connect("html-page-context", bring_to_life)
