@@ -20,7 +20,7 @@ export PIP_FIND_LINKS := wheels
 HINT := || { echo "wheels/ is for one Python and one kind of machine: $(WHEELS); try: make PYTHON=python3.11 ..." >&2; exit 1; }
 endif
 
-.PHONY: book test short lab grade build model bench archive lasting lock lowest newest clean
+.PHONY: book test short lab grade build model bench pdf epub archive lasting lock lowest newest clean
 
 $(READY): $(LOCK) pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
@@ -69,6 +69,13 @@ model: $(READY)
 bench: $(READY)
 	$(PIP) -r bench/requirements.txt
 	set -e; for name in tokens book counting optimizers speedups lookups generation flops time_to_loss modern_blocks real_sizes; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
+
+# The book on paper, with page numbers (Chromium prints it), and for readers of e-books.
+pdf: book
+	$(PY) -m course.paper
+epub: $(READY)
+	$(BIN)/jupyter-book build . --builder custom --custom-builder epub --path-output _build/paper -q
+	cp _build/paper/_build/epub/*.epub _build/
 
 # One zip with the project, the rendered book and all wheels: what a machine without any index needs.
 archive: $(READY)

@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from posixpath import dirname, join, normpath, relpath
+from posixpath import dirname, join, normpath
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -110,12 +110,10 @@ def whole(folder: Path, sheets: dict[str, int], toc: dict, title: str) -> str:
     pages = [read(name, depth, folder) for name, depth in order(toc)]
     by_name = {page.name: page for page in pages}
     head = BeautifulSoup((folder / f"{pages[0].name}.html").read_text(encoding="utf8"), "html.parser").head
-    styles = {link["href"] for page in ("intro", "chapters/00_the_whole_machine", "references") for link in
-              BeautifulSoup((folder / f"{page}.html").read_text(encoding="utf8"), "html.parser").select("link[rel=stylesheet]")
-              if not link["href"].startswith("../")} or {link["href"] for link in head.select("link[rel=stylesheet]")}
+    styles = [link["href"] for link in head.select("link[rel=stylesheet]")]
     for page in pages:
         adopt(page, by_name)
-    links = "".join(f'<link rel="stylesheet" href="{href}">' for href in sorted(styles))
+    links = "".join(f'<link rel="stylesheet" href="{href}">' for href in styles)
     cover = f'<section class="paper-title"><img src="_static/logo.svg" alt=""><h1>{title}</h1></section>'
     body = "".join(f'<section class="paper-page" id="{page.place}">{page.article}</section>' for page in pages)
     return (f'<!DOCTYPE html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
