@@ -164,6 +164,8 @@ from tinyllm.vectors import similarity
 # A layer *reads* it, all that has been written so far, and *writes* by adding.
 # Nothing is overwritten: a layer that is to remove something has to write its negative.
 # At the end the head reads the sum.
+#
+# *In words:* [sums of layers](mathematics.ipynb#Sums-of-layers).
 
 # %%
 class Adds(nn.Module):
@@ -268,6 +270,8 @@ fig
 #
 # Mean and variance are taken over the $C$ channels of one token; tokens do not mix here.
 # The gain $g$, one number for each channel, is learned and begins at 1.
+#
+# *In words:* [norms of a layer](mathematics.ipynb#Norms-of-a-layer), [vectors](mathematics.ipynb#Vectors).
 
 # %%
 def layer_norm(x, gain=1.0, epsilon=1e-5):
@@ -420,6 +424,8 @@ fig
 # $$ \operatorname{MLP}(x) = W_\text{down}\, \operatorname{GELU}(W_\text{up}\, x), \qquad \operatorname{GELU}(s) = s\, \Phi(s) , $$
 #
 # where $\Phi(s)$ is the chance that a number from the normal distribution is below $s$, near 0 for very negative $s$, $\tfrac12$ at 0, near 1 for large $s$ {cite}`hendrycks2016`: large scores pass, very negative ones become 0, and in between the curve dips to $-0.17$.
+#
+# *In words:* [curves and gates](mathematics.ipynb#Curves-and-gates).
 
 # %% tags=["quote"]
 from tinyllm.layers import MLP
@@ -791,6 +797,8 @@ f"ln V = {math.log(50257):.2f}"
 #
 # multiplications and additions for a prediction.
 # Two thirds of a block's weights are the MLP's.
+#
+# *In words:* [sizes multiplied](mathematics.ipynb#Sizes-multiplied).
 
 # %% tags=["quote"]
 from tinyllm.model import block_matrices, flops_per_token, n_parameters
