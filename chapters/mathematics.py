@@ -26,10 +26,10 @@ tensor = partial(torch.tensor, dtype=torch.float64)
 
 
 def same(found, by_hand):
-    """What was found, if it is what comes out by hand, to three decimals."""
-    found, by_hand = torch.as_tensor(found), torch.as_tensor(by_hand)
+    """What was found, to three decimals, if it is what comes out by hand."""
+    found, by_hand = torch.as_tensor(found).detach(), torch.as_tensor(by_hand)
     assert found.shape == by_hand.shape and (found - by_hand).abs().max() < 6e-4
-    return found
+    return (1000 * found).round().div(1000).tolist()
 
 # %% [markdown]
 # `same` stands in every cell: it compares with the numbers of the text above it, and fails if they differ.
@@ -81,6 +81,8 @@ same([9**0.5, 32**0.2, 32**-0.2], [3, 2, 0.5])
 # ### Exponential and logarithm
 #
 # **In words.** $e^x$ turns a sum into a product, and the logarithm, which undoes it, turns a product into a sum.
+#
+# ($e = 2.718$ is the number for which $e^x$ grows, at every $x$, as fast as it is large.)
 #
 # **By hand.** One number is enough: $\ln 2 = 0.693$, so $e^{0.693} = 2$.
 # Then $\ln 8 = \ln(2 \cdot 2 \cdot 2) = 3 \cdot 0.693 = 2.079$, and $\ln \tfrac12 = -0.693$.
@@ -146,7 +148,7 @@ def error(h):
 
 
 same(error(0.1), 0.0305)
-round(same(2 * error(0.1) - error(sqrt(2) * 0.1), -0.0010).item(), 6)
+same(2 * error(0.1) - error(sqrt(2) * 0.1), -0.0010)
 
 # %% [markdown]
 # *Met in:* [05 At the edge](05_attention_as_smoothing.ipynb#At-the-edge); [06 Two kernels cancel each other's error](06_two_views_many_heads.ipynb#Two-kernels-cancel-each-other's-error).
@@ -792,7 +794,7 @@ for g in (4, 8):
 optimizer = torch.optim.Adam([weight := tensor([0.0, 0.0], requires_grad=True)], lr=0.1)
 weight.grad = tensor([4.0, -0.001])
 optimizer.step()
-same(weight.detach(), tensor([-0.1, 0.1]))
+same(weight, tensor([-0.1, 0.1]))
 same([m, m / (1 - 0.5**2), (1 * 4 + 2 * 8) / 3], [5, 6.667, 6.667])
 
 # %% [markdown]
