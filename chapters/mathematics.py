@@ -45,7 +45,12 @@ def same(found, by_hand):
 #
 # **In symbols.**
 #
-# $$ \sum_{j=1}^{3} j^2 = 1^2 + 2^2 + 3^2, \qquad \bar x = \frac1N \sum_{i=1}^{N} x_i $$
+# $$
+# \begin{gathered}
+# \sum_{j=1}^{3} j^2 = 1^2 + 2^2 + 3^2 \\[0.5em]
+# \bar x = \frac1N \sum_{i=1}^{N} x_i
+# \end{gathered}
+# $$
 #
 # Below the Σ stands where the index begins, above it where it ends; where both are clear they are left out.
 # A loop says the same.
@@ -67,7 +72,13 @@ same(x.sum() / len(x), 5)
 #
 # **In symbols.**
 #
-# $$ a^m a^n = a^{m+n}, \qquad a^{1/n} = \sqrt[n]{a}, \qquad a^{-n} = \frac{1}{a^n} $$
+# $$
+# \begin{gathered}
+# a^m a^n = a^{m+n} \\[0.5em]
+# a^{1/n} = \sqrt[n]{a} \\[0.5em]
+# a^{-n} = \frac{1}{a^n}
+# \end{gathered}
+# $$
 #
 # "$h$ falls like $n^{-1/5}$" therefore says: with 32 times as many points, $h$ is half as large.
 
@@ -90,7 +101,13 @@ same([9**0.5, 32**0.2, 32**-0.2], [3, 2, 0.5])
 #
 # **In symbols.**
 #
-# $$ e^{a+b} = e^a e^b, \qquad \ln(ab) = \ln a + \ln b, \qquad \log_2 x = \frac{\ln x}{\ln 2} $$
+# $$
+# \begin{gathered}
+# e^{a+b} = e^a e^b \\[0.5em]
+# \ln(ab) = \ln a + \ln b \\[0.5em]
+# \log_2 x = \frac{\ln x}{\ln 2}
+# \end{gathered}
+# $$
 #
 # A probability of a long text is a product of thousands of factors, far too small to be held as a number; the sum of their logarithms is an ordinary one.
 # Two facts are used with it: $\ln u \le u - 1$, with equality at $u = 1$ only; and $(1 - \varepsilon)^n \approx e^{-\varepsilon n}$ for a small ε, such as $0.99^{100} = 0.366$ against $e^{-1} = 0.368$.
@@ -110,11 +127,17 @@ same([0.99**100, exp(-0.01 * 100)], [0.366, 0.368])
 # **By hand.** The scores $0$, $\ln 2$ and $\ln 5$ become 1, 2 and 5, with the sum 8: the shares are $\tfrac18$, $\tfrac28$ and $\tfrac58$.
 # Add 3 to all scores, and nothing changes, since each result is multiplied by the same $e^3$.
 # Double them (β = 2), and 1, 4 and 25 of 30 remain: the largest gains.
+# Two shares have the ratio $e^{\beta\,(\text{difference of the scores})}$: the third and the second $\tfrac52$, and doubled $\tfrac{25}4$.
 # A score of $-\infty$ gets $e^{-\infty} = 0$: that is what a mask does.
 #
 # **In symbols.**
 #
-# $$ w_j = \frac{e^{\beta s_j}}{\sum_i e^{\beta s_i}}, \qquad -\ln w_y = \ln \sum_i e^{\beta s_i} - \beta s_y $$
+# $$
+# \begin{gathered}
+# w_j = \frac{e^{\beta s_j}}{\sum_i e^{\beta s_i}} \\[0.5em]
+# -\ln w_y = \ln \sum_i e^{\beta s_i} - \beta s_y
+# \end{gathered}
+# $$
 #
 # The index $i$ runs through all of them, $j$ is the one that is asked about.
 # The second formula is the logarithm of the first, with a minus: of the third score by hand, $\ln 8 - \ln 5 = 0.470$.
@@ -124,6 +147,7 @@ s = tensor([log(1), log(2), log(5)])
 same(s.exp() / s.exp().sum(), tensor([1, 2, 5]) / 8)
 same((s + 3).softmax(-1), s.softmax(-1))
 same((2 * s).softmax(-1), tensor([1, 4, 25]) / 30)
+same([exp(s[2] - s[1]), exp(2 * (s[2] - s[1]))], [5 / 2, 25 / 4])
 same(tensor([0, -torch.inf]).softmax(-1), tensor([1, 0]))
 same(s.logsumexp(-1) - s[2], 0.470)
 
@@ -158,12 +182,17 @@ same(2 * error(0.1) - error(sqrt(2) * 0.1), -0.0010)
 # **In words.** A table has as many numbers as its rows times its columns, and as many bytes as that times the bytes of one number.
 #
 # **By hand.** A cache of keys and values (2) in 2 layers, for 1 text of 10 tokens, with 4 heads of 8 channels, at 2 bytes a number: $2 \cdot 2 \cdot 1 \cdot 10 \cdot 4 \cdot 8 \cdot 2 = 2560$ bytes.
-# Multiplying a matrix of $C = 10$ rows and columns with one vector takes 100 multiplications and about as many additions, 200 operations.
+# Multiplying a matrix of $C = 10$ rows and columns with one vector takes 100 multiplications and about as many additions, some 200 operations.
 # If four queries share two keys, query 3 reads key $\lfloor 3 \cdot 2 / 4 \rfloor = \lfloor 1.5 \rfloor = 1$: the brackets round down.
 #
 # **In symbols.**
 #
-# $$ \text{bytes} = 2 \cdot n_\text{layer} \cdot B \cdot T \cdot n_\text{kv} \cdot d \cdot \text{bytes per number}, \qquad \text{operations} = 2 \cdot C \cdot C $$
+# $$
+# \begin{gathered}
+# \text{bytes} = 2 \cdot n_\text{layer} \cdot B \cdot T \cdot n_\text{kv} \cdot d \cdot \text{bytes per number} \\[0.5em]
+# \text{operations} = 2 \cdot C \cdot C
+# \end{gathered}
+# $$
 
 # %%
 cache = torch.zeros(2, 2, 1, 10, 4, 8, dtype=torch.bfloat16)
@@ -184,7 +213,13 @@ same(cache.numel() * cache.element_size(), 2560)
 #
 # **In symbols.**
 #
-# $$ (x + y)_c = x_c + y_c, \qquad (a\,x)_c = a\,x_c, \qquad (x \odot y)_c = x_c\,y_c $$
+# $$
+# \begin{gathered}
+# (x + y)_c = x_c + y_c \\[0.5em]
+# (a\,x)_c = a\,x_c \\[0.5em]
+# (x \odot y)_c = x_c\,y_c
+# \end{gathered}
+# $$
 #
 # The index $c$ is the number of a place.
 
@@ -206,7 +241,12 @@ same(torch.stack([x + y, 2 * x, x * y]), tensor([[4, 1], [2, 4], [3, -2]]))
 #
 # **In symbols.**
 #
-# $$ x_l = x_{l-1} + f_l(x_{l-1}), \qquad x_L = x_0 + \sum_{l=1}^{L} f_l(x_{l-1}) $$
+# $$
+# \begin{gathered}
+# x_l = x_{l-1} + f_l(x_{l-1}) \\[0.5em]
+# x_L = x_0 + \sum_{l=1}^{L} f_l(x_{l-1})
+# \end{gathered}
+# $$
 
 # %%
 stream = [1.0]
@@ -226,7 +266,12 @@ same(stream, [1, 3, 2])
 #
 # **In symbols.**
 #
-# $$ q \cdot k = \sum_c q_c\,k_c, \qquad (a + b) \cdot (c + d) = a \cdot c + a \cdot d + b \cdot c + b \cdot d $$
+# $$
+# \begin{gathered}
+# q \cdot k = \sum_c q_c\,k_c \\[0.5em]
+# (a + b) \cdot (c + d) = a \cdot c + a \cdot d + b \cdot c + b \cdot d
+# \end{gathered}
+# $$
 #
 # A logit is such a product, plus a number for each token: $z_{ij} = e_i \cdot w_j + b_j$.
 
@@ -248,7 +293,12 @@ same(tensor([1, 2, 3]) @ tensor([4, 0, 1]), 7)
 #
 # **In symbols.**
 #
-# $$ |q|^2 = q \cdot q, \qquad |q - k|^2 = |q|^2 + |k|^2 - 2\,q \cdot k $$
+# $$
+# \begin{gathered}
+# |q|^2 = q \cdot q \\[0.5em]
+# |q - k|^2 = |q|^2 + |k|^2 - 2\,q \cdot k
+# \end{gathered}
+# $$
 #
 # The second is $(a - b)^2 = a^2 - 2ab + b^2$, with vectors.
 
@@ -269,7 +319,12 @@ same((q - k).square().sum(), q @ q + k @ k - 2 * q @ k)
 #
 # **In symbols.**
 #
-# $$ q \cdot k = |q|\,|k| \cos\theta, \qquad \text{part of } q \text{ along } k = \frac{q \cdot k}{k \cdot k}\,k $$
+# $$
+# \begin{gathered}
+# q \cdot k = |q|\,|k| \cos\theta \\[0.5em]
+# \text{part of } q \text{ along } k = \frac{q \cdot k}{k \cdot k}\,k
+# \end{gathered}
+# $$
 #
 # A cosine is 1 for the same direction, 0 for a right angle, −1 for opposite directions.
 
@@ -291,7 +346,12 @@ same([q @ k / (q.norm() * k.norm()), part.norm()], [0.96, 4.8])
 #
 # **In symbols.**
 #
-# $$ R_t \begin{pmatrix} a \\ b \end{pmatrix} = \begin{pmatrix} a \cos t\omega - b \sin t\omega \\ a \sin t\omega + b \cos t\omega \end{pmatrix}, \qquad (R_t\,q) \cdot (R_s\,k) = q \cdot (R_{s-t}\,k) $$
+# $$
+# \begin{gathered}
+# R_t \begin{pmatrix} a \\ b \end{pmatrix} = \begin{pmatrix} a \cos t\omega - b \sin t\omega \\ a \sin t\omega + b \cos t\omega \end{pmatrix} \\[0.5em]
+# (R_t\,q) \cdot (R_s\,k) = q \cdot (R_{s-t}\,k)
+# \end{gathered}
+# $$
 #
 # $\omega$ is the angle per step, in radians: a full turn is $2\pi = 6.283$, and 60 degrees are 1.047.
 # For $(1, 0)$ twice, this is $\cos a \cos b + \sin a \sin b = \cos(a - b)$.
@@ -321,7 +381,12 @@ same(turned([1, 0], 90) @ turned([1, 0], 150), 1 / 2)
 #
 # **In symbols.**
 #
-# $$ (XW)_{ij} = \sum_c X_{ic}\,W_{cj}, \qquad (N, d) \text{ times } (d, m) \text{ gives } (N, m) $$
+# $$
+# \begin{gathered}
+# (XW)_{ij} = \sum_c X_{ic}\,W_{cj} \\[0.5em]
+# (N, d) \text{ times } (d, m) \text{ gives } (N, m)
+# \end{gathered}
+# $$
 #
 # The inner sizes must agree, and they vanish.
 # A matrix between two vectors gives a number, a **bilinear form**, $x A\, y^{\mathsf T} = \sum_{ij} x_i A_{ij}\, y_j$.
@@ -346,7 +411,13 @@ same(X @ W, tensor([[-1, 4], [-1, 8]]))
 #
 # **In symbols.**
 #
-# $$ (A^{\mathsf T})_{ij} = A_{ji}, \qquad A A^{-1} = I, \qquad (q A) \cdot (k A^{-\mathsf T}) = q A A^{-1} k^{\mathsf T} = q \cdot k $$
+# $$
+# \begin{gathered}
+# (A^{\mathsf T})_{ij} = A_{ji} \\[0.5em]
+# A A^{-1} = I \\[0.5em]
+# (q A) \cdot (k A^{-\mathsf T}) = q A A^{-1} k^{\mathsf T} = q \cdot k
+# \end{gathered}
+# $$
 #
 # $I$ is the matrix that changes nothing, with 1 on the diagonal and 0 elsewhere.
 
@@ -369,7 +440,13 @@ same((q @ A) @ (k @ A.inverse().mT), q @ k)
 #
 # **In symbols.**
 #
-# $$ M = \sum_j k_j^{\mathsf T} v_j, \qquad q M = \sum_j (q \cdot k_j)\, v_j, \qquad M \leftarrow M + \eta\, k^{\mathsf T} (v - k M) $$
+# $$
+# \begin{gathered}
+# \mathbf M = \sum_j k_j^{\mathsf T} v_j \\[0.5em]
+# q\,\mathbf M = \sum_j (q \cdot k_j)\, v_j \\[0.5em]
+# \mathbf M \leftarrow \mathbf M + \eta\, k^{\mathsf T} (v - k\,\mathbf M)
+# \end{gathered}
+# $$
 #
 # ($\eta$ is the share of the difference that is written, 1 by hand; the key has the length 1.)
 
@@ -387,14 +464,19 @@ same(keys[0] @ M, tensor([1, 1]))
 #
 # ### Eigenvalues
 #
-# **In words.** An eigenvector is a direction that a matrix only stretches, and its eigenvalue is by how much.
+# **In words.** An eigenvector is a direction that a matrix only stretches or turns around, and its eigenvalue is by how much.
 #
 # **By hand.** The table with the rows $(2, 1)$ and $(1, 2)$ makes $(3, 3)$ of $(1, 1)$, and of $(1, -1)$ again $(1, -1)$: the eigenvalues are 3 and 1.
 # The table with the rows $(0, 1)$ and $(1, 0)$ has 1 for $(1, 1)$ and −1 for $(1, -1)$, which it turns around.
 #
 # **In symbols.**
 #
-# $$ u A = \lambda\, u, \qquad x A\, x^{\mathsf T} = \sum_m \lambda_m\, (x \cdot u_m)^2 $$
+# $$
+# \begin{gathered}
+# u A = \lambda\, u \\[0.5em]
+# x A\, x^{\mathsf T} = \sum_m \lambda_m\, (x \cdot u_m)^2
+# \end{gathered}
+# $$
 #
 # The second holds for a symmetric $A$, whose eigenvectors $u_m$ (of length 1) are at right angles.
 # It says that a score $x A\, x^{\mathsf T}$ can be negative exactly if some λ is: if none is, $A$ is **positive semidefinite**.
@@ -419,7 +501,13 @@ same(torch.linalg.eigvalsh(B), tensor([-1, 1]))
 #
 # **In symbols.**
 #
-# $$ X = U\,\Sigma\,U'^{\mathsf T}, \qquad a X + b\,(X X^{\mathsf T}) X + \dots = U\,p(\Sigma)\,U'^{\mathsf T}, \qquad p(\sigma) = a \sigma + b \sigma^3 + \dots $$
+# $$
+# \begin{gathered}
+# X = U\,\Sigma\,U'^{\mathsf T} \\[0.5em]
+# a X + b\,(X X^{\mathsf T}) X + \dots = U\,p(\Sigma)\,U'^{\mathsf T} \\[0.5em]
+# p(\sigma) = a \sigma + b \sigma^3 + \dots
+# \end{gathered}
+# $$
 #
 # $U$ and $U'$ are rotations (perhaps with a reflection), and Σ holds the lengths on its diagonal; it is no sum here.
 
@@ -442,7 +530,12 @@ same(torch.linalg.svdvals(1.5 * X - 0.5 * (X @ X.mT) @ X), tensor([1, 0.6875]))
 #
 # **In symbols.**
 #
-# $$ p(x, y) = p(x)\,p(y \mid x), \qquad p(x_1, \dots, x_T) = \prod_{t=1}^{T} p(x_t \mid x_1, \dots, x_{t-1}) $$
+# $$
+# \begin{gathered}
+# p(x, y) = p(x)\,p(y \mid x) \\[0.5em]
+# p(x_1, \dots, x_T) = \prod_{t=1}^{T} p(x_t \mid x_1, \dots, x_{t-1})
+# \end{gathered}
+# $$
 #
 # ∏ is to products what Σ is to sums.
 
@@ -464,7 +557,12 @@ same([len(b) / 10 * len(ba) / len(b), log(0.5 / 0.25)], [0.2, 0.693])
 #
 # **In symbols.**
 #
-# $$ \mathbb{E}_p[f] = \sum_x p(x)\,f(x), \qquad \mathbb{E}[f + g] = \mathbb{E}[f] + \mathbb{E}[g] $$
+# $$
+# \begin{gathered}
+# \mathbb{E}_p[f] = \sum_x p(x)\,f(x) \\[0.5em]
+# \mathbb{E}[f + g] = \mathbb{E}[f] + \mathbb{E}[g]
+# \end{gathered}
+# $$
 #
 # Any weighted mean whose weights are positive and add up to 1 can be read as an expectation, attention among them.
 
@@ -486,7 +584,13 @@ same(p @ prize, 1)
 #
 # **In symbols.**
 #
-# $$ \operatorname{var}(x) = \mathbb{E}\bigl[(x - \bar x)^2\bigr], \qquad \sigma = \sqrt{\operatorname{var}(x)}, \qquad \operatorname{var}\Bigl(\sum_c x_c\Bigr) = \sum_c \operatorname{var}(x_c) $$
+# $$
+# \begin{gathered}
+# \operatorname{var}(x) = \mathbb{E}\bigl[(x - \bar x)^2\bigr] \\[0.5em]
+# \sigma = \sqrt{\operatorname{var}(x)} \\[0.5em]
+# \operatorname{var}\Bigl(\sum_c x_c\Bigr) = \sum_c \operatorname{var}(x_c)
+# \end{gathered}
+# $$
 #
 # A mean with weights $w_j$ of independent values, each of variance $\sigma^2$, has the variance $\sigma^2 \sum_j w_j^2$: of four values weighing ¼ each, a quarter of it.
 
@@ -535,7 +639,12 @@ same([runs.std(), standard_error(runs), standard_error(theirs - ours)], [2, 1, 0
 #
 # **In symbols.**
 #
-# $$ \operatorname{Cov}_w(v, k) = \sum_j w_j\,(v_j - \bar v)(k_j - \bar k)^{\mathsf T}, \qquad \frac{\partial \bar v}{\partial q} = \beta \operatorname{Cov}_w(v, k) $$
+# $$
+# \begin{gathered}
+# \operatorname{Cov}_w(v, k) = \sum_j w_j\,(v_j - \bar v)(k_j - \bar k)^{\mathsf T} \\[0.5em]
+# \frac{\partial \bar v}{\partial q} = \beta \operatorname{Cov}_w(v, k)
+# \end{gathered}
+# $$
 #
 # Divided by both standard deviations, a covariance is the **correlation**, between −1 and 1: here $\tfrac12 / (\tfrac12 \cdot 1) = 1$.
 
@@ -555,17 +664,22 @@ same([covariance.item(), q.grad.item()], [1 / 2, 2])
 # **In words.** The bell: a number near the mean is the likeliest, and each further standard deviation is rarer by far more than the one before.
 #
 # **By hand.** Against the middle, one standard deviation away the bell has $e^{-1/2} = 0.607$ of its height, two away $e^{-2} = 0.135$, three away $e^{-4.5} = 0.011$.
-# Two thirds of all draws lie within one standard deviation.
+# About two thirds of all draws lie within one standard deviation.
 #
 # **In symbols.**
 #
-# $$ \text{density at } x \propto e^{-x^2/2}, \qquad \Phi(s) = \text{the chance to be below } s $$
+# $$
+# \begin{gathered}
+# \text{density at } x \propto e^{-x^2/2} \\[0.5em]
+# \Phi(s) = \text{the chance to be below } s
+# \end{gathered}
+# $$
 #
 # That is with mean 0 and variance 1; the sum of the whole bell is $\sqrt{2\pi} = 2.507$, by which it is divided.
 # $\Phi(0) = \tfrac12$, $\Phi(1) = 0.841$, $\Phi(-1) = 0.159$.
 
 # %%
-x = torch.linspace(-8, 8, 1601)
+x = torch.linspace(-12, 12, 2401)
 bell = (-(x**2) / 2).exp()
 assert abs(torch.trapezoid(bell, x) - sqrt(2 * pi)) < 1e-9
 same(torch.special.ndtr(tensor([0.0, 1, -1])), tensor([0.5, 0.841, 0.159]))
@@ -582,9 +696,14 @@ same(torch.special.ndtr(tensor([0.0, 1, -1])), tensor([0.5, 0.841, 0.159]))
 #
 # **In symbols.**
 #
-# $$ \mathbb{E}\bigl[e^{w \cdot x}\bigr] = e^{|w|^2/2}, \qquad\text{because}\qquad w\,x - \frac{x^2}{2} = \frac{w^2}{2} - \frac{(x - w)^2}{2} $$
+# $$
+# \begin{gathered}
+# \mathbb{E}\bigl[e^{w \cdot x}\bigr] = e^{|w|^2/2} \\[0.5em]
+# \text{because} \quad  w\,x - \frac{x^2}{2} = \frac{w^2}{2} - \frac{(x - w)^2}{2}
+# \end{gathered}
+# $$
 #
-# The second line is the first under the bell: what remains is a bell moved to $w$, whose sum is the same, times $e^{w^2/2}$.
+# Under the bell the exponent is $w\,x - x^2/2$; what remains is a bell moved to $w$, whose sum is the same, times $e^{w^2/2}$.
 # (At $w = 2$ and $x = 1$ both sides are $1.5$.)
 # With a variance of $1/d$ in place of 1, $w^2$ becomes $w^2/d$.
 #
@@ -593,6 +712,7 @@ same(torch.special.ndtr(tensor([0.0, 1, -1])), tensor([0.5, 0.841, 0.159]))
 # $$ e^{q \cdot k} = \mathbb{E}\Bigl[e^{q \cdot x - |q|^2/2}\; e^{k \cdot x - |k|^2/2}\Bigr], $$
 #
 # a dot product of two lists of positive numbers, one for each draw $x$: random **features** of attention's kernel.
+# How much such a draw varies says the same formula at $2w$: the variance of $e^{w \cdot x}$ is $e^{2|w|^2} - e^{|w|^2}$, and divided by the square of the mean $e^{|w|^2} - 1$, 1.7 for $|w| = 1$ and 54 for $|w| = 2$.
 #
 # On a sphere, with $\cos\theta$ of a random direction in place of $x$, the mean of $e^{\beta\cos\theta}$ is a series that begins with the same terms, $1 + \frac{\beta^2}{2d} + \dots$, and is called ${}_0F_1(;\tfrac d2;\tfrac{\beta^2}4)$.
 
@@ -604,6 +724,8 @@ def mean(f):
 
 q, k = 0.3, 0.5
 same(mean((q * x - q**2 / 2).exp() * (k * x - k**2 / 2).exp()), exp(q * k))
+for w, varies in ((1, exp(1) - 1), (2, exp(4) - 1)):
+    same(mean((2 * w * x).exp()) / mean((w * x).exp()) ** 2 - 1, varies)
 same([(2 + 1 / 2) / 2, mean((log(2) * x).exp())], [1.25, 1.272])
 
 # %% [markdown]
@@ -619,7 +741,12 @@ same([(2 + 1 / 2) / 2, mean((log(2) * x).exp())], [1.25, 1.272])
 #
 # **In symbols.**
 #
-# $$ H = -\sum_j p_j \ln p_j, \qquad \text{effective keys} = e^{H} $$
+# $$
+# \begin{gathered}
+# H = -\sum_j p_j \ln p_j \\[0.5em]
+# \text{effective keys} = e^{H}
+# \end{gathered}
+# $$
 #
 # Of attention weights $w_j$ it counts the keys that a query uses: $N$ if it weighs $N$ keys alike, 1 if one has all the weight.
 # (The other count, $1/\sum_j w_j^2$, is here $1/(\tfrac14 + \tfrac1{16} + \tfrac1{16}) = 2.67$, and never larger.)
@@ -642,7 +769,12 @@ same([H, H / log(2), H.exp(), 1 / p.square().sum()], [1.040, 1.5, 2.828, 2.667])
 #
 # **In symbols.**
 #
-# $$ \mathbb{E}_p[-\ln q] = H(p) + D_{\mathrm{KL}}(p \,\|\, q), \qquad D_{\mathrm{KL}}(p \,\|\, q) = \sum_s p(s) \ln \frac{p(s)}{q(s)} \ge 0 $$
+# $$
+# \begin{gathered}
+# \mathbb{E}_p[-\ln q] = H(p) + D_{\mathrm{KL}}(p \,\|\, q) \\[0.5em]
+# D_{\mathrm{KL}}(p \,\|\, q) = \sum_s p(s) \ln \frac{p(s)}{q(s)} \ge 0
+# \end{gathered}
+# $$
 #
 # That it is never negative follows from $\ln u \le u - 1$: by hand, $\ln\tfrac{q}{p}$ is at most $\tfrac qp - 1$, and the mean of the latter over $p$ is $1 - 1 = 0$.
 # The loss of a text is the mean of $-\ln q$ over its tokens; $e^{\text{loss}}$ is the perplexity, and the loss divided by $\ln 2$ is in bits: 2.079 nats for each token of three bytes are 3 bits, so 1 bit per byte.
@@ -691,7 +823,14 @@ same(left + collected * shorter, tensor([0.75, 0.1875, 0.0625]))
 #
 # **In symbols.**
 #
-# $$ f'(x) = \lim_{h \to 0} \frac{f(x + h) - f(x)}{h}, \qquad (x^n)' = n\,x^{n-1}, \quad (e^x)' = e^x, \quad (\ln x)' = \frac1x $$
+# $$
+# \begin{gathered}
+# f'(x) = \lim_{h \to 0} \frac{f(x + h) - f(x)}{h} \\[0.5em]
+# (x^n)' = n\,x^{n-1} \\[0.5em]
+# (e^x)' = e^x \\[0.5em]
+# (\ln x)' = \frac1x
+# \end{gathered}
+# $$
 
 # %%
 def f(x):
@@ -737,7 +876,12 @@ same([x.grad, a.grad, b.grad], [18, 4, 2])
 #
 # **In symbols.**
 #
-# $$ \nabla L = \Bigl(\frac{\partial L}{\partial a}, \frac{\partial L}{\partial b}\Bigr), \qquad L(\theta + \Delta) \approx L(\theta) + \nabla L \cdot \Delta $$
+# $$
+# \begin{gathered}
+# \nabla L = \Bigl(\frac{\partial L}{\partial a}, \frac{\partial L}{\partial b}\Bigr) \\[0.5em]
+# L(\theta + \Delta) \approx L(\theta) + \nabla L \cdot \Delta
+# \end{gathered}
+# $$
 
 # %%
 theta, step = tensor([2.0, 3], requires_grad=True), tensor([0.1, -0.1])
@@ -759,7 +903,12 @@ same([theta.grad @ step, 2.1**2 * 2.9 - 12], [0.8, 0.789])
 #
 # **In symbols.**
 #
-# $$ w \leftarrow w - \eta\,L'(w), \qquad w_\text{new} - w^* = (1 - \eta\lambda)(w - w^*) $$
+# $$
+# \begin{gathered}
+# w \leftarrow w - \eta\,L'(w) \\[0.5em]
+# w_\text{new} - w^* = (1 - \eta\lambda)(w - w^*)
+# \end{gathered}
+# $$
 #
 # The arrow says "becomes", as `w = w - ...` does in Python.
 # λ is the curvature here, how fast the slope grows; in weight decay, $\theta \leftarrow \theta - \eta\lambda\,\theta$, it is the strength of the pull toward 0.
@@ -783,7 +932,13 @@ same([step(0, 0.1), step(0, 1), step(step(0, 1), 1)], [0.6, 6, 0])
 #
 # **In symbols.**
 #
-# $$ m \leftarrow \beta_1 m + (1 - \beta_1)\,g, \qquad \hat m = \frac{m}{1 - \beta_1^t}, \qquad \beta_1^n = e^{-n/h} \text{ with } h = \frac{-1}{\ln \beta_1} $$
+# $$
+# \begin{gathered}
+# m \leftarrow \beta_1 m + (1 - \beta_1)\,g \\[0.5em]
+# \hat m = \frac{m}{1 - \beta_1^t} \\[0.5em]
+# \beta_1^n = e^{-n/h} \text{ with } h = \frac{-1}{\ln \beta_1}
+# \end{gathered}
+# $$
 #
 # *Adam* keeps another one, $v$, of the squares, and steps by $\eta\,\hat m / (\sqrt{\hat v} + \varepsilon)$; after one step that is $g/|g|$, which is 1 or −1, whatever the size of the gradient (ε is tiny, and prevents a division by 0).
 
@@ -833,7 +988,13 @@ same(z.grad, tensor([1 / 2, -3 / 4, 1 / 4]))
 #
 # **In symbols.** For $Y = XW$ with the gradient $G$ in $Y$,
 #
-# $$ \frac{\partial L}{\partial W} = X^{\mathsf T} G, \qquad \frac{\partial L}{\partial X} = G\,W^{\mathsf T}, \qquad \frac{\partial L}{\partial W_{ij}} = \sum_n X_{ni}\,G_{nj} $$
+# $$
+# \begin{gathered}
+# \frac{\partial L}{\partial W} = X^{\mathsf T} G \\[0.5em]
+# \frac{\partial L}{\partial X} = G\,W^{\mathsf T} \\[0.5em]
+# \frac{\partial L}{\partial W_{ij}} = \sum_n X_{ni}\,G_{nj}
+# \end{gathered}
+# $$
 #
 # Each gradient has the shape of what it belongs to, which is how one remembers where the transposes stand.
 
@@ -859,7 +1020,12 @@ same(torch.cat([W.grad.mT, X.grad]), tensor([[11, 22], [33, 44]]))
 #
 # **In symbols.**
 #
-# $$ \text{answer} = \sum_j w_j v_j, \qquad \operatorname{Attention}(\mathbf Q, \mathbf K, \mathbf V) = \operatorname{softmax}\!\left(\frac{\mathbf Q \mathbf K^{\mathsf T}}{\sqrt d}\right) \mathbf V $$
+# $$
+# \begin{gathered}
+# \text{answer} = \sum_j w_j v_j \\[0.5em]
+# \operatorname{Attention}(\mathbf Q, \mathbf K, \mathbf V) = \operatorname{softmax}\!\left(\frac{\mathbf Q \mathbf K^{\mathsf T}}{\sqrt d}\right) \mathbf V
+# \end{gathered}
+# $$
 #
 # On the right are all queries at once: row $i$ of $\mathbf Q \mathbf K^{\mathsf T}$ holds the scores of query $i$, the softmax works on each row, and the product with $\mathbf V$ takes the means.
 # With several heads this is done with several sets of matrices; the answers are set side by side (Concat), and $W_O$ reads them.
@@ -885,7 +1051,12 @@ same(attention(q, k, v), tensor([[1, 6]]))
 #
 # **In symbols.**
 #
-# $$ \hat y(x) = \frac{\sum_j K(|x - x_j| / h)\, y_j}{\sum_j K(|x - x_j| / h)}, \qquad K_\text{Gauss}(u) = e^{-u^2/2} $$
+# $$
+# \begin{gathered}
+# \hat y(x) = \frac{\sum_j K(|x - x_j| / h)\, y_j}{\sum_j K(|x - x_j| / h)} \\[0.5em]
+# K_\text{Gauss}(u) = e^{-u^2/2}
+# \end{gathered}
+# $$
 
 # %%
 places, measured, h = tensor([0.0, 1, 3]), tensor([0.0, 6, 3]), 2
@@ -906,7 +1077,12 @@ same(K @ measured / K.sum(), 4)
 #
 # **In symbols.**
 #
-# $$ -\frac{|q-k|^2}{2h^2} = \frac{q \cdot k}{h^2} - \frac{|q|^2}{2h^2} - \frac{|k|^2}{2h^2}, \qquad h^2 = \sqrt d = \tau = \frac1\beta $$
+# $$
+# \begin{gathered}
+# -\frac{|q-k|^2}{2h^2} = \frac{q \cdot k}{h^2} - \frac{|q|^2}{2h^2} - \frac{|k|^2}{2h^2} \\[0.5em]
+# h^2 = \sqrt d = \tau = \frac1\beta
+# \end{gathered}
+# $$
 #
 # :::{two-views}
 #
@@ -933,7 +1109,12 @@ same(gaussian[0, 1] / gaussian[0, 0], exp(4))
 #
 # **In symbols.**
 #
-# $$ K(q, k) = \varphi(q) \cdot \varphi(k), \qquad \sum_j K(q, k_j)\,v_j = \varphi(q) \Bigl( \sum_j \varphi(k_j)^{\mathsf T} v_j \Bigr) $$
+# $$
+# \begin{gathered}
+# K(q, k) = \varphi(q) \cdot \varphi(k) \\[0.5em]
+# \sum_j K(q, k_j)\,v_j = \varphi(q) \Bigl( \sum_j \varphi(k_j)^{\mathsf T} v_j \Bigr)
+# \end{gathered}
+# $$
 #
 # What stands in parentheses is a sum of [outer products](mathematics.ipynb#Outer-products): its size depends on the number of features, not on the number of keys.
 # Divide by the same sum with 1 in place of every $v_j$, and it is a weighted mean.
@@ -962,9 +1143,15 @@ same(features(q) @ features(keys[0]), 25)
 #
 # **In symbols.**
 #
-# $$ \hat y_{-i} = \frac{\hat y_i - S_{ii}\,y_i}{1 - S_{ii}}, \qquad y_i - \hat y_{-i} = \frac{y_i - \hat y_i}{1 - S_{ii}} $$
+# $$
+# \begin{gathered}
+# \hat y_{-i} = \frac{\hat y_i - S_{ii}\,y_i}{1 - S_{ii}} \\[0.5em]
+# y_i - \hat y_{-i} = \frac{y_i - \hat y_i}{1 - S_{ii}}
+# \end{gathered}
+# $$
 #
 # $\hat y_{-i}$ is the estimate at point $i$ without its own value; the hat marks an estimate.
+# $S_{ii}$ is the weight that point $i$ gives itself, and the sum of these over all points, the diagonal of $S$, is the **trace**.
 
 # %%
 y, w = tensor([8.0, 2, 6]), tensor([1 / 2, 1 / 4, 1 / 4])
@@ -988,7 +1175,12 @@ same(without, 4)
 #
 # **In symbols.**
 #
-# $$ \mathbb{E}\bigl[(\hat y - y)^2\bigr] = \bigl(\mathbb{E}[\hat y] - y\bigr)^2 + \operatorname{var}(\hat y), \qquad \text{error} \approx h^4 + \frac{\sigma^2}{n\,(\sqrt\pi\,h)^d} $$
+# $$
+# \begin{gathered}
+# \mathbb{E}\bigl[(\hat y - y)^2\bigr] = \bigl(\mathbb{E}[\hat y] - y\bigr)^2 + \operatorname{var}(\hat y) \\[0.5em]
+# \text{error} \approx h^4 + \frac{\sigma^2}{n\,(\sqrt\pi\,h)^d}
+# \end{gathered}
+# $$
 
 # %%
 estimates, h = tensor([3.0, 5]), torch.linspace(0.2, 2, 1801)
@@ -1009,7 +1201,12 @@ same((estimates - 2).square().mean(), (4 - 2) ** 2 + estimates.var(correction=0)
 #
 # **In symbols.**
 #
-# $$ w = (X^{\mathsf T} X + \lambda I)^{-1} X^{\mathsf T} y, \qquad R^2 = 1 - \frac{\operatorname{var}(y - \hat y)}{\operatorname{var}(y)} $$
+# $$
+# \begin{gathered}
+# w = (X^{\mathsf T} X + \lambda I)^{-1} X^{\mathsf T} y \\[0.5em]
+# R^2 = 1 - \frac{\operatorname{var}(y - \hat y)}{\operatorname{var}(y)}
+# \end{gathered}
+# $$
 #
 # λ is the ridge, 0 for plain least squares.
 # $R^2$ is the share of the variance that is explained.
@@ -1038,7 +1235,12 @@ same(y - X @ w, tensor([-0.4, 0.2]))
 #
 # **In symbols.**
 #
-# $$ \operatorname{LayerNorm}(x) = g \odot \frac{x - \bar x}{\sqrt{\operatorname{var}(x) + \varepsilon}}, \qquad \operatorname{RMSNorm}(x) = g \odot \frac{x}{\sqrt{\tfrac1C \sum_c x_c^2 + \varepsilon}} $$
+# $$
+# \begin{gathered}
+# \operatorname{LayerNorm}(x) = g \odot \frac{x - \bar x}{\sqrt{\operatorname{var}(x) + \varepsilon}} \\[0.5em]
+# \operatorname{RMSNorm}(x) = g \odot \frac{x}{\sqrt{\tfrac1C \sum_c x_c^2 + \varepsilon}}
+# \end{gathered}
+# $$
 #
 # $g$ is a learned factor for each channel, at first 1; ε is tiny and prevents a division by 0.
 
@@ -1061,7 +1263,13 @@ same(F.rms_norm(tensor([1.0, 7]), (2,)), tensor([0.2, 1.4]))
 #
 # **In symbols.**
 #
-# $$ \operatorname{GELU}(s) = s\,\Phi(s), \qquad \operatorname{SiLU}(z) = \frac{z}{1 + e^{-z}}, \qquad \operatorname{MLP}(x) = \sum_i \operatorname{GELU}(x \cdot k_i)\,v_i $$
+# $$
+# \begin{gathered}
+# \operatorname{GELU}(s) = s\,\Phi(s) \\[0.5em]
+# \operatorname{SiLU}(z) = \frac{z}{1 + e^{-z}} \\[0.5em]
+# \operatorname{MLP}(x) = \sum_i \operatorname{GELU}(x \cdot k_i)\,v_i
+# \end{gathered}
+# $$
 #
 # The last is the matrix form $W_\text{down} \operatorname{GELU}(W_\text{up}\,x)$, written as a sum over its entries: the rows $k_i$ of the one matrix and the columns $v_i$ of the other.
 
@@ -1097,7 +1305,8 @@ same(F.silu(tensor(log(3))) * tensor([1, 2]), tensor([0.824, 1.648]))
 # | $h$ | bandwidth of a kernel; in chapter 02 and *Smoothing counts* the history, the last tokens; in *Gradients* a small step | `bandwidth` | [05 A kernel and a bandwidth](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
 # | $K$ | a kernel, as a function ($\mathbf K$ are the keys) | `kernel` | [05 A kernel and a bandwidth](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
 # | $S$ | smoothing matrix, whose rows are the weights | `weights` | [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
-# | $M$ | in chapter 06 how many numbers a value has, in chapter 05 the length of the longest key, here also a sum of outer products | | [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $M$ | in chapter 05 the length of the longest key, in chapter 06 how many numbers a value has | | [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $\mathbf M$ | the state of a memory of fixed size: a sum of outer products | `state` | [Outer products](mathematics.ipynb#Outer-products) |
 # | $x$, $y$ | the residual stream of a token, or input and output of a function; a place and what was measured there; a token and the one that came | `x`, `y` | [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction) |
 # | $f$ | a function: a layer, or a curve that is estimated | | [05 At the edge](05_attention_as_smoothing.ipynb#At-the-edge) |
 # | $X$, $Y$, $G$ | inputs as rows; outputs; the gradient in them, and in chapter 08 any gradient of a matrix | `X` | [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once) |
