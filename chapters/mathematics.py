@@ -17,7 +17,7 @@
 
 # %%
 from functools import partial
-from math import cos, exp, floor, log, log2, pi, radians, sin, sqrt
+from math import comb, cos, exp, floor, log, log2, pi, radians, sin, sqrt
 
 import torch
 
@@ -442,13 +442,15 @@ same((q @ A) @ (k @ A.inverse().mT), q @ k)
 #
 # $$
 # \begin{gathered}
-# \mathbf M = \sum_j k_j^{\mathsf T} v_j \\[0.5em]
-# q\,\mathbf M = \sum_j (q \cdot k_j)\, v_j \\[0.5em]
-# \mathbf M \leftarrow \mathbf M + \eta\, k^{\mathsf T} (v - k\,\mathbf M)
+# \mathbf M = \sum_j k_j\,v_j^{\mathsf T} \\[0.5em]
+# \mathbf M^{\mathsf T} q = \sum_j (q \cdot k_j)\, v_j \\[0.5em]
+# \mathbf M \leftarrow \mathbf M + \eta\, k\,(v - \mathbf M^{\mathsf T} k)^{\mathsf T}
 # \end{gathered}
 # $$
 #
-# ($\eta$ is the share of the difference that is written, 1 by hand; the key has the length 1.)
+# A vector is a column here, and with a $\mathsf T$ a row; a column times a row is a table.
+# $\eta$ is the share of the difference that is written, 1 by hand, where the key has the length 1.
+# The gradient of a matrix, $X^{\mathsf T} G$, is a sum of outer products, too: one for each row.
 
 # %%
 keys, values = tensor([[1, 0], [0.6, 0.8]]), tensor([[5.0, 6], [7, 8]])
@@ -714,6 +716,8 @@ same(torch.special.ndtr(tensor([0.0, 1, -1])), tensor([0.5, 0.841, 0.159]))
 # a dot product of two lists of positive numbers, one for each draw $x$: random **features** of attention's kernel.
 # How much such a draw varies says the same formula at $2w$: the variance of $e^{w \cdot x}$ is $e^{2|w|^2} - e^{|w|^2}$, and divided by the square of the mean $e^{|w|^2} - 1$, 1.7 for $|w| = 1$ and 54 for $|w| = 2$.
 #
+# Waves do the opposite of $e^{w \cdot x}$, they cancel: $\mathbb{E}[\cos(w \cdot x)] = e^{-|w|^2/2}$, for $|w| = 1$ 0.607, and the longer $w$, the less is left.
+#
 # On a sphere, with $\cos\theta$ of a random direction in place of $x$, the mean of $e^{\beta\cos\theta}$ is a series that begins with the same terms, $1 + \frac{\beta^2}{2d} + \dots$, and is called ${}_0F_1(;\tfrac d2;\tfrac{\beta^2}4)$.
 
 # %%
@@ -724,6 +728,7 @@ def mean(f):
 
 q, k = 0.3, 0.5
 same(mean((q * x - q**2 / 2).exp() * (k * x - k**2 / 2).exp()), exp(q * k))
+same(mean(x.cos()), 0.607)
 for w, varies in ((1, exp(1) - 1), (2, exp(4) - 1)):
     same(mean((2 * w * x).exp()) / mean((w * x).exp()) ** 2 - 1, varies)
 same([(2 + 1 / 2) / 2, mean((log(2) * x).exp())], [1.25, 1.272])
@@ -940,6 +945,8 @@ same([step(0, 0.1), step(0, 1), step(step(0, 1), 1)], [0.6, 6, 0])
 # \end{gathered}
 # $$
 #
+# A state that fades by a factor $e^{g}$ with each token, $g \le 0$, forgets in the same way.
+#
 # *Adam* keeps another one, $v$, of the squares, and steps by $\eta\,\hat m / (\sqrt{\hat v} + \varepsilon)$; after one step that is $g/|g|$, which is 1 or −1, whatever the size of the gradient (ε is tiny, and prevents a division by 0).
 
 # %%
@@ -1112,12 +1119,13 @@ same(gaussian[0, 1] / gaussian[0, 0], exp(4))
 # $$
 # \begin{gathered}
 # K(q, k) = \varphi(q) \cdot \varphi(k) \\[0.5em]
-# \sum_j K(q, k_j)\,v_j = \varphi(q) \Bigl( \sum_j \varphi(k_j)^{\mathsf T} v_j \Bigr)
+# \sum_j K(q, k_j)\,v_j = \Bigl( \sum_j \varphi(k_j)\,v_j^{\mathsf T} \Bigr)^{\!\mathsf T} \varphi(q)
 # \end{gathered}
 # $$
 #
 # What stands in parentheses is a sum of [outer products](mathematics.ipynb#Outer-products): its size depends on the number of features, not on the number of keys.
 # Divide by the same sum with 1 in place of every $v_j$, and it is a weighted mean.
+# The $p$-th power of a dot product of $d$ channels has $\binom{d + p - 1}{p}$ features (say: $d + p - 1$ choose $p$), which is how many products of $p$ channels there are, whatever their order: $\binom{3}{2} = 3$ for squares of two channels.
 
 # %%
 def features(x):
@@ -1127,6 +1135,7 @@ def features(x):
 q, keys, v = tensor([1.0, 2]), tensor([[3.0, 1], [0, 1]]), tensor([[1.0], [10]])
 memory = features(keys).mT @ v  # (3, 1), however many keys there are
 same(features(q) @ memory, (keys @ q) ** 2 @ v)
+assert comb(2 + 2 - 1, 2) == features(q).numel() == 3
 same(features(q) @ features(keys[0]), 25)
 
 # %% [markdown]
@@ -1287,50 +1296,51 @@ same(F.silu(tensor(log(3))) * tensor([1, 2]), tensor([0.824, 1.648]))
 #
 # | symbol | meaning | in code | introduced in |
 # |---|---|---|---|
-# | $B$ | batch: texts that are computed together | `B` | [02 Every place of a text is a question with its answer](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
-# | $T$, $t$ | time: the number of tokens of a text, and the place of one token. Nothing else is called $T$ | `T` | [02 Every place of a text is a question with its answer](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
-# | $C$, $c$ | channels of the residual stream; one of them | `C`, `d_model` | [00 Pieces become vectors](00_the_whole_machine.ipynb#Pieces-become-vectors) |
-# | $V$ | size of the vocabulary | `V`, `vocab_size` | [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $n_\text{layer}$, $n_\text{head}$, $n_\text{kv}$ | blocks; heads in each; heads with keys of their own | `n_layer`, `n_head`, `n_kv` | [06 All heads in one tensor program](06_two_views_many_heads.ipynb#All-heads-in-one-tensor-program) |
-# | $d$ | channels of a query or key of one head; in chapter 05 also the dimension of the places | `d_head` | [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $N$, $n$ | keys that are stored, points that were measured, repetitions; in chapter 07 $N$ is also the number of parameters | `n`, `N` | [04 How much does it hold?](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
-# | $q_i$, $k_j$, $v_j$ | a query, a key, a value, each a row of $\mathbf Q$, $\mathbf K$, $\mathbf V$ | `q`, `k`, `v` | [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $i$, $j$, $l$, $m$ | indices: query and key, row and column, layer, pair of channels | | [03 A table with too few numbers](03_vectors.ipynb#A-table-with-too-few-numbers) |
-# | $W_Q$, $W_K$, $W_V$, $W_O$ | the matrices of a head that make queries, keys and values of $x$, and what is added of its answer | `qkv`, `out` | [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $W$, $E$ | any matrix of weights; the embeddings ($\mathbb{E}$ is an expectation) | `W`, `E` | [03 A table with too few numbers](03_vectors.ipynb#A-table-with-too-few-numbers) |
-# | $s_{ij}$ | score of query $i$ and key $j$; in chapter 05 $s$ is also a rescaling of queries against keys, in chapter 02 a story | `scores` | [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $w_{ij}$ | attention weight, softmax of the scores; in chapter 02 $w$ is a token, in chapter 03 $w_j$ the vector of a next word, in *Gradients* a parameter | `weights` | [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $\beta$ | inverse temperature, which multiplies scores: $\beta = 1/\tau = 1/h^2$, and $1/\sqrt d$ unless said otherwise. $\beta_1, \beta_2$ are Adam's, in chapter 08 | `scale` | [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $\tau$ | temperature, which divides scores or logits | `temperature` | [04 Down to zero: the dict comes back](04_attention_as_lookup.ipynb#Down-to-zero:-the-dict-comes-back) |
-# | $h$ | bandwidth of a kernel; in chapter 02 and *Smoothing counts* the history, the last tokens; in *Gradients* a small step | `bandwidth` | [05 A kernel and a bandwidth](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
-# | $K$ | a kernel, as a function ($\mathbf K$ are the keys) | `kernel` | [05 A kernel and a bandwidth](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
-# | $S$ | smoothing matrix, whose rows are the weights | `weights` | [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
-# | $M$ | in chapter 05 the length of the longest key, in chapter 06 how many numbers a value has | | [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $B$ | batch: texts that are computed together | `B` | [02](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
+# | $T$, $t$ | time: the number of tokens of a text, and the place of one token. Nothing else is called $T$ | `T` | [02](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
+# | $C$, $c$ | channels of the residual stream; one of them | `C`, `d_model` | [00](00_the_whole_machine.ipynb#Pieces-become-vectors) |
+# | $V$ | size of the vocabulary | `V`, `vocab_size` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $n_\text{layer}$, $n_\text{head}$, $n_\text{kv}$ | blocks; heads in each; heads with keys of their own | `n_layer`, `n_head`, `n_kv` | [06](06_two_views_many_heads.ipynb#All-heads-in-one-tensor-program) |
+# | $d$ | channels of a query or key of one head; in chapter 05 also the dimension of the places | `d_head` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $N$, $n$ | keys that are stored, points that were measured, repetitions; in chapter 07 $N$ is also the number of parameters | `n`, `N` | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
+# | $q_i$, $k_j$, $v_j$ | a query, a key, a value, each a row of $\mathbf Q$, $\mathbf K$, $\mathbf V$ | `q`, `k`, `v` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $i$, $j$, $l$, $m$ | indices: query and key, row and column, layer, pair of channels | | [03](03_vectors.ipynb#A-table-with-too-few-numbers) |
+# | $W_Q$, $W_K$, $W_V$, $W_O$ | the matrices of a head that make queries, keys and values of $x$, and what is added of its answer | `qkv`, `out` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $W$, $E$ | any matrix of weights; the embeddings ($\mathbb{E}$ is an expectation) | `W`, `E` | [03](03_vectors.ipynb#A-table-with-too-few-numbers) |
+# | $s_{ij}$ | score of query $i$ and key $j$; in chapter 05 $s$ is also a rescaling of queries against keys, in chapter 02 a story | `scores` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $w_{ij}$ | attention weight, softmax of the scores; in chapter 02 $w$ is a token, in chapter 03 $w_j$ the vector of a next word, in *Gradients* a parameter | `weights` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $\beta$ | inverse temperature, which multiplies scores: $\beta = 1/\tau = 1/h^2$, and $1/\sqrt d$ unless said otherwise. $\beta_1, \beta_2$ are Adam's, in chapter 08 | `scale` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $\tau$ | temperature, which divides scores or logits | `temperature` | [04](04_attention_as_lookup.ipynb#Down-to-zero:-the-dict-comes-back) |
+# | $h$ | bandwidth of a kernel; in chapter 02 and *Smoothing counts* the history, the last tokens; in *Gradients* a small step | `bandwidth` | [05](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
+# | $K$ | a kernel, as a function ($\mathbf K$ are the keys) | `kernel` | [05](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
+# | $S$ | smoothing matrix, whose rows are the weights | `weights` | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $M$ | in chapter 05 the length of the longest key, in chapter 06 how many numbers a value has | | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
 # | $\mathbf M$ | the state of a memory of fixed size: a sum of outer products | `state` | [Outer products](mathematics.ipynb#Outer-products) |
-# | $x$, $y$ | the residual stream of a token, or input and output of a function; a place and what was measured there; a token and the one that came | `x`, `y` | [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $f$ | a function: a layer, or a curve that is estimated | | [05 At the edge](05_attention_as_smoothing.ipynb#At-the-edge) |
-# | $X$, $Y$, $G$ | inputs as rows; outputs; the gradient in them, and in chapter 08 any gradient of a matrix | `X` | [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once) |
-# | $A$, $B$ | any matrix that is free to choose | `A` | [03 What belongs to the model](03_vectors.ipynb#What-belongs-to-the-model) |
-# | $a$, $b$ | any two numbers; $b$ also a bias, which is added | `bias` | [Gradients, The chain rule on five nodes](gradients.ipynb#The-chain-rule-on-five-nodes) |
-# | $z$ | logits, or what goes into a gate | `logits` | [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $p$, $q$ | probabilities: of the true distribution and of a model, where they stand together | `p` | [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $c(hw)$, $n(h)$, $D$ | a count; how many different tokens followed; the discount taken from each count | `counts`, `discount` | [02 Mix a long context with a short one](02_next_token.ipynb#Mix-a-long-context-with-a-short-one) |
-# | $H$ | entropy, in nats | `entropy` | [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
-# | $L$ | loss, in nats; in sums over blocks their number | `loss` | [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $\mathrm{PE}(t)$, $\omega$ | position vector of place $t$; by what angle a pair of channels turns per token | `position` | [03 Who, but not where](03_vectors.ipynb#Who,-but-not-where) |
-# | $R_t$ | the rotation of a query or key at place $t$ | | [10 RoPE: turned by position](10_modern_blocks.ipynb#RoPE:-turned-by-position) |
-# | $\kappa(\Delta)$, $\phi$ | mean score at the distance Δ; the angle with which a wave begins | | [10 A kernel over distance, with waves](10_modern_blocks.ipynb#A-kernel-over-distance,-with-waves) |
-# | $u$ | a direction, the argument of a kernel, any positive number | | [02 The floor](02_next_token.ipynb#The-floor) |
-# | $\theta$ | an angle; in chapter 08 any weight of a model, in chapter 10 the base of the rotary frequencies | | [03 Who is near whom](03_vectors.ipynb#Who-is-near-whom) |
-# | $\eta$, $\lambda$ | learning rate, weight decay; λ is also a curvature (*Gradients*) and an eigenvalue (chapter 06) | `lr`, `weight_decay` | [Gradients, Down a curve](gradients.ipynb#Down-a-curve) |
-# | $g$, $m$, $v$ | in chapter 08 a gradient and Adam's two running means; $g$ is also the gain of a norm, and of a random layer in *Gradients* | `gain` | [07 Read through a norm](07_the_block_and_the_model.ipynb#Read-through-a-norm) |
-# | $\Delta$ | a small change; a distance in tokens | | [Gradients, Two numbers](gradients.ipynb#Two-numbers) |
-# | $\delta_{ij}$ | 1 if $i = j$, and else 0 | | [04 How the answer moves with the query](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query) |
-# | $\varepsilon$ | something small, or what is left to the others | `eps` | [04 How much does it hold?](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
-# | $\sigma$, $\Sigma$ | a standard deviation; in chapter 08 singular values, and the matrix that holds them | | [05 Which bandwidth?](05_attention_as_smoothing.ipynb#Which-bandwidth?) |
-# | $U$ | in chapter 08, singular vectors | | [08 Better steps for matrices](08_training.ipynb#Better-steps-for-matrices) |
-# | $\Phi(s)$ | the chance that a draw from the normal distribution is below $s$ | | [07 The other layer: a memory](07_the_block_and_the_model.ipynb#The-other-layer:-a-memory) |
-# | $F$ | only in ${}_0F_1$, the name of a series | | [04 How much does it hold?](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
+# | $x$, $y$ | the residual stream of a token, or input and output of a function; a place and what was measured there; a token and the one that came | `x`, `y` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $f$ | a function: a layer, or a curve that is estimated | | [05](05_attention_as_smoothing.ipynb#At-the-edge) |
+# | $X$, $Y$, $G$ | inputs as rows; outputs; the gradient in them, and in chapter 08 any gradient of a matrix | `X` | [Gradients](gradients.ipynb#Many-numbers-at-once) |
+# | $A$, $B$ | any matrix that is free to choose | `A` | [03](03_vectors.ipynb#What-belongs-to-the-model) |
+# | $a$, $b$ | any two numbers; $b$ also a bias, which is added | `bias` | [Gradients](gradients.ipynb#The-chain-rule-on-five-nodes) |
+# | $z$ | logits, or what goes into a gate | `logits` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $p$, $q$ | probabilities: of the true distribution and of a model, where they stand together | `p` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $c(hw)$, $n(h)$, $D$ | a count; how many different tokens followed; the discount taken from each count | `counts`, `discount` | [02](02_next_token.ipynb#Mix-a-long-context-with-a-short-one) |
+# | $H$ | entropy, in nats | `entropy` | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $L$ | loss, in nats; in sums over blocks their number | `loss` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $\mathrm{PE}(t)$, $\omega$ | position vector of place $t$; by what angle a pair of channels turns per token. ω is also a random vector of normal numbers, where kernels are estimated | `position` | [03](03_vectors.ipynb#Who,-but-not-where) |
+# | $\varphi(x)$ | the features of $x$: a longer vector, whose dot products are a kernel | `features` | [Features of a kernel](mathematics.ipynb#Features-of-a-kernel) |
+# | $R_t$ | the rotation of a query or key at place $t$ | | [10](10_modern_blocks.ipynb#RoPE:-turned-by-position) |
+# | $\kappa(\Delta)$, $\phi$ | mean score at the distance Δ; the angle with which a wave begins | | [10](10_modern_blocks.ipynb#A-kernel-over-distance,-with-waves) |
+# | $u$ | a direction, the argument of a kernel, any positive number | | [02](02_next_token.ipynb#The-floor) |
+# | $\theta$ | an angle; in chapter 08 any weight of a model, in chapter 10 the base of the rotary frequencies | | [03](03_vectors.ipynb#Who-is-near-whom) |
+# | $\eta$, $\lambda$ | learning rate, weight decay; λ is also a curvature (*Gradients*) and an eigenvalue (chapter 06) | `lr`, `weight_decay` | [Gradients](gradients.ipynb#Down-a-curve) |
+# | $g$, $m$, $v$ | in chapter 08 a gradient and Adam's two running means; $g$ is also the gain of a norm, and of a random layer in *Gradients*; $g_t$ a gate, which says how fast a memory fades | `gain` | [07](07_the_block_and_the_model.ipynb#Read-through-a-norm) |
+# | $\Delta$ | a small change; a distance in tokens | | [Gradients](gradients.ipynb#Two-numbers) |
+# | $\delta_{ij}$ | 1 if $i = j$, and else 0 | | [04](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query) |
+# | $\varepsilon$ | something small, or what is left to the others | `eps` | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
+# | $\sigma$, $\Sigma$ | a standard deviation; in chapter 08 singular values, and the matrix that holds them | | [05](05_attention_as_smoothing.ipynb#Which-bandwidth?) |
+# | $U$ | in chapter 08, singular vectors | | [08](08_training.ipynb#Better-steps-for-matrices) |
+# | $\Phi(s)$ | the chance that a draw from the normal distribution is below $s$ | | [07](07_the_block_and_the_model.ipynb#The-other-layer:-a-memory) |
+# | $F$ | only in ${}_0F_1$, the name of a series | | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
 #
 # ### Signs and how to say them
 #
@@ -1363,7 +1373,8 @@ same(F.silu(tensor(log(3))) * tensor([1, 2]), tensor([0.824, 1.648]))
 # | $h'$ | $h$ prime: another one like $h$ | |
 # | $[i = y]$ | 1 if $i = y$, and else 0 | [The gradient of softmax and loss](mathematics.ipynb#The-gradient-of-softmax-and-loss) |
 # | $\lfloor x \rfloor$ | $x$ rounded down | [Sizes multiplied](mathematics.ipynb#Sizes-multiplied) |
-# | $\max(a, b)$ | the larger of the two | [Discounted counts](mathematics.ipynb#Discounted-counts) |
+# | $\max(a, b)$, $\min$, $\arg\min$ | the larger of the two, the smallest, where it is smallest | [Discounted counts](mathematics.ipynb#Discounted-counts) |
+# | $\binom{3}{2}$ | 3 choose 2: in how many ways | [Features of a kernel](mathematics.ipynb#Features-of-a-kernel) |
 # | $i = 0, \dots, 3$ | $i$ runs from 0 to 3 | [Sums](mathematics.ipynb#Sums) |
 #
 # ## Check yourself

@@ -87,16 +87,18 @@ def label(path, title: str) -> str:
     return f"{number} {title}" if number.isdigit() else title if title == page else f"{page}, {title}"
 
 
-@pytest.mark.parametrize("name, text", [s for s in sections(APPENDIX) if "**In words.**" in s[1]])
+IN_FOUR_WAYS = [(name, text) for name, text in sections(APPENDIX) if "**In words.**" in text]
+
+
+@pytest.mark.parametrize("name, text", IN_FOUR_WAYS, ids=[name for name, _ in IN_FOUR_WAYS])
 def test_a_section_leads_back_to_every_formula_that_leads_to_it(name, text):
     assert [line for line in text.splitlines() if line.startswith("*Met in:*")] == [way_back(name)]
 
 
 def test_a_section_has_words_numbers_and_symbols_in_this_order():
-    for name, text in sections(APPENDIX):
-        if "**In words.**" in text:
-            places = [text.find(mark) for mark in ("**In words.**", "**By hand.**", "**In symbols.**", "*Met in:*")]
-            assert -1 < places[0] < places[1] < places[2] < places[3], name
+    for name, text in IN_FOUR_WAYS:
+        places = [text.find(mark) for mark in ("**In words.**", "**By hand.**", "**In symbols.**", "*Met in:*")]
+        assert -1 < places[0] < places[1] < places[2] < places[3], name
 
 
 def test_every_section_with_words_is_followed_by_a_cell_that_asserts_its_numbers():
@@ -106,13 +108,13 @@ def test_every_section_with_words_is_followed_by_a_cell_that_asserts_its_numbers
             name = (re.findall(r"(?m)^#+ (.+)$", cell.source) or [name])[-1]
         elif "same(" in cell.source:
             computed.add(name)
-    assert [name for name, text in sections(APPENDIX) if "**In words.**" in text and name not in computed] == []
+    assert [name for name, _ in IN_FOUR_WAYS if name not in computed] == []
 
 
 # How a formula is laid out, not what it says.
 LAYOUT = set(
-    r"\Big \big \bigl \bigr \left \right \quad \qquad \cdot \text \underbrace \operatorname \mathrm \mathsf "
-    r"\begin \end \bmod \lvert \rvert \lVert \rVert \tfrac \frac \dots \mid \circ".split()
+    r"\Big \Bigl \Bigr \big \bigl \bigr \left \right \quad \qquad \cdot \text \underbrace \operatorname \mathrm \mathsf "
+    r"\begin \end \lvert \rvert \lVert \rVert \tfrac \frac \cdots \dots \mid \circ".split()
 )
 
 
