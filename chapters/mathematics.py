@@ -842,7 +842,8 @@ def f(x):
     return x**2
 
 
-same([(f(3.1) - f(3)) / 0.1, (f(3.01) - f(3)) / 0.01, (f(3.1) - f(2.9)) / 0.2], [6.1, 6.01, 6])
+one_sided = [(f(3 + h) - f(3)) / h for h in (0.1, 0.01)]
+same([*one_sided, (f(3.1) - f(2.9)) / 0.2], [6.1, 6.01, 6])
 
 # %% [markdown]
 # *Met in:* [Gradients, A slope, by two evaluations](gradients.ipynb#A-slope,-by-two-evaluations); [Gradients, Down a curve](gradients.ipynb#Down-a-curve).
@@ -1129,7 +1130,8 @@ same(gaussian[0, 1] / gaussian[0, 0], exp(4))
 
 # %%
 def features(x):
-    return torch.stack([x[..., 0] ** 2, sqrt(2) * x[..., 0] * x[..., 1], x[..., 1] ** 2], dim=-1)
+    a, b = x.unbind(-1)
+    return torch.stack([a**2, sqrt(2) * a * b, b**2], dim=-1)
 
 
 q, keys, v = tensor([1.0, 2]), tensor([[3.0, 1], [0, 1]]), tensor([[1.0], [10]])
@@ -1505,7 +1507,8 @@ first, second = tensor([5.0, 7, 9]), tensor([4.0, 6, 9])
 same([(first - second).std(), standard_error(first - second)], [0.577, 0.333])
 assert min(standard_error(first), standard_error(second)) > 1
 k, M = tensor([0.6, 0.8]), 2 * tensor([[0.6], [0.8]])  # k M = 2
-same(torch.cat([k @ (M + 6 * k[:, None]), k @ (M + (6 - k @ M) * k[:, None])]), tensor([8, 6]))
+summed, corrected = M + 6 * k[:, None], M + (6 - k @ M) * k[:, None]
+same(torch.cat([k @ summed, k @ corrected]), tensor([8, 6]))
 "ten answers, computed"
 
 # %% [markdown]
