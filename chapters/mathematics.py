@@ -5,7 +5,7 @@
 # This appendix says each kind of formula in the book four times: in one sentence, with two or three numbers that can be done by hand, in symbols, and as a line of code which is held to the same numbers.
 #
 # Nobody has to read it from the top.
-# Where a chapter writes a formula, a line below it, *In words*, leads to its section here; at the end of the section, *Met in* leads back.
+# Where a chapter writes a formula, a line near it, *In words*, leads to its section here; at the end of the section, *Met in* leads back.
 # Read the sentence, do the numbers, and go back.
 #
 # Two habits help with any formula.
@@ -65,7 +65,7 @@ same(x.sum() / len(x), 5)
 #
 # ### Powers and roots
 #
-# **In words.** A power multiplies a number with itself so many times; a root, which is a power like ½ or ⅕, undoes that; a minus in the exponent means "one divided by".
+# **In words.** A power multiplies a number with itself so many times; a root, whose exponent is a fraction such as ½ or ⅕, undoes that; a minus in the exponent means "one divided by".
 #
 # **By hand.** $2^3 \cdot 2^2 = 8 \cdot 4 = 32 = 2^5$: exponents add.
 # $9^{1/2} = 3$, $32^{1/5} = 2$, $32^{-1/5} = \tfrac12$.
@@ -339,10 +339,10 @@ same([q @ k / (q.norm() * k.norm()), part.norm()], [0.96, 4.8])
 #
 # ### Rotations
 #
-# **In words.** Turning a pair of numbers by an angle changes no length, and if both of two vectors are turned, their dot product depends only on the difference of the angles.
+# **In words.** Turning a pair of numbers by an angle changes no length, and if two vectors are turned, what that does to their dot product depends only on the difference of the two angles.
 #
 # **By hand.** A quarter turn makes $(-4, 3)$ of $(3, 4)$, and the length is still 5.
-# Turn $(1, 0)$ by 90 degrees and again by 150: between the two there are 60 degrees, so their dot product is $\cos 60^\circ = \tfrac12$.
+# Turn one $(1, 0)$ by 90 degrees and another by 150: between the two are 60 degrees, so their dot product is $\cos 60^\circ = \tfrac12$.
 #
 # **In symbols.**
 #
@@ -354,7 +354,7 @@ same([q @ k / (q.norm() * k.norm()), part.norm()], [0.96, 4.8])
 # $$
 #
 # $\omega$ is the angle per step, in radians: a full turn is $2\pi = 6.283$, and 60 degrees are 1.047.
-# For $(1, 0)$ twice, this is $\cos a \cos b + \sin a \sin b = \cos(a - b)$.
+# For $(1, 0)$ twice, with $\omega = 1$, the second line is $\cos s \cos t + \sin s \sin t = \cos(s - t)$.
 # A vector of $d$ channels is taken as $d/2$ such pairs, each with an ω of its own, and the dot products of the pairs are added: a sum of waves.
 
 # %%
@@ -431,9 +431,9 @@ same((q @ A) @ (k @ A.inverse().mT), q @ k)
 #
 # ### Outer products
 #
-# **In words.** The outer product of a key and a value is the table of all products of their entries; a sum of such tables is a memory, and a query times the memory gives each value as often as its key matches.
+# **In words.** The outer product of a key and a value is the table of all products of their entries; a sum of such tables is a memory, and from the memory a query gets each value times how well its key matches.
 #
-# **By hand.** The keys $(1, 0)$ and $(0, 1)$ with the values $(5, 6)$ and $(7, 8)$ add up to the table with the rows $(5, 6)$ and $(7, 8)$, and the query $(1, 0)$ reads $(5, 6)$.
+# **By hand.** The values $(5, 6)$ and $(7, 8)$, stored under the keys $(1, 0)$ and $(0, 1)$, make the table with the rows $(5, 6)$ and $(7, 8)$, and the query $(1, 0)$ reads $(5, 6)$.
 # If the second key is $(0.6, 0.8)$ instead, the query $(1, 0)$ matches it by 0.6, and reads $(5, 6) + 0.6 \cdot (7, 8) = (9.2, 10.8)$: neighbors mix.
 #
 # To *overwrite* the first value by $(1, 1)$, read what is stored, $(5, 6)$, and add only the difference, $(-4, -5)$: the **delta rule**.
@@ -482,7 +482,7 @@ same(keys[0] @ M, tensor([1, 1]))
 #
 # The second holds for a symmetric $A$, whose eigenvectors $u_m$ (of length 1) are at right angles.
 # It says that a score $x A\, x^{\mathsf T}$ can be negative exactly if some λ is: if none is, $A$ is **positive semidefinite**.
-# Any square matrix has a symmetric half, $\tfrac12 (A + A^{\mathsf T})$; and a product is a difference of squares, $ab = \tfrac14 (a + b)^2 - \tfrac14 (a - b)^2$, for 3 and 1 $\tfrac14 \cdot 16 - \tfrac14 \cdot 4 = 3$, which is how one positive semidefinite matrix is subtracted from another.
+# Any square matrix has a symmetric half, $\tfrac12 (A + A^{\mathsf T})$; and a product is a difference of squares, $ab = \tfrac14 (a + b)^2 - \tfrac14 (a - b)^2$, which for 3 and 1 is $\tfrac14 \cdot 16 - \tfrac14 \cdot 4 = 3$; chapter 06 writes a symmetric half in this way, as one positive semidefinite matrix minus another.
 
 # %%
 A, B = tensor([[2.0, 1], [1, 2]]), tensor([[0.0, 1], [1, 0]])
@@ -566,7 +566,7 @@ same([len(b) / 10 * len(ba) / len(b), log(0.5 / 0.25)], [0.2, 0.693])
 # \end{gathered}
 # $$
 #
-# Any weighted mean whose weights are positive and add up to 1 can be read as an expectation, attention among them.
+# Any weighted mean whose weights are not negative and add up to 1 can be read as an expectation, attention among them.
 
 # %%
 p, prize = tensor([1 / 4, 3 / 4]), tensor([4, 0])
@@ -594,6 +594,7 @@ same(p @ prize, 1)
 # \end{gathered}
 # $$
 #
+# The last line is for independent numbers.
 # A mean with weights $w_j$ of independent values, each of variance $\sigma^2$, has the variance $\sigma^2 \sum_j w_j^2$: of four values weighing ¼ each, a quarter of it.
 
 # %%
@@ -663,7 +664,7 @@ same([covariance.item(), q.grad.item()], [1 / 2, 2])
 #
 # ### The normal distribution
 #
-# **In words.** The bell: a number near the mean is the likeliest, and each further standard deviation is rarer by far more than the one before.
+# **In words.** The bell: numbers near the mean are the likeliest, and with each further standard deviation the chance falls by a larger factor.
 #
 # **By hand.** Against the middle, one standard deviation away the bell has $e^{-1/2} = 0.607$ of its height, two away $e^{-2} = 0.135$, three away $e^{-4.5} = 0.011$.
 # About two thirds of all draws lie within one standard deviation.
@@ -677,7 +678,7 @@ same([covariance.item(), q.grad.item()], [1 / 2, 2])
 # \end{gathered}
 # $$
 #
-# That is with mean 0 and variance 1; the sum of the whole bell is $\sqrt{2\pi} = 2.507$, by which it is divided.
+# That is with mean 0 and variance 1; the area under the whole bell is $\sqrt{2\pi} = 2.507$, by which it is divided.
 # $\Phi(0) = \tfrac12$, $\Phi(1) = 0.841$, $\Phi(-1) = 0.159$.
 
 # %%
@@ -705,7 +706,7 @@ same(torch.special.ndtr(tensor([0.0, 1, -1])), tensor([0.5, 0.841, 0.159]))
 # \end{gathered}
 # $$
 #
-# Under the bell the exponent is $w\,x - x^2/2$; what remains is a bell moved to $w$, whose sum is the same, times $e^{w^2/2}$.
+# Under the bell the exponent is $w\,x - x^2/2$; what remains is a bell moved to $w$, whose area is the same, times $e^{w^2/2}$.
 # (At $w = 2$ and $x = 1$ both sides are $1.5$.)
 # With a variance of $1/d$ in place of 1, $w^2$ becomes $w^2/d$.
 #
@@ -714,7 +715,7 @@ same(torch.special.ndtr(tensor([0.0, 1, -1])), tensor([0.5, 0.841, 0.159]))
 # $$ e^{q \cdot k} = \mathbb{E}\Bigl[e^{q \cdot x - |q|^2/2}\; e^{k \cdot x - |k|^2/2}\Bigr], $$
 #
 # a dot product of two lists of positive numbers, one for each draw $x$: random **features** of attention's kernel.
-# How much such a draw varies says the same formula at $2w$: the variance of $e^{w \cdot x}$ is $e^{2|w|^2} - e^{|w|^2}$, and divided by the square of the mean $e^{|w|^2} - 1$, 1.7 for $|w| = 1$ and 54 for $|w| = 2$.
+# The same formula at $2w$ says how much these numbers vary: the variance of $e^{w \cdot x}$ is $e^{2|w|^2} - e^{|w|^2}$, and divided by the square of the mean $e^{|w|^2} - 1$, 1.7 for $|w| = 1$ and 54 for $|w| = 2$.
 #
 # Waves do the opposite of $e^{w \cdot x}$, they cancel: $\mathbb{E}[\cos(w \cdot x)] = e^{-|w|^2/2}$, for $|w| = 1$ 0.607, and the longer $w$, the less is left.
 #
@@ -781,7 +782,7 @@ same([H, H / log(2), H.exp(), 1 / p.square().sum()], [1.040, 1.5, 2.828, 2.667])
 # \end{gathered}
 # $$
 #
-# That it is never negative follows from $\ln u \le u - 1$: by hand, $\ln\tfrac{q}{p}$ is at most $\tfrac qp - 1$, and the mean of the latter over $p$ is $1 - 1 = 0$.
+# That it is never negative follows from $\ln u \le u - 1$: $\ln\tfrac{q}{p}$ is at most $\tfrac qp - 1$, and the mean of the latter over $p$ is $1 - 1 = 0$.
 # The loss of a text is the mean of $-\ln q$ over its tokens; $e^{\text{loss}}$ is the perplexity, and the loss divided by $\ln 2$ is in bits: 2.079 nats for each token of three bytes are 3 bits, so 1 bit per byte.
 
 # %%
@@ -805,6 +806,8 @@ same([2.079 / log(2), 2.079 / log(2) / 3, exp(2.079)], [2.999, 1, 7.996])
 # **In symbols.**
 #
 # $$ p_k(w \mid h) = \frac{\max(c(hw) - D, 0)}{c(h)} + \frac{D\,n(h)}{c(h)}\,p_{k-1}(w \mid h') $$
+#
+# $c(hw)$ is how often token $w$ followed the context $h$, $c(h)$ the sum of these counts, $n(h)$ how many different tokens followed, and $h'$ the shorter context.
 
 # %%
 counts, shorter, D = tensor([3.0, 1, 0]), tensor([1 / 2, 1 / 4, 1 / 4]), 1 / 2
@@ -901,7 +904,7 @@ same([theta.grad @ step, 2.1**2 * 2.9 - 12], [0.8, 0.789])
 #
 # ### A step downhill
 #
-# **In words.** Move each number against its slope, by the learning rate times the slope; in a valley with one curvature each step shrinks the distance to the bottom by the same factor.
+# **In words.** Move each number against its slope, by the learning rate times the slope; in a valley with one curvature each step multiplies the distance to the bottom by the same factor.
 #
 # **By hand.** $L = (w - 3)^2$ at $w = 0$ has the slope $2 \cdot (0 - 3) = -6$.
 # With $\eta = 0.1$ the step goes to 0.6, and the distance from the bottom falls from 3 to 2.4, by the factor $1 - 0.1 \cdot 2 = 0.8$.
@@ -948,7 +951,7 @@ same([step(0, 0.1), step(0, 1), step(step(0, 1), 1)], [0.6, 6, 0])
 #
 # A state that fades by a factor $e^{g}$ with each token, $g \le 0$, forgets in the same way.
 #
-# *Adam* keeps another one, $v$, of the squares, and steps by $\eta\,\hat m / (\sqrt{\hat v} + \varepsilon)$; after one step that is $g/|g|$, which is 1 or −1, whatever the size of the gradient (ε is tiny, and prevents a division by 0).
+# *Adam* keeps another one, $v$, of the squares, and moves by $-\eta\,\hat m / (\sqrt{\hat v} + \varepsilon)$; in the first step the fraction is $g/|g|$, which is 1 or −1, whatever the size of the gradient (ε is tiny, and prevents a division by 0).
 
 # %%
 m = 0.0
@@ -1088,7 +1091,7 @@ same(K @ measured / K.sum(), 4)
 # $$
 # \begin{gathered}
 # -\frac{|q-k|^2}{2h^2} = \frac{q \cdot k}{h^2} - \frac{|q|^2}{2h^2} - \frac{|k|^2}{2h^2} \\[0.5em]
-# h^2 = \sqrt d = \tau = \frac1\beta
+# h^2 = \tau = \frac1\beta = \sqrt d \text{ unless said otherwise}
 # \end{gathered}
 # $$
 #
@@ -1175,7 +1178,7 @@ same(without, 4)
 #
 # ### Bias and variance
 #
-# **In words.** The mean squared error of an estimate is the square of how far it is off on average, plus how much it varies; a wider kernel has more of the first and less of the second.
+# **In words.** The mean squared error of an estimate is the square of how far it is off on average, plus how much it varies; a wider kernel has, as a rule, more of the first and less of the second.
 #
 # **By hand.** The truth is 2, and an estimate is 3 or 5 with equal chances.
 # Its mean is 4, so the bias is 2, and its variance is 1.
