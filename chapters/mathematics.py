@@ -1299,53 +1299,53 @@ same(F.silu(tensor(log(3))) * tensor([1, 2]), tensor([0.824, 1.648]))
 #
 # Mostly one symbol has one meaning; where the field insists on two, both are listed, with the pages on which each holds.
 #
-# | symbol | meaning | in code | introduced in |
-# |---|---|---|---|
-# | $B$ | batch: texts that are computed together | `B` | [02](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
-# | $T$, $t$ | time: the number of tokens of a text, and the place of one token. Nothing else is called $T$ | `T` | [02](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
-# | $C$, $c$ | channels of the residual stream; one of them | `C`, `d_model` | [00](00_the_whole_machine.ipynb#Pieces-become-vectors) |
-# | $V$ | size of the vocabulary | `V`, `vocab_size` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $n_\text{layer}$, $n_\text{head}$, $n_\text{kv}$ | blocks; heads in each; heads with keys of their own | `n_layer`, `n_head`, `n_kv` | [06](06_two_views_many_heads.ipynb#All-heads-in-one-tensor-program) |
-# | $d$ | channels of a query or key of one head; in chapter 05 also the dimension of the places | `d_head` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $N$, $n$ | keys that are stored, points that were measured, repetitions; in chapter 07 $N$ is also the number of parameters | `n`, `N` | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
-# | $q_i$, $k_j$, $v_j$ | a query, a key, a value, each a row of $\mathbf Q$, $\mathbf K$, $\mathbf V$ | `q`, `k`, `v` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $i$, $j$, $l$, $m$ | indices: query and key, row and column, layer, pair of channels | | [03](03_vectors.ipynb#A-table-with-too-few-numbers) |
-# | $W_Q$, $W_K$, $W_V$, $W_O$ | the matrices of a head that make queries, keys and values of $x$, and what is added of its answer | `qkv`, `out` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $W$, $E$ | any matrix of weights; the embeddings ($\mathbb{E}$ is an expectation) | `W`, `E` | [03](03_vectors.ipynb#A-table-with-too-few-numbers) |
-# | $s_{ij}$ | score of query $i$ and key $j$; in chapter 05 $s$ is also a rescaling of queries against keys, in chapter 02 a story | `scores` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $w_{ij}$ | attention weight, softmax of the scores; in chapter 02 $w$ is a token, in chapter 03 $w_j$ the vector of a next word, in *Gradients* a parameter | `weights` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $\beta$ | inverse temperature, which multiplies scores: $\beta = 1/\tau = 1/h^2$, and $1/\sqrt d$ unless said otherwise. $\beta_1, \beta_2$ are Adam's, in chapter 08 | `scale` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
-# | $\tau$ | temperature, which divides scores or logits | `temperature` | [04](04_attention_as_lookup.ipynb#Down-to-zero:-the-dict-comes-back) |
-# | $h$ | bandwidth of a kernel; in chapter 02 and *Smoothing counts* the history, the last tokens; in *Gradients* a small step | `bandwidth` | [05](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
-# | $K$ | a kernel, as a function ($\mathbf K$ are the keys) | `kernel` | [05](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
-# | $S$ | smoothing matrix, whose rows are the weights | `weights` | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
-# | $M$ | in chapter 05 the length of the longest key, in chapter 06 how many numbers a value has | | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
-# | $\mathbf M$ | the state of a memory of fixed size: a sum of outer products | `state` | [Outer products](mathematics.ipynb#Outer-products) |
-# | $x$, $y$ | the residual stream of a token, or input and output of a function; a place and what was measured there; a token and the one that came | `x`, `y` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $f$ | a function: a layer, or a curve that is estimated | | [05](05_attention_as_smoothing.ipynb#At-the-edge) |
-# | $X$, $Y$, $G$ | inputs as rows; outputs; the gradient in them, and in chapter 08 any gradient of a matrix | `X` | [Gradients](gradients.ipynb#Many-numbers-at-once) |
-# | $A$, $B$ | any matrix that is free to choose | `A` | [03](03_vectors.ipynb#What-belongs-to-the-model) |
-# | $a$, $b$ | any two numbers; $b$ also a bias, which is added | `bias` | [Gradients](gradients.ipynb#The-chain-rule-on-five-nodes) |
-# | $z$ | logits, or what goes into a gate | `logits` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $p$, $q$ | probabilities: of the true distribution and of a model, where they stand together | `p` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $c(hw)$, $n(h)$, $D$ | a count; how many different tokens followed; the discount taken from each count | `counts`, `discount` | [02](02_next_token.ipynb#Mix-a-long-context-with-a-short-one) |
-# | $H$ | entropy, in nats | `entropy` | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
-# | $L$ | loss, in nats; in sums over blocks their number | `loss` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
-# | $\mathrm{PE}(t)$, $\omega$ | position vector of place $t$; by what angle a pair of channels turns per token. ω is also a random vector of normal numbers, where kernels are estimated | `position` | [03](03_vectors.ipynb#Who,-but-not-where) |
-# | $\varphi(x)$ | the features of $x$: a longer vector, whose dot products are a kernel | `features` | [Features of a kernel](mathematics.ipynb#Features-of-a-kernel) |
-# | $R_t$ | the rotation of a query or key at place $t$ | | [10](10_modern_blocks.ipynb#RoPE:-turned-by-position) |
-# | $\kappa(\Delta)$, $\phi$ | mean score at the distance Δ; the angle with which a wave begins | | [10](10_modern_blocks.ipynb#A-kernel-over-distance,-with-waves) |
-# | $u$ | a direction, the argument of a kernel, any positive number | | [02](02_next_token.ipynb#The-floor) |
-# | $\theta$ | an angle; in chapter 08 any weight of a model, in chapter 10 the base of the rotary frequencies | | [03](03_vectors.ipynb#Who-is-near-whom) |
-# | $\eta$, $\lambda$ | learning rate, weight decay; λ is also a curvature (*Gradients*) and an eigenvalue (chapter 06) | `lr`, `weight_decay` | [Gradients](gradients.ipynb#Down-a-curve) |
-# | $g$, $m$, $v$ | in chapter 08 a gradient and Adam's two running means; $g$ is also the gain of a norm, and of a random layer in *Gradients*; $g_t$ a gate, which says how fast a memory fades | `gain` | [07](07_the_block_and_the_model.ipynb#Read-through-a-norm) |
-# | $\Delta$ | a small change; a distance in tokens | | [Gradients](gradients.ipynb#Two-numbers) |
-# | $\delta_{ij}$ | 1 if $i = j$, and else 0 | | [04](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query) |
-# | $\varepsilon$ | something small, or what is left to the others | `eps` | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
-# | $\sigma$, $\Sigma$ | a standard deviation; in chapter 08 singular values, and the matrix that holds them | | [05](05_attention_as_smoothing.ipynb#Which-bandwidth?) |
-# | $U$ | in chapter 08, singular vectors | | [08](08_training.ipynb#Better-steps-for-matrices) |
-# | $\Phi(s)$ | the chance that a draw from the normal distribution is below $s$ | | [07](07_the_block_and_the_model.ipynb#The-other-layer:-a-memory) |
-# | $F$ | only in ${}_0F_1$, the name of a series | | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
+# | symbol | meaning, and name in code | first in |
+# |---|---|---|
+# | $B$ | batch: texts that are computed together; `B` | [02](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
+# | $T$, $t$ | time: the number of tokens of a text, and the place of one token. Nothing else is called $T$; `T` | [02](02_next_token.ipynb#Every-place-of-a-text-is-a-question-with-its-answer) |
+# | $C$, $c$ | channels of the residual stream; one of them; `C`, `d_model` | [00](00_the_whole_machine.ipynb#Pieces-become-vectors) |
+# | $V$ | size of the vocabulary; `V`, `vocab_size` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $n_\text{layer}$, $n_\text{head}$, $n_\text{kv}$ | blocks; heads in each; heads with keys of their own; `n_layer`, `n_head`, `n_kv` | [06](06_two_views_many_heads.ipynb#All-heads-in-one-tensor-program) |
+# | $d$ | channels of a query or key of one head; in chapter 05 also the dimension of the places; `d_head` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $N$, $n$ | keys that are stored, points that were measured, repetitions; in chapter 07 $N$ is also the number of parameters; `n`, `N` | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
+# | $q_i$, $k_j$, $v_j$ | a query, a key, a value, each a row of $\mathbf Q$, $\mathbf K$, $\mathbf V$; `q`, `k`, `v` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $i$, $j$, $l$, $m$ | indices: query and key, row and column, layer, pair of channels | [03](03_vectors.ipynb#A-table-with-too-few-numbers) |
+# | $W_Q$, $W_K$, $W_V$, $W_O$ | the matrices of a head that make queries, keys and values of $x$, and what is added of its answer; `qkv`, `out` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $W$, $E$ | any matrix of weights; the embeddings ($\mathbb{E}$ is an expectation); `W`, `E` | [03](03_vectors.ipynb#A-table-with-too-few-numbers) |
+# | $s_{ij}$ | score of query $i$ and key $j$; in chapter 05 $s$ is also a rescaling of queries against keys, in chapter 02 a story; `scores` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $w_{ij}$ | attention weight, softmax of the scores; in chapter 02 $w$ is a token, in chapter 03 $w_j$ the vector of a next word, in *Gradients* a parameter; `weights` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $\beta$ | inverse temperature, which multiplies scores: $\beta = 1/\tau = 1/h^2$, and $1/\sqrt d$ unless said otherwise. $\beta_1, \beta_2$ are Adam's, in chapter 08; `scale` | [04](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps) |
+# | $\tau$ | temperature, which divides scores or logits; `temperature` | [04](04_attention_as_lookup.ipynb#Down-to-zero:-the-dict-comes-back) |
+# | $h$ | bandwidth of a kernel; in chapter 02 and *Smoothing counts* the history, the last tokens; in *Gradients* a small step; `bandwidth` | [05](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
+# | $K$ | a kernel, as a function ($\mathbf K$ are the keys); `kernel` | [05](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth) |
+# | $S$ | smoothing matrix, whose rows are the weights; `weights` | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $M$ | in chapter 05 the length of the longest key, in chapter 06 how many numbers a value has | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $\mathbf M$ | the state of a memory of fixed size: a sum of outer products; `state` | [Outer products](mathematics.ipynb#Outer-products) |
+# | $x$, $y$ | the residual stream of a token, or input and output of a function; a place and what was measured there; a token and the one that came; `x`, `y` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $f$ | a function: a layer, or a curve that is estimated | [05](05_attention_as_smoothing.ipynb#At-the-edge) |
+# | $X$, $Y$, $G$ | inputs as rows; outputs; the gradient in them, and in chapter 08 any gradient of a matrix; `X` | [Gradients](gradients.ipynb#Many-numbers-at-once) |
+# | $A$, $B$ | any matrix that is free to choose; `A` | [03](03_vectors.ipynb#What-belongs-to-the-model) |
+# | $a$, $b$ | any two numbers; $b$ also a bias, which is added; `bias` | [Gradients](gradients.ipynb#The-chain-rule-on-five-nodes) |
+# | $z$ | logits, or what goes into a gate; `logits` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $p$, $q$ | probabilities: of the true distribution and of a model, where they stand together; `p` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $c(hw)$, $n(h)$, $D$ | a count; how many different tokens followed; the discount taken from each count; `counts`, `discount` | [02](02_next_token.ipynb#Mix-a-long-context-with-a-short-one) |
+# | $H$ | entropy, in nats; `entropy` | [05](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine) |
+# | $L$ | loss, in nats; in sums over blocks their number; `loss` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
+# | $\mathrm{PE}(t)$, $\omega$ | position vector of place $t$; by what angle a pair of channels turns per token. ω is also a random vector of normal numbers, where kernels are estimated; `position` | [03](03_vectors.ipynb#Who,-but-not-where) |
+# | $\varphi(x)$ | the features of $x$: a longer vector, whose dot products are a kernel; `features` | [Features of a kernel](mathematics.ipynb#Features-of-a-kernel) |
+# | $R_t$ | the rotation of a query or key at place $t$ | [10](10_modern_blocks.ipynb#RoPE:-turned-by-position) |
+# | $\kappa(\Delta)$, $\phi$ | mean score at the distance Δ; the angle with which a wave begins | [10](10_modern_blocks.ipynb#A-kernel-over-distance,-with-waves) |
+# | $u$ | a direction, the argument of a kernel, any positive number | [02](02_next_token.ipynb#The-floor) |
+# | $\theta$ | an angle; in chapter 08 any weight of a model, in chapter 10 the base of the rotary frequencies | [03](03_vectors.ipynb#Who-is-near-whom) |
+# | $\eta$, $\lambda$ | learning rate, weight decay; λ is also a curvature (*Gradients*) and an eigenvalue (chapter 06); `lr`, `weight_decay` | [Gradients](gradients.ipynb#Down-a-curve) |
+# | $g$, $m$, $v$ | in chapter 08 a gradient and Adam's two running means; $g$ is also the gain of a norm, and of a random layer in *Gradients*; $g_t$ a gate, which says how fast a memory fades; `gain` | [07](07_the_block_and_the_model.ipynb#Read-through-a-norm) |
+# | $\Delta$ | a small change; a distance in tokens | [Gradients](gradients.ipynb#Two-numbers) |
+# | $\delta_{ij}$ | 1 if $i = j$, and else 0 | [04](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query) |
+# | $\varepsilon$ | something small, or what is left to the others; `eps` | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
+# | $\sigma$, $\Sigma$ | a standard deviation; in chapter 08 singular values, and the matrix that holds them | [05](05_attention_as_smoothing.ipynb#Which-bandwidth?) |
+# | $U$ | in chapter 08, singular vectors | [08](08_training.ipynb#Better-steps-for-matrices) |
+# | $\Phi(s)$ | the chance that a draw from the normal distribution is below $s$ | [07](07_the_block_and_the_model.ipynb#The-other-layer:-a-memory) |
+# | $F$ | only in ${}_0F_1$, the name of a series | [04](04_attention_as_lookup.ipynb#How-much-does-it-hold?) |
 #
 # ### Signs and how to say them
 #
