@@ -89,6 +89,8 @@ scores, best @ values
 # Many functions would do; attention takes the **softmax**:
 #
 # $$ w_j = \frac{e^{s_j}}{\sum_i e^{s_i}} $$
+#
+# *In words:* [softmax](mathematics.ipynb#Softmax).
 
 # %% tags=["quote"]
 from tinyllm.attention import softmax
@@ -121,6 +123,8 @@ soft, soft @ values
 # &\qquad = \operatorname{softmax}\!\left(\frac{\mathbf Q \mathbf K^{\mathsf T}}{\sqrt d}\right) \mathbf V
 # \end{aligned}
 # $$
+#
+# *In words:* [attention](mathematics.ipynb#Attention), [matrix products](mathematics.ipynb#Matrix-products).
 
 # %%
 from tinyllm.attention import check_shapes
@@ -299,6 +303,8 @@ for by in ("dot", "cosine", "distance"):
 # About three in four.
 # The rest get somebody else's value, and it is easy to see whose: $q \cdot k = |q|\,|k| \cos\theta$ grows with the *length* of the key, as long as $\cos\theta > 0$.
 # For the query $q$ the key $3q$ has three times the score of the key $q$ itself.
+#
+# *In words:* [angles and projections](mathematics.ipynb#Angles-and-projections).
 
 # %%
 won = wins_its_own_lookup(keys[0], "dot")
@@ -344,6 +350,8 @@ for factor in (3, 0.1):
 # With $\beta = 1$ attention is therefore *cold*, and colder the more dimensions a head has; with $\beta = 1/\sqrt d$ the scores have variance 1 for every $d$.
 # What does the cold do to learning?
 #
+# *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation).
+#
 # :::{drawing}
 # ![Eight scores as ticks below a bell, and their weights as bars: in 4 dimensions the scores spread by 2, in 64 by 8 with one weight near 1, and divided by the root of d by 1 with weights that are alike](../pages/drawings/why_root_d.svg)
 #
@@ -370,6 +378,8 @@ for factor in (3, 0.1):
 #
 # The derivative of a lookup is $\beta$ times the **covariance** of values and keys under its weights.
 # When one weight is 1 it is 0: nothing varies where there is a single point.
+#
+# *In words:* [chain rule](mathematics.ipynb#Chain-rule), [covariance](mathematics.ipynb#Covariance).
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -538,6 +548,8 @@ assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=
 #
 # keys; the approximation takes $\cos\theta$ for normal with variance $1/d$, and is good while $\beta$ is small against $d^{3/4}$.
 # Then fill a memory to half of the weight.
+#
+# *In words:* [the normal distribution](mathematics.ipynb#The-normal-distribution), [Gaussian integrals](mathematics.ipynb#Gaussian-integrals).
 
 
 # %%

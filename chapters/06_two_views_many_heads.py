@@ -76,6 +76,8 @@ from tinyllm.smoothing import nadaraya_watson
 # *Fix the query, and with it the weights: all that reaches the reader is one mean, $M$ numbers. A matrix turns $M$ numbers into answers that fill at most $M$ of the $2M$ dimensions (how many they fill is its* rank*), so there are $M$ directions, perpendicular to each other, in which every answer is 0.*
 # *But of $2M$ uncorrelated numbers with variance 1 the part in any one direction has variance 1. In those $M$ directions all of it is missed: the squared errors of the $2M$ numbers sum to at least $M$.*
 #
+# *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation), [inverses and rank](mathematics.ipynb#Inverses-and-rank).
+#
 # The proof needs a linear reader for "at most $M$ dimensions".
 # Let others read a mean with the weights 0.7 and 0.3: of values that are +1 or −1, which meet every assumption above, one takes the sign; of *one-hot* values (a 1 among ten numbers, all others 0) one takes the place of the largest number.
 
@@ -228,6 +230,8 @@ fig
 # By this definition a layer is a loop over heads, one small matrix product after the other.
 # `attention` works for any leading dimensions, so let the heads be one of them: one product makes all queries, keys and values, an axis is split in two, and an axis changes places.
 #
+# *In words:* [attention](mathematics.ipynb#Attention), [matrix products](mathematics.ipynb#Matrix-products).
+#
 # :::{drawing}
 # ![Three tokens' vectors are cut in two halves; each half is smoothed by its own triangle of weights; the halves are joined, multiplied by W_O and added to the stream](../pages/drawings/heads_split_and_joined.svg)
 #
@@ -330,6 +334,8 @@ layers = {n_head: MultiHeadAttention(64, n_head) for n_head in (1, 4, 16)}
 #
 # The term in $h^2$ is gone.
 # Statisticians call the result a kernel of *higher order* {cite}`wand1995`; its slope on logarithmic axes has to be 4 where that of one head is 2.
+#
+# *In words:* [orders of size](mathematics.ipynb#Orders-of-size).
 
 # %%
 x = torch.linspace(-4, 4, 8001, dtype=torch.float64)[:, None]
@@ -676,6 +682,8 @@ for model in models["two layers"]:
 # For almost all matrices with $2 d_\text{head} \le d_\text{model}$ it has therefore $d_\text{head}$ positive and $d_\text{head}$ negative eigenvalues.
 # That is algebra, and no evidence of anything that was learned: $W_K = W_Q$ plus a hundredth of noise has the same counts.
 # What can tell heads apart is how *large* the negative ones are, their share of the sum of all sizes, $\sum |\lambda_-| / \sum |\lambda|$: 0 if there is no such axis, about ½ by chance.
+#
+# *In words:* [eigenvalues](mathematics.ipynb#Eigenvalues), [matrix products](mathematics.ipynb#Matrix-products), [features of a kernel](mathematics.ipynb#Features-of-a-kernel).
 #
 # A share of which matrix?
 # Of the table of scores on a layer's real inputs: LayerNorm leaves them only 31 of 32 dimensions, not all equally used.

@@ -165,6 +165,8 @@ from tinyllm.vectors import similarity
 # Nothing is overwritten: a layer that is to remove something has to write its negative.
 # At the end the head reads the sum.
 #
+# *In words:* [sums of layers](mathematics.ipynb#Sums-of-layers).
+#
 # :::{drawing}
 # ![The streams of the tokens cat and sat as two arrows. At each, attention and MLP read beside it and add; only the attention of sat also reads the stream of cat](../pages/drawings/residual_stream.svg)
 #
@@ -274,6 +276,8 @@ fig
 #
 # Mean and variance are taken over the $C$ channels of one token; tokens do not mix here.
 # The gain $g$, one number for each channel, is learned and begins at 1.
+#
+# *In words:* [norms of a layer](mathematics.ipynb#Norms-of-a-layer), [vectors](mathematics.ipynb#Vectors).
 
 # %%
 def layer_norm(x, gain=1.0, epsilon=1e-5):
@@ -426,6 +430,8 @@ fig
 # $$ \operatorname{MLP}(x) = W_\text{down}\, \operatorname{GELU}(W_\text{up}\, x), \qquad \operatorname{GELU}(s) = s\, \Phi(s) , $$
 #
 # where $\Phi(s)$ is the chance that a number from the normal distribution is below $s$, near 0 for very negative $s$, $\tfrac12$ at 0, near 1 for large $s$ {cite}`hendrycks2016`: large scores pass, very negative ones become 0, and in between the curve dips to $-0.17$.
+#
+# *In words:* [curves and gates](mathematics.ipynb#Curves-and-gates).
 
 # %% tags=["quote"]
 from tinyllm.layers import MLP
@@ -798,6 +804,8 @@ f"ln V = {math.log(50257):.2f}"
 #
 # multiplications and additions for a prediction.
 # Two thirds of a block's weights are the MLP's.
+#
+# *In words:* [sizes multiplied](mathematics.ipynb#Sizes-multiplied).
 #
 # :::{drawing}
 # ![Areas for Taleteller's weights: MLPs 655 thousand, attention 328, token vectors and unembedding 262 each, positions 49; 1.56 million in all](../pages/drawings/parameter_bill.svg)

@@ -89,6 +89,8 @@ from tinyllm.smoothing import nadaraya_watson
 # Here $w_j$ is row $j$ of the head.
 # Dividing the logits by the temperature $\tau$ raises each probability to the power $\beta = 1/\tau$, and then all are divided by their sum.
 # By hand: from ½, 0.3 and 0.2, half the temperature makes the squares 0.25, 0.09 and 0.04, and divided by their sum that is 0.658, 0.237 and 0.105.
+#
+# *In words:* [softmax](mathematics.ipynb#Softmax), [powers and roots](mathematics.ipynb#Powers-and-roots).
 
 # %% tags=["quote"]
 from tinyllm.generation import next_token
@@ -627,6 +629,8 @@ show("…" + tokenizer.decode(new.tolist()))
 #
 # In Taleteller each of the $n_\text{head}$ heads has its own keys and values, so that $n_\text{kv}\, d = C$.
 # Where several query heads share them, which is *grouped-query attention* and chapter 10's, $n_\text{kv}$ is smaller, and so is the cache.
+#
+# *In words:* [sizes multiplied](mathematics.ipynb#Sizes-multiplied).
 
 # %%
 config, T = model.config, model.config.block_size

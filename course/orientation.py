@@ -18,6 +18,11 @@ def number_of(page: str) -> str | None:
     return found and found[1]
 
 
+def anchor(title: str) -> str:
+    """The name of a section in a link, `page.ipynb#Name-of-the-section`: JupyterLab's, so that it holds there, too."""
+    return title.replace(" ", "-")
+
+
 def number_chapters(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Give each chapter its number; the sections in it get none."""
     changed = []
