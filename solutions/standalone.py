@@ -23,7 +23,7 @@ check = sheet("standalone")
 
 # %% tags=["answer"]
 def kinds(text: str) -> str:
-    """One sign for each character of the text: L for a letter, N for a number, a dot for others."""
+    """One sign for each character: L for a letter, N for a number, a dot for others."""
     categories = (unicodedata.category(char)[0] for char in text)
     return "".join(category if category in "LN" else "." for category in categories)
 
@@ -73,7 +73,10 @@ check("q2")
 def in_c(
     sizes: tuple[int, int, int, int], layer: int, which: int, head: int, t: int, c: int
 ) -> tuple[int, int]:
-    """Bytes of the whole cache, and the index of one of its floats; sizes are n_layer, n_head, T, d_head."""
+    """Bytes of the whole cache, and the index of one of its floats.
+
+    sizes are n_layer, n_head, T, d_head.
+    """
     n_layer, n_head, T, d_head = sizes
     index = (((layer * 2 + which) * n_head + head) * T + t) * d_head + c
     return 4 * n_layer * 2 * n_head * T * d_head, index
@@ -94,7 +97,7 @@ check("q3")
 def merge(
     first: tuple[float, float, list[float]], second: tuple[float, float, list[float]]
 ) -> list[float]:
-    """The answer over all keys from (largest score, sum of exps, answer) of two halves of them."""
+    """The answer over all keys, from (largest score, sum of exps, answer) of each half."""
     largest = max(first[0], second[0])
     # How much weight each half has: its sum, as if all scores had been counted from one largest.
     a, b = (z * math.exp(m - largest) for m, z, _ in (first, second))

@@ -378,8 +378,8 @@ def main():
     args = parser.parse_args()
     if not (args.temperature >= 0 and min(args.tokens, args.steps) >= 0):
         parser.error("tokens, steps and temperature cannot be negative")
-    # What the terminal cannot show becomes a question mark.
-    sys.stdout = codecs.getwriter(sys.stdout.encoding or "ascii")(sys.stdout.buffer, "replace")
+    if hasattr(sys.stdout, "buffer"):  # what the terminal cannot show becomes a question mark
+        sys.stdout = codecs.getwriter(sys.stdout.encoding or "ascii")(sys.stdout.buffer, "replace")
     random.seed(args.seed)
     if args.train:
         return watch(args.train, args.steps)

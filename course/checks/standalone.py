@@ -29,11 +29,11 @@ def foreign_letters(seed):
 
 def other_numbers(seed):
     yield (("½ ¾", "x² y³", "Ⅳ ⅷ", "٣٤٥", "①②")[seed % 5],)
-    yield ("₂½Ⅻ",)
+    yield ("₂½Ⅻ㊀",)
 
 
 def other_signs(seed):
-    yield (("a🙂b", "e\u0301", "क्षि", "_-+㊀", "a\u200db")[seed % 5],)
+    yield (("a🙂b", "e\u0301", "क्षि", "_-+<", "a\u200db")[seed % 5],)
     yield ("$\u0300\n\xa0—",)
 
 
@@ -68,8 +68,6 @@ def kinds_of(inputs, answer):
             raise Wrong(f"{name} is a number, not a letter")
         if category[0] == "M":
             raise Wrong(f"{name} is a mark that goes with a letter, and no letter itself")
-        if char.isnumeric():
-            raise Wrong(f"{name} has a value as a number, but Unicode's category of it is that of a sign")
         raise Wrong(f"{name} is neither a letter nor a number")
 
 
@@ -227,11 +225,12 @@ def _report(scores, values):
     largest = max(scores)
     exps = [math.exp(s - largest) for s in scores]
     z = sum(exps)
-    return largest, z, [sum(e * v[i] for e, v in zip(exps, values)) / z for i in range(len(values[0]))]
+    means = [sum(e * v[i] for e, v in zip(exps, values)) / z for i in range(len(values[0]))]
+    return round(largest, 2), round(z, 2), [round(x, 2) for x in means]
 
 
 def _halves(rng, n, m, shift):
-    values = [[round(rng.gauss(0, 1), 3) for _ in range(3)] for _ in range(n + m)]
+    values = [[rng.gauss(0, 1) for _ in range(3)] for _ in range(n + m)]
     scores = [rng.gauss(0, 1) + (shift if i < n else 0) for i in range(n + m)]
     return _report(scores[:n], values[:n]), _report(scores[n:], values[n:])
 
@@ -281,6 +280,8 @@ def merged(inputs, answer):
         "this is a sum of answers, not their mean": [x + y for x, y in zip(first[2], second[2])],
         "the weights of the two halves sum to more than 1": [a * x + b * y for x, y in zip(first[2], second[2])],
         "the two halves have exchanged their weights": mean(b, a),
+        "only the half with the largest score counts here; the other one has keys, too":
+            (first if first[0] > second[0] else second)[2],
     }
     close(answer, mean(a, b), "the answer", axes=("channel",), rtol=1e-6, atol=1e-9,
           mistakes={says: wrong for says, wrong in known.items() if wrong is not None})
@@ -289,18 +290,25 @@ def merged(inputs, answer):
 # q5
 
 
+def _vectors(rng, C):
+    return ([round(rng.gauss(0.5, 2), 1) for _ in range(C)] for _ in range(2))
+
+
 def unit_gains(seed):
     rng = random.Random(seed)
     for C in (2, 3 + seed):
-        x, d = ([rng.gauss(0.5, 2) for _ in range(C)] for _ in range(2))
+        x, d = _vectors(rng, C)
         yield x, [1.0] * C, d
+    yield [round(value / 1000, 4) for value in x], [1.0] * C, d  # so small that ε counts
 
 
 def any_gains(seed):
     rng = random.Random(30 + seed)
     for C in (4, 5 + seed):
-        x, d = ([rng.gauss(0.5, 2) for _ in range(C)] for _ in range(2))
-        yield x, [rng.uniform(0.5, 2) for _ in range(C)], d
+        x, d = _vectors(rng, C)
+        gain = [round(rng.uniform(0.5, 2), 1) for _ in range(C)]
+        yield x, gain, d
+    yield [round(value / 1000, 4) for value in x], gain, d
 
 
 def _slopes(inputs):
@@ -322,13 +330,24 @@ def gain_slope(inputs, answer):
     x, gain, d = inputs
     r = math.sqrt(sum(v * v for v in x) / len(x) + 1e-5)
     right = _slopes(inputs)[1]
-    close(_two(answer)[1], right, "the slope in the gain", axes=("channel",), rtol=1e-6, atol=1e-8, mistakes={
+    close(_two(answer)[1], right, "the slope in the gain", axes=("channel",), rtol=1e-5, atol=1e-6, mistakes={
         "the slope in the gain is multiplied by the normed vector, not by x": [a * b for a, b in zip(d, x)],
         "the slope in the gain does not depend on the gain": [a * b for a, b in zip(right, gain)],
         "this is the slope in y; y moves with the gain as fast as the normed vector says": list(d),
         "this is the sum over the channels; each has a gain of its own": [sum(right)] * len(x),
         "the norm divides by r, once": [a * b / r / r for a, b in zip(d, x)],
+        **_other_norms(lambda r: [a * b / r for a, b in zip(d, x)], x),
     })
+
+
+def _other_norms(slope, x):
+    """What two wrong r give."""
+    squares = sum(v * v for v in x)
+    return {
+        "the ε under the root is missing": slope(math.sqrt(squares / len(x))),
+        "r is the root of the mean of the squares, not of their sum": slope(math.sqrt(squares + 1e-5)),
+        "ε stands under the root": slope(math.sqrt(squares / len(x)) + 1e-5),
+    }
 
 
 def x_slope(inputs, answer):
@@ -354,7 +373,15 @@ def x_slope(inputs, answer):
         "the ½ from the root is canceled by the 2 from the square":
             [(a - along * v / 2) / r for a, v in zip(dz, z)],
     }
-    close(_two(answer)[0], right, "the slope in x", axes=("channel",), rtol=1e-6, atol=1e-8, mistakes=known)
+
+    def whole(r, n=C):
+        part = sum(a * v for a, v in zip(dz, x)) / n
+        return [a / r - part * v / r**3 for a, v in zip(dz, x)]
+
+    known.update(_other_norms(whole, x))
+    known["r is the root of the mean of the squares, not of their sum"] = whole(
+        math.sqrt(sum(v * v for v in x) + 1e-5), 1)
+    close(_two(answer)[0], right, "the slope in x", axes=("channel",), rtol=1e-5, atol=1e-6, mistakes=known)
 
 
 SHEET = Sheet("standalone", "A language model in the standard library", questions=(

@@ -33,6 +33,12 @@ def rms_back(x, gain, d):
     return %s, %s
 '''
 GAIN = "[a * b for a, b in zip(d, z)]"
+RMS_OF = '''
+def rms_back(x, gain, d):
+    x, gain, d = map(np.array, (x, gain, d))
+    r = np.sqrt(%s)
+    return (d * gain / r - x * (d * gain * x).mean() / r**3).tolist(), (d * x / r).tolist()
+'''
 
 MISTAKES = [
     # By the alphabet that one knows.
@@ -58,10 +64,6 @@ def kinds(text):
     ("q1", "has a value as a number, but Unicode's category of it is that of a letter", '''
 def kinds(text):
     return "".join("N" if c.isnumeric() else "L" if c.isalpha() else "." for c in text)
-'''),
-    ("q1", "category of it is that of a sign", '''
-def kinds(text):
-    return "".join("L" if c.isalpha() else "N" if c.isnumeric() else "." for c in text)
 '''),
     ("q1", "is a mark that goes with a letter", '''
 import unicodedata
@@ -116,7 +118,7 @@ def half(two):
     ("q3", "not by that of its own",
      IN_C % (BYTES, "layer * n_layer + which * 2 + head * n_head + t * T + c * d")),
     ("q3", "belongs to", IN_C % (BYTES, "(((layer * 2 + which) * n_head + head) * T + t) * d")),
-    ("q3", "two numbers are asked for", '''
+    ("q3", "the answer should be a tuple or a list", '''
 def in_c(sizes, layer, which, head, t, c):
     return 4 * sizes[0] * 2 * sizes[1] * sizes[2] * sizes[3]
 '''),
@@ -126,6 +128,10 @@ def in_c(sizes, layer, which, head, t, c):
     ("q4", "the lower scores got the larger weight", MERGE % "z * math.exp(-m + max(m, n)), w * math.exp(-n + max(m, n))"),
     # Right, as long as exp does not overflow.
     ("q4", "OverflowError", MERGE % "z * math.exp(m), w * math.exp(n)"),
+    ("q4", "the other one has keys, too", '''
+def merge(first, second):
+    return first[2] if first[0] > second[0] else second[2]
+'''),
     ("q4", "a sum of answers", '''
 def merge(first, second):
     return [p + q for p, q in zip(first[2], second[2])]
@@ -159,6 +165,8 @@ def merge(first, second):
      RMS % ("[(a - along * v) / r for a, v in zip(dz, z)]", "[a * b for a, b in zip(dz, z)]")),
     ("q5", "has a gain of its own",
      RMS % ("[(a - along * v) / r for a, v in zip(dz, z)]", "[sum(a * b for a, b in zip(d, z))] * C")),
+    ("q5", "ε under the root is missing", RMS_OF % "sum(x * x) / len(x)"),
+    ("q5", "not of their sum", RMS_OF % "sum(x * x) + 1e-5"),
     ("q5", "two lists are asked for", '''
 def rms_back(x, gain, d):
     return [a * b for a, b in zip(d, gain)]
