@@ -22,6 +22,7 @@ print(len(file.read_text(encoding="utf-8").splitlines()), "lines")
 # All of it is left, and it fits into one file: reading the weights, cutting a text into tokens, the transformer with its cache, drawing from the probabilities, the gradient, the training.
 # This page walks through that file from top to bottom.
 # After each piece stands the line of a library that it does the work of, and a cell that asserts that both give the same.
+# (What is left out handles options and files that are not what they should be.)
 #
 # :::{admonition} You will be able to
 # :class: tip
@@ -404,7 +405,7 @@ from tinyllm.standalone import new_model
 # %% [markdown]
 # `Adam` is chapter 08's AdamW without the weight decay.
 # Inside the blocks it takes a tenth of the rate.
-# That was found by trying: with one rate for all, what suits the tables of tokens is too much for the blocks.
+# That was found by trying: with 600 words as tokens and 1,500 steps, the better of two single rates (0.001 and 0.003) ended at 1.75 nats per character, and 0.02 with a tenth of it in the blocks at 1.53 (one seed).
 
 # %% tags=["quote"]
 from tinyllm.standalone import Adam
@@ -489,13 +490,19 @@ recorded = Path("../bench/standalone.md").read_text(encoding="utf-8")
 rows = [line.strip("| ").split(" | ") for line in recorded.splitlines() if line[:1] == "|"]
 ratios = [int(row[4]) for row in rows if len(row) == 5 and row[4].isdigit()]
 losses = {row[0]: float(row[3].split()[0]) for row in rows if len(row) == 4 and "±" in row[3]}
-assert 20 < ratios[0] < 100 < max(ratios) and len(ratios) == 3
-assert FLOOR < 0.154 < 0.264 < losses["words and characters"] < losses["characters"]
+assert 20 < ratios[0] < 50 and 70 < ratios[1] < 150 and 10 < ratios[2] < 30
+assert 0.95 < losses["words and characters"] < 1.15 and 1.9 < losses["characters"] < 2.3
 Markdown(recorded.split("\n", 2)[2])
 
 # %% [markdown]
 # (± is the standard deviation over seeds.)
-# TEXT
+# In lists, writing takes some thirty times as long, and learning about a hundred times with the large tables of words.
+# With characters alone it is some twenty times: the smaller a product is, the less there is to gain.
+#
+# In five minutes words come to 1.05 nats per character, from 1.85 at the start nearly half of the way down to 0.136.
+# What they write then has the sound of tales and makes no sense.
+# Characters come to 2.08 in the same time, each at the best rate that was tried.
+# For comparison: the best model of [Smoothing counts](smoothing_counts.ipynb) that only counts has 0.264, and Taleteller, with fifteen times as many weights, 0.154, both with 30 million characters to learn from.
 #
 # Why is it slow?
 # Not because it does more: the multiplications are the same ones.
@@ -509,8 +516,8 @@ print(f"Taleteller: {n * (pointer + number) / 1e6:.1f} million bytes, and {n * 2
 
 # %% [markdown]
 # For each product Python follows two addresses, looks up what kind of thing it found and how such things are multiplied, and makes a new object for the result.
-# The library's numbers lie side by side, and one instruction of the processor multiplies sixteen or more of them.
-# The same loops in C, over one block of memory for each matrix, would already be faster by far; the [sheet](../exercises/standalone.ipynb) lays such a block out.
+# The library's numbers lie side by side, and one instruction of the processor multiplies several of them, on many machines eight or sixteen.
+# In C the same loops would make no objects, and go over one block of memory for each matrix; the [sheet](../exercises/standalone.ipynb) lays such a block out.
 #
 # :::{why-it-works}
 #
@@ -522,7 +529,7 @@ print(f"Taleteller: {n * (pointer + number) / 1e6:.1f} million bytes, and {n * 2
 # :::{why-it-might}
 #
 # Why do the tables of tokens bear ten times the rate of the blocks?
-# One guess is that the row of a token gets a slope of its own only in the steps in which the token occurs, which for most are few.
+# One guess is that the row of a token gets most of its slope in the steps in which the token occurs, which for most tokens are few.
 # Another is that a block, which works for every token, is upset by what is large for one.
 # We did not separate the two, nor look for a reason at all: we tried rates.
 #
