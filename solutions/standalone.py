@@ -99,7 +99,7 @@ def merge(
 ) -> list[float]:
     """The answer over all keys, from (largest score, sum of exps, answer) of each half."""
     largest = max(first[0], second[0])
-    # How much weight each half has: its sum, as if all scores had been counted from one largest.
+    # The weight of each half is its sum, counted from one largest score for both.
     a, b = (z * math.exp(m - largest) for m, z, _ in (first, second))
     return [(a * x + b * y) / (a + b) for x, y in zip(first[2], second[2])]
 

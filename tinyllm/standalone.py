@@ -374,7 +374,7 @@ def main():
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--train", metavar="FILE", help="a text in UTF-8 to learn from")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=500, help="of training")
     args = parser.parse_args()
     if not (args.temperature >= 0 and min(args.tokens, args.steps) >= 0):
         parser.error("tokens, steps and temperature cannot be negative")
