@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tinyllm.attention import MultiHeadAttention, attention, causal_mask
 from tinyllm.features import elu_plus_one, positive_features, power_features, taylor_features
-from tinyllm.generation import Cache, States, generate, make_cache
+from tinyllm.generation import Cache, States, generate, make_cache, prepare
 from tinyllm.layers import FIXED_STATE, SOFTMAX, make_attention
 from tinyllm.linear_attention import linear_attention, linear_recurrent, retention_gates
 from tinyllm.delta import delta_recurrent
@@ -404,3 +404,10 @@ def test_what_a_state_cannot_do_is_refused():
         model(random_ids(1, 6), cache)
     with pytest.raises(ValueError, match=r"shape \(..., T, 12\), got \(9, 11\)"):
         layer(torch.zeros(9, 11))
+
+
+@every_mixer
+def test_a_prepared_model_writes_the_same(mixer):
+    model = lively(GPT(replace(ALL, mixer=(mixer, "softmax"), conv=2)))
+    text = generate(model, random_ids(9), 6, temperature=0)
+    assert torch.equal(generate(prepare(model), random_ids(9), 6, temperature=0), text)
