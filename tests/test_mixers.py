@@ -152,10 +152,12 @@ def test_a_window_alone_is_what_it_is_with_a_mask(n_kv_head):
     layer = lively(make_attention(replace(ALL, mixer="window", sinks=0, n_kv_head=n_kv_head)))
     x = randn(2, 33, 12)
     torch.testing.assert_close(layer(x), layer(x, weights=[]), **CLOSE)
-    model = lively(GPT(replace(ALL, mixer="window", sinks=0)))
-    ids, cache = random_ids(2, 60), make_cache(model, 2, 60)
-    logits = torch.cat([model(part, cache) for part in ids.split([40, 1, 19], 1)], 1)
-    torch.testing.assert_close(logits, model(ids), **CLOSE)
+    for positions in ("rope", "alibi"):
+        model = lively(GPT(replace(ALL, mixer="window", sinks=0, positions=positions)))
+        ids, cache = random_ids(2, 60), make_cache(model, 2, 60)
+        logits = torch.cat([model(part, cache) for part in ids.split([2, 38, 1, 19], 1)], 1)
+        torch.testing.assert_close(logits, model(ids, return_attention=True)[0], **CLOSE)
+        torch.testing.assert_close(logits, model(ids), **CLOSE)
 
 
 @every_variant
