@@ -30,6 +30,7 @@ from torch.nn import functional as F
 HEADS, SIZES, LENGTHS = 4, (32, 64), (512, 1024, 4096, 16384)
 WINDOW, M = 256, 256  # tokens, random features
 CHUNKS = (16, 32, 64, 128, 256)
+TURN = 0.15  # seconds that a turn takes at least
 SDPA = "`scaled_dot_product_attention`"
 
 
@@ -107,13 +108,18 @@ def backward(f: Callable, data: Sequence[Tensor]) -> None:
 
 
 def best_times(runs: Sequence[Callable], rounds: int) -> list[float]:
-    """CPU milliseconds of each, the best of several rounds in which they take turns."""
+    """CPU milliseconds of each, the best of several rounds in which they take turns.
+
+    What is quick runs several times in a row, so that it does not only run with cold caches.
+    """
     times = [[] for _ in runs]
     for _ in range(rounds):
         for run, mine in zip(runs, times):
-            start = process_time()
-            run()
-            mine.append(1000 * (process_time() - start))
+            turn = process_time()
+            while not mine or process_time() < turn + TURN:
+                start = process_time()
+                run()
+                mine.append(1000 * (process_time() - start))
     return [min(mine) for mine in times]
 
 
@@ -125,7 +131,7 @@ def times(d: int) -> dict[tuple[str, int], tuple[float, float]]:
     """Milliseconds of each contestant at each length, forward and with backward."""
     found = {}
     for T in LENGTHS:
-        data, rounds = inputs(T, d), {512: 8, 1024: 6, 4096: 3, 16384: 2}[T]
+        data, rounds = inputs(T, d), 2 if T > 4096 else 3
         for name, f in TIMED.items():
             forward(f, data), backward(f, inputs(512, d))  # what is done once only
         for step in (forward, backward):
