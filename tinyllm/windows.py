@@ -1,0 +1,67 @@
+"""What softmax attention sees of the past: a window, the first tokens, less of what is far, or nothing at all."""
+
+import torch
+from torch import Tensor
+
+from tinyllm.attention import causal_mask
+
+
+def window_mask(
+    T: int, window: int, sinks: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """Let each position attend to the last `window`, itself included: boolean (T, T).
+
+    And to the first `sinks` of the text, which trained heads may need to put weight on that
+    is for no one else (attention sinks, Xiao et al. 2023). True means attend.
+
+    >>> window_mask(5, window=2, sinks=1).int()
+    tensor([[1, 0, 0, 0, 0],
+            [1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0],
+            [1, 0, 1, 1, 0],
+            [1, 0, 0, 1, 1]], dtype=torch.int32)
+    """
+    if window < 1 or sinks < 0:
+        raise ValueError(f"expected a window >= 1 and sinks >= 0, got {window} and {sinks}")
+    near = causal_mask(T, device).triu(1 - window)
+    near[:, :sinks] = True
+    return near & causal_mask(T, device)
+
+
+def softmax_one(scores: Tensor) -> Tensor:
+    r"""Weights that may sum to less than 1, so that a query can attend to nothing (Miller 2023).
+
+        softmax₁(s)_j = exp(s_j) / (1 + Σ_i exp(s_i))
+
+    That is softmax with one key more, of score 0 and value 0. scores are (..., T_k), and so
+    are the weights; -inf gets 0. Unlike softmax's, these change when a number is added to
+    all scores.
+    """
+    largest = scores.detach().amax(dim=-1, keepdim=True).clamp(min=0)  # that of the key more, too
+    exps = torch.exp(scores - largest)
+    return exps / (exps.sum(dim=-1, keepdim=True) + torch.exp(-largest))
+
+
+def alibi_slopes(n_head: int) -> Tensor:
+    """How much a score loses with each token of distance, 2^(-8h/n) for h = 1, ..., n: (n_head,).
+
+    (Press et al. 2021.)
+    """
+    if n_head < 1:
+        raise ValueError(f"expected at least one head, got {n_head}")
+    return 2.0 ** (-8 * torch.arange(1, n_head + 1) / n_head)
+
+
+def alibi_bias(slopes: Tensor, T: int, T_k: int | None = None) -> Tensor:
+    """Minus slope times distance, to be added to scores; -inf for later keys: (..., T, T_k).
+
+    slopes are (...), one a head. The T queries are the last of T_k tokens, of T if not given.
+    Weights become exp(score) times a one-sided exponential kernel of time.
+    """
+    T_k = T if T_k is None else T_k
+    if not 1 <= T <= T_k:
+        raise ValueError(f"expected 1 <= T <= T_k, got {T} and {T_k}")
+    places = torch.arange(T_k, device=slopes.device)
+    distance = places[-T:, None] - places  # (T, T_k)
+    bias = -slopes[..., None, None] * distance
+    return torch.where(distance >= 0, bias, -torch.inf)
