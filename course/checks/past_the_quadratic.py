@@ -164,10 +164,10 @@ def merged(inputs, answer):
                     left[0][query], right[0][query]) else "exp of a large score is infinite")
             raise Wrong(f"{name} of query {query} is nan: {why}")
     close(answer[0], m, "m", axes=("query",), mistakes={
-        "m is the sum of both; it should be the largest score of both blocks": left[0] + right[0],
-        "m is the smaller of the two": torch.minimum(left[0], right[0]),
         "m is that of the left block, but the right one may have a larger score": left[0],
         "m is that of the right block, but the left one may have a larger score": right[0],
+        "m is the smaller of the two": torch.minimum(left[0], right[0]),
+        "m is the sum of both; it should be the largest score of both blocks": left[0] + right[0],
     })
     m_left, m_right = left[0], right[0]
     turned = [torch.exp(m - z) for z in (m_left, m_right)]
@@ -278,7 +278,7 @@ def part_steps(seed):
 
 def _overwritten(inputs, rule="delta", order="write", keys="unit", steps=True):
     q, k, v, beta = inputs
-    k = F.normalize(k, dim=-1) if keys == "unit" else k
+    k = {"unit": F.normalize(k, dim=-1), "columns": F.normalize(k, dim=0), "as they are": k}[keys]
     beta = beta if steps else torch.ones_like(beta)
     M, outputs = torch.zeros(k.shape[-1], v.shape[-1]), []
     for q_t, k_t, v_t, b in zip(q, k, v, beta):
@@ -293,9 +293,11 @@ def _overwritten(inputs, rule="delta", order="write", keys="unit", steps=True):
             M = M + torch.outer(k_t, v_t - b * (k_t @ M))
         elif rule == "plus":
             M = M + b * torch.outer(k_t, v_t + k_t @ M)
+        elif rule == "query":
+            M = M + b * torch.outer(k_t, v_t - q_t @ M)
         else:
             M = M + b * torch.outer(k_t, v_t - k_t @ M)
-        outputs.append(q_t @ (before if order == "read" else M))
+        outputs.append((k_t if order == "with the key" else q_t) @ (before if order == "read" else M))
     return torch.stack(outputs)
 
 
@@ -308,6 +310,12 @@ def overwritten(inputs, answer):
         "the keys are not brought to length 1, and values pile up": _overwritten(inputs, "sum", keys="as they are"),
         "the keys are not brought to length 1, and the state is read before it is written":
             _overwritten(inputs, order="read", keys="as they are"),
+        "each channel of the keys is brought to length 1 over all tokens; each key should be, over its channels":
+            _overwritten(inputs, keys="columns"),
+        "the old answer is the one to the query; what is overwritten is the answer to the key":
+            _overwritten(inputs, "query"),
+        "the state is read with the key; it is written with the key and read with the query":
+            _overwritten(inputs, order="with the key"),
         "β is not used: every step goes the whole way": _overwritten(inputs, steps=False),
         "β is the part of the value only; it is the part of the way from the old answer to the value":
             _overwritten(inputs, "beta on v"),
@@ -361,6 +369,23 @@ def _gated(inputs, beta_on="rows", read="after", decay="all"):
     return output.detach(), gradient
 
 
+def _gated_loop(inputs, fades):
+    """The same rule token by token, with a gate in the wrong place."""
+    q, k, v, beta, gate = (z.double() for z in inputs)
+    M, outputs = torch.zeros(k.shape[-1], v.shape[-1]).double(), []
+    for q_t, k_t, v_t, b, g in zip(q, k, v, beta, gate.exp()):
+        if fades == "after":
+            M = g * (M + b * torch.outer(k_t, v_t - k_t @ M))
+        else:
+            M = g * M + b * torch.outer(k_t, v_t - k_t @ M)
+        outputs.append(q_t @ M)
+    return torch.stack(outputs)
+
+
+GATES = {
+    "a token fades by its own gate: the gate comes first, and then the token is written": "after",
+    "the old answer is that of the state before it faded": "between",
+}
 BETAS = {
     "β stands on the columns of the system: row t is about what token t writes, and that is β of t": "columns",
     "there is no β in the system, but the old answer is taken off by the part β, too": "none",
@@ -387,6 +412,9 @@ def gated(inputs, answer):
         raise Wrong("an output is nan: exp(−c) of what was summed up overflows where gates are strong; only "
                     "differences of it stay small")
     if not torch.allclose(got, right, **near):
+        for says, fades in GATES.items():
+            if torch.allclose(got, _gated_loop(inputs, fades), **near):
+                raise Wrong(says)
         kinds = [(says, name, value) for name, table in (("beta_on", BETAS), ("read", READS), ("decay", DECAYS))
                  for says, value in table.items()]
         for n in (1, 2, 3):
@@ -398,7 +426,10 @@ def gated(inputs, answer):
     if torch.is_tensor(gradient) and gradient.shape == slope.shape and not torch.isfinite(gradient).all():
         raise Wrong("the outputs are right, and the gradient is not a number: somewhere an exp is infinite, and "
                     "what hides it afterwards multiplies its gradient by 0")
-    close(gradient, slope.float(), "the gradient", axes=("token",), rtol=2e-3, atol=1e-4)
+    close(gradient, slope.float(), "the gradient", axes=("token",), rtol=2e-3, atol=1e-4, mistakes={
+        "this is the gradient of the mean of all outputs, not of their sum": slope.float() / right.numel(),
+        "this is the gradient with respect to exp(log_gate)": slope.float() / inputs[4].exp(),
+    })
 
 
 # q6
@@ -444,7 +475,7 @@ def _mix(k, v, projections, chunk, leak):
     q, k = k
     later = torch.ones(T, T, dtype=torch.bool).triu(1)
     if leak in ("mask", "chunks", "values", "scores"):
-        scores = q @ k.T / math.sqrt(k.shape[-1])
+        scores = q @ k.T / k.shape[-1]  # a wide kernel: what can be seen is seen
         if leak == "mask":
             later = torch.ones(T, T, dtype=torch.bool).triu(2)
         if leak == "chunks":
@@ -453,7 +484,6 @@ def _mix(k, v, projections, chunk, leak):
         if leak == "values":
             v = v - v.mean(0)
         if leak == "scores":  # the divisor sums over all keys
-            scores = scores - 4
             return torch.where(later, 0, scores.exp()) @ v / scores.exp().sum(-1, keepdim=True)
         return torch.softmax(scores.masked_fill(later, -torch.inf), -1) @ v
     exponents = k @ projections.T - k.square().sum(-1, keepdim=True) / 2
@@ -517,7 +547,7 @@ SHEET = Sheet("11_past_the_quadratic", "Past the quadratic", questions=(
              parts=(Part("one chunk", 1, chunks, one_chunk),
                     Part("several chunks", 2, chunks, whole_chunks),
                     Part("a shorter last one", 1, chunks, shorter_last)),
-             hints=("Inside a chunk: all pairs, masked. From before: what has the state to be, so that q @ state is the rest?",
+             seconds=20, hints=("Inside a chunk: all pairs, masked. From before: what has the state to be, so that q @ state is the rest?",
                     "The state is a (d, d_v) matrix, Kᵀ V of all chunks before this one.",
                     "`tensor.split(size)` makes a shorter last piece where one is left.")),
     Question("q4", "Write over it", function="overwrite", minutes=15, difficulty=2,
@@ -531,7 +561,7 @@ SHEET = Sheet("11_past_the_quadratic", "Past the quadratic", questions=(
                     Part("no gates: several tokens", 2, gated, without_gates),
                     Part("gates", 1, gated, with_gates),
                     Part("strong gates", 2, gated, strong_gates)),
-             hints=("Write down, for two tokens, what the second one writes: u₂ = β₂ (v₂ − …).",
+             seconds=30, hints=("Write down, for two tokens, what the second one writes: u₂ = β₂ (v₂ − …).",
                     "With one token, what should the output be? Which matrix makes it something else?",
                     "What is exp of a difference above the diagonal when a gate is −60? And 0 times that?")),
     Question("q6", "A test that leaks cannot pass", function="experiment", minutes=25, difficulty=3,
