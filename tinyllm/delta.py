@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tinyllm.linear_attention import check_per_token, check_tokens, cut, decay_matrix, first_state
+from tinyllm.linear_attention import check_tokens, cut, decay_matrix, first_state, per_token
 
 
 def delta_recurrent(
@@ -22,7 +22,7 @@ def delta_recurrent(
     (..., T, d_v) and the state (..., d, d_v), from which to go on.
     """
     k, log_gate = check_tokens(q, k, v, log_gate, key_mask)
-    check_per_token(q, k, v, beta=beta)
+    beta = per_token("beta", beta, q, k, v)
     S, outputs = first_state(k, v, state, q), []
     numbers = beta.unsqueeze(-1), log_gate.unsqueeze(-1)
     for q_t, k_t, v_t, b_t, g_t in zip(*(x.unbind(-2) for x in (q, k, v, *numbers))):
@@ -43,7 +43,7 @@ def delta_chunked(
     of a chunk that is a triangular system, which is solved at once (Yang et al. 2024).
     """
     k, log_gate = check_tokens(q, k, v, log_gate, key_mask)
-    check_per_token(q, k, v, beta=beta)
+    beta = per_token("beta", beta, q, k, v)
     S, T = first_state(k, v, state, q), q.shape[-2]
     q, k, v = (cut(x, chunk_size) for x in (q, k, v))  # (..., n, C, d)
     b, g = (cut(x.unsqueeze(-1), chunk_size) for x in (beta, log_gate))  # (..., n, C, 1)

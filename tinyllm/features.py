@@ -1,5 +1,6 @@
 """Features of a kernel: vectors φ whose dot product φ(q)·φ(k) is what a kernel says of q and k, or nearly so."""
 
+import functools
 import math
 from itertools import combinations_with_replacement
 
@@ -36,15 +37,23 @@ def power_features(x: Tensor, p: int) -> Tensor:
     check_channels(x)
     if p < 0:
         raise ValueError(f"expected a power p >= 0, got {p} for x {tuple(x.shape)}")
-    products = list(combinations_with_replacement(range(x.shape[-1]), p))
-    orders = [  # in how many orders the same channels can be multiplied
-        math.factorial(p) // math.prod(math.factorial(c.count(i)) for i in set(c))
-        for c in products
-    ]
-    features = x.new_tensor(orders).sqrt().expand(*x.shape[:-1], -1)
-    for factor in zip(*products):  # the first channel of all products, then the second
-        features = features * x.index_select(-1, torch.tensor(factor, device=x.device))
+    factors, orders = products(x.shape[-1], p)
+    features = orders.to(x).sqrt().expand(*x.shape[:-1], -1)
+    for channels in factors.to(x.device):  # the first factor of all products, then the second
+        features = features * x.index_select(-1, channels)
     return features
+
+
+@functools.cache
+def products(d: int, p: int) -> tuple[Tensor, Tensor]:
+    """All products of p of d channels: their factors (p, n), and in how many orders each comes."""
+    factors = list(combinations_with_replacement(range(d), p))
+    orders = [
+        math.factorial(p) // math.prod(math.factorial(channels.count(i)) for i in set(channels))
+        for channels in factors
+    ]
+    with torch.inference_mode(False):  # they are kept, and may be needed for gradients
+        return torch.tensor(factors, device="cpu").reshape(len(factors), p).T, torch.tensor(orders, device="cpu")
 
 
 def taylor_features(x: Tensor, degree: int = 2) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from tinyllm.layers import head_size
+from tinyllm.layers import SOFTMAX, head_size, is_plain
 from tinyllm.model import GPT, Config, check_ids
 from tinyllm.tokens import Tokenizer
 
@@ -142,8 +142,58 @@ class Cache:
         return places, slot >= self.padding[:, None, None, None], past
 
 
+class States(Cache):
+    """What each layer remembers of all tokens so far, if it is not always keys and values.
+
+    `past` has a dictionary for each layer, which its mixer fills in; see `Mixer`. Keys and
+    values, (n, B, n_kv_head, slots, d_head), are there for the n layers that keep them.
+    """
+
+    def __init__(self, model: GPT, batch_size: int, slots: int) -> None:
+        check_token_embedding(model)
+        config, weight = model.config, model.token.weight
+        self.layers, self.length, self.padding = config.layers(), 0, None
+        lookups = sum(layer.mixer in SOFTMAX for layer in self.layers)
+        heads = config.n_kv_head or config.n_head
+        shape = lookups, batch_size, heads, slots, head_size(config)
+        self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        self.values = torch.zeros_like(self.keys)
+        self.past = [{} for _ in self.layers]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that keys, values and states take."""
+        states = (z for past in self.past for name, z in past.items() if name not in ("keys", "values"))
+        return super().n_bytes + sum(z.nbytes for z in states)
+
+    def extend(self, T: int) -> tuple[slice | Tensor, Tensor | None, Iterator]:
+        """As that of `Cache`; a past is a layer's dictionary, or its keys and values."""
+        if self.length == 0:
+            self.past = [{} for _ in self.layers]
+        places, mask, pairs = super().extend(T)
+        for layer, past in zip(self.layers, self.past):
+            if layer.mixer in SOFTMAX:
+                past["keys"], past["values"] = next(pairs)
+        kinds = zip(self.layers, self.past)
+        pasts = ((past["keys"], past["values"]) if is_plain(layer) else past for layer, past in kinds)
+        return places, mask, pasts
+
+
+def make_cache(model: GPT, batch_size: int, slots: int) -> Cache:
+    """Room for what a model remembers of `slots` tokens."""
+    plain = all(map(is_plain, model.config.layers()))
+    return (Cache if plain else States)(model, batch_size, slots)
+
+
 def check_cacheable(model: GPT) -> None:
     """Raise `ValueError` for a model that needs more of a text than keys and values."""
+    check_token_embedding(model)
+    if not all(map(is_plain, model.config.layers())):
+        raise ValueError(f"{model.config} remembers more than keys and values; see make_cache")
+
+
+def check_token_embedding(model: GPT) -> None:
+    """Raise `ValueError` for a model whose token vectors depend on more than the token."""
     if type(model.token) is not nn.Embedding:
         kind = type(model.token).__name__
         unknown = f"its {kind} may look at earlier ids, which no cache keeps"
@@ -218,7 +268,7 @@ def new_ids(
     check_prompts(model.config, texts, max_new_tokens, slide)
     texts, block_size = [list(text) for text in texts], model.config.block_size
     slots = min(block_size, max(map(len, texts)) + max_new_tokens)
-    memory, before = Cache(model, len(texts), slots) if cache else None, None
+    memory, before = make_cache(model, len(texts), slots) if cache else None, None
     device = model.token.weight.device
     for _ in range(max_new_tokens):
         starts = [visible_from(len(text), block_size) for text in texts]

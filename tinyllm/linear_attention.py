@@ -27,8 +27,7 @@ def linear_attention(
     check_shapes(q, k, v, mask)
     weights = q @ k.mT  # (..., T_q, T_k)
     if log_gate is not None:
-        check_per_token(q, k, v, log_gate=log_gate)
-        weights = weights * decay_matrix(log_gate)
+        weights = weights * decay_matrix(per_token("log_gate", log_gate, q, k, v))
     if mask is not None:
         weights = torch.where(mask, weights, 0.0)
     if normalize:
@@ -162,26 +161,26 @@ def check_tokens(
     Raises `ValueError` unless there is one query, one key and one value for each token.
     """
     check_shapes(q, k, v)
-    log_gate = k.new_zeros(k.shape[-2]) if log_gate is None else log_gate
-    check_per_token(q, k, v, log_gate=log_gate, key_mask=key_mask)
+    log_gate = k.new_zeros(()) if log_gate is None else log_gate
+    log_gate = per_token("log_gate", log_gate, q, k, v)
     if key_mask is None:
         return k, log_gate
     if key_mask.dtype != torch.bool:
         raise ValueError(f"expected a boolean mask, True where there is a token, got {key_mask.dtype}")
+    key_mask = per_token("key_mask", key_mask, q, k, v)
     return torch.where(key_mask.unsqueeze(-1), k, 0), torch.where(key_mask, log_gate, 0)
 
 
-def check_per_token(q: Tensor, k: Tensor, v: Tensor, **numbers: Tensor | None) -> None:
-    """Raise `ValueError` unless each of `numbers` broadcasts to (..., T), one for each key."""
+def per_token(name: str, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """One number for each of T tokens, (..., T). ValueError unless x broadcasts to that."""
     if q.shape[-2] != k.shape[-2]:
         shapes = f"queries {tuple(q.shape)}, keys {tuple(k.shape)}"
         raise ValueError(f"expected one query for each key, got {shapes}")
-    leading = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    tokens = (*leading, k.shape[-2])
-    for name, x in ((name, x) for name, x in numbers.items() if x is not None):
-        try:
-            fits = x.ndim > 0 and torch.broadcast_shapes(x.shape, tokens) == tokens
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise ValueError(f"{name} {tuple(x.shape)} does not broadcast to the tokens {tokens}")
+    tokens = (*torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), k.shape[-2])
+    try:
+        fits = torch.broadcast_shapes(x.shape, tokens) == tokens
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} {tuple(x.shape)} does not broadcast to the tokens {tokens}")
+    return x.expand(*x.shape[:-1], k.shape[-2])

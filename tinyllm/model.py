@@ -100,7 +100,7 @@ class GPT(nn.Module):
         self.config, C = config, config.d_model
         self.token = nn.Embedding(config.vocab_size, C)
         self.position = make_positions(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(layer) for layer in config.layers())
         self.norm = make_norm(config)
         self.head = nn.Linear(C, config.vocab_size, bias=False)
         if config.tie_weights:
@@ -172,7 +172,8 @@ def n_parameters(config: Config) -> int:
         block += C + mlp_size(config) * (2 if config.mlp == "swiglu" else 1) + C
     places = config.block_size * C if config.positions == "learned" else 0
     head = norm + (0 if config.tie_weights else config.vocab_size * C)
-    return config.vocab_size * C + places + config.n_layer * block + head
+    blocks = config.n_layer * block + config.mixer_weights()
+    return config.vocab_size * C + places + blocks + head
 
 
 def block_matrices(config: Config) -> int:
@@ -193,9 +194,9 @@ def flops_per_token(config: Config) -> int:
     take another 4·T·C in each layer; what the mask hides is counted, too.
     This is a forward pass. The backward pass takes twice as many, so training 3×.
     """
-    T, heads = config.block_size, config.n_head * head_size(config)  # C channels in all
-    layer = 2 * block_matrices(config) + 4 * T * heads
-    return config.n_layer * layer + 2 * config.vocab_size * config.d_model
+    heads = config.n_head * head_size(config)  # C channels in all
+    layers = sum(2 * block_matrices(config) + 4 * T * heads for T in config.keys_seen())
+    return layers + 2 * config.vocab_size * config.d_model
 
 
 def save(

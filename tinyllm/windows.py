@@ -1,18 +1,22 @@
 """What softmax attention sees of the past: a window, the first tokens, less of what is far, or nothing at all."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from tinyllm.attention import causal_mask
+from tinyllm.attention import check_shapes, softmax
 
 
 def window_mask(
-    T: int, window: int, sinks: int = 0, device: torch.device | None = None
+    T: int, window: int, sinks: int = 0, T_k: int | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Let each position attend to the last `window`, itself included: boolean (T, T).
+    """Let each position attend to the last `window`, itself included: boolean (T, T_k).
 
     And to the first `sinks` of the text, which trained heads may need to put weight on that
-    is for no one else (attention sinks, Xiao et al. 2023). True means attend.
+    is for no one else (attention sinks, Xiao et al. 2023). True means attend. The T queries
+    are the last of T_k tokens, of T if not given.
 
     >>> window_mask(5, window=2, sinks=1).int()
     tensor([[1, 0, 0, 0, 0],
@@ -23,9 +27,10 @@ def window_mask(
     """
     if window < 1 or sinks < 0:
         raise ValueError(f"expected a window >= 1 and sinks >= 0, got {window} and {sinks}")
-    near = causal_mask(T, device).triu(1 - window)
+    distance = distances(T, T_k, device)
+    near = distance < window
     near[:, :sinks] = True
-    return near & causal_mask(T, device)
+    return near & (distance >= 0)
 
 
 def softmax_one(scores: Tensor) -> Tensor:
@@ -58,10 +63,29 @@ def alibi_bias(slopes: Tensor, T: int, T_k: int | None = None) -> Tensor:
     slopes are (...), one a head. The T queries are the last of T_k tokens, of T if not given.
     Weights become exp(score) times a one-sided exponential kernel of time.
     """
+    distance = distances(T, T_k, slopes.device)
+    return torch.where(distance >= 0, -slopes[..., None, None] * distance, -torch.inf)
+
+
+def distances(T: int, T_k: int | None = None, device: torch.device | None = None) -> Tensor:
+    """How many tokens back each of T_k keys is from the last T of them: (T, T_k)."""
     T_k = T if T_k is None else T_k
     if not 1 <= T <= T_k:
         raise ValueError(f"expected 1 <= T <= T_k, got {T} and {T_k}")
-    places = torch.arange(T_k, device=slopes.device)
-    distance = places[-T:, None] - places  # (T, T_k)
-    bias = -slopes[..., None, None] * distance
-    return torch.where(distance >= 0, bias, -torch.inf)
+    places = torch.arange(T_k, device=device)
+    return places[T_k - T :, None] - places
+
+
+def biased_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float | None = None,
+    return_weights: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`attention` with numbers added to the scores, such as `alibi_bias`; -inf hides a key.
+
+    bias broadcasts to (..., T_q, T_k); shapes are those of `attention`.
+    """
+    check_shapes(q, k, v, bias > -torch.inf)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    weights = softmax((q * scale) @ k.mT + bias)  # (..., T_q, T_k)
+    output = weights @ v
+    return (output, weights) if return_weights else output
