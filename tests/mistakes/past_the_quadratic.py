@@ -107,6 +107,19 @@ def _gated(**wrong: str) -> str:
     return _filled(GATED, RIGHT, **wrong)
 
 
+def _loop(step: str) -> str:
+    return f"""
+def gated_delta(q, k, v, beta, log_gate):
+    g, M, outputs = log_gate.clone().requires_grad_(), torch.zeros(k.shape[-1], v.shape[-1]), []
+    for q_t, k_t, v_t, b, g_t in zip(q, k, v, beta, g):
+        M = {step}
+        outputs.append(q_t @ M)
+    output = torch.stack(outputs)
+    (gradient,) = torch.autograd.grad(output.sum(), g)
+    return output.detach(), gradient
+"""
+
+
 def _experiment(**wrong: str) -> str:
     return _filled(EXPERIMENT, CATCHES, **wrong)
 
@@ -157,6 +170,9 @@ def chunked(q, k, v, size):
     ("q4", "part of the value only", _overwrite(STEP="M + torch.outer(k_t, b * v_t - k_t @ M)")),
     ("q4", "part of the old answer only", _overwrite(STEP="M + torch.outer(k_t, v_t - b * (k_t @ M))")),
     ("q4", "should be taken off", _overwrite(STEP="M + b * torch.outer(k_t, v_t + k_t @ M)")),
+    ("q4", "the one to the query", _overwrite(STEP="M + b * torch.outer(k_t, v_t - q_t @ M)")),
+    ("q4", "each channel of the keys", _overwrite(KEYS="k / k.norm(dim=0, keepdim=True)")),
+    ("q4", "written with the key and read with the query", _overwrite(LAST="outputs.append(k_t @ M)")),
     ("q5", "columns of the system", _gated(OVERLAP="beta * (k @ k.T) * left")),
     ("q5", "no β in the system", _gated(OVERLAP="(k @ k.T) * left")),
     ("q5", "does not see itself", _gated(READ="* left).tril(-1)")),
@@ -164,6 +180,9 @@ def chunked(q, k, v, size):
     ("q5", "taken off have faded", _gated(OVERLAP="beta[:, None] * (k @ k.T)")),
     ("q5", "multiplies its gradient by 0", _gated(LEFT="(since[:, None] - since[None, :]).exp().tril()")),
     ("q5", "overflows where gates are strong", _gated(LEFT="(since.exp()[:, None] * (-since).exp()[None, :]).tril()")),
+    ("q5", "fades by its own gate", _loop("g_t.exp() * (M + b * torch.outer(k_t, v_t - k_t @ M))")),
+    ("q5", "before it faded", _loop("g_t.exp() * M + b * torch.outer(k_t, v_t - k_t @ M)")),
+    ("q5", "the mean of all outputs", _gated().replace("output.sum()", "output.mean()")),
     ("q5", "not the only bug", _gated(OVERLAP="beta * (k @ k.T) * left", READ="* left).tril(-1)")),
     ("q6", "a token sees the whole of its chunk", _experiment(NUMBER="2 * chunk")),
     ("q6", "the largest exponent", _experiment(KEYS="k[n:] += 1.0")),
