@@ -237,10 +237,10 @@ def names_table(rows: list[dict]) -> str:
         if runs := chosen(rows, mixer, steps=STEPS, rate=1.0):
             cells = [spread([run[key] for run in runs]) for key in ("excess", "words", "again", "rebound")]
             than = ["", ""] if mixer == BASE else [paired(runs, base, key) for key in ("excess", "rebound")]
-            lines.append([mixer, str(len(runs)), f"{runs[0]['weights']:,}", *cells, *than])
+            lines.append([mixer, f"{runs[0]['weights']:,}", *cells, *than, str(len(runs))])
     return table(
-        "mixer|seeds|weights|excess|on words|a name again|after rebinding"
-        f"|excess − that of {BASE}|after rebinding − that of {BASE}", lines
+        "mixer|weights|excess|on words|a name again|after rebinding"
+        f"|excess − that of {BASE}|after rebinding − that of {BASE}|seeds", lines
     )
 
 
@@ -251,9 +251,9 @@ def far_table(rows: list[dict]) -> str:
         if runs:
             cells = [spread([run["far"][part][key] for run in runs])
                      for key in ("excess", "again", "rebound") for part in (0, -1)]
-            lines.append([mixer, str(len(runs)), *cells])
+            lines.append([mixer, *cells, str(len(runs))])
     ends, what = (f"1 to {T}", f"{LONG - T + 1} to {LONG}"), ("excess", "a name again", "after rebinding")
-    return table("mixer|seeds|" + "|".join(f"{each}, {end}" for each in what for end in ends), lines)
+    return table("mixer|" + "|".join(f"{each}, {end}" for each in what for end in ends) + "|seeds", lines)
 
 
 def steps_table(rows: list[dict]) -> str:
@@ -268,10 +268,10 @@ def steps_table(rows: list[dict]) -> str:
                          for at in looks if all(at in curve for curve in curves)]
                 end = [spread([run[key] for run in runs]) for key in ("excess", "again", "rebound")]
                 dates = ", ".join(str(date or "never") for date in first)
-                lines.append([mixer, str(steps), dates, *(cells or [""] * len(looks)), *end])
+                lines.append([mixer, str(steps), dates, *end, *cells])
     return table(
-        "mixer|steps|above ½ by step (each seed)|" + "|".join(f"at step {at}" for at in looks)
-        + "|excess at the end|a name again|after rebinding", lines
+        "mixer|steps|above ½ by step (each seed)|excess at the end|a name again|after rebinding|"
+        + "|".join(f"at step {at}" for at in looks), lines
     )
 
 
