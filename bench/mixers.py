@@ -319,10 +319,13 @@ def document(rows: list[dict]) -> str:
         f"Each length of a run has its own decay of the rate. On the way, {N_TEST // 4} texts every {EVERY} steps: the probability of a\n"
         "name again / of one after rebinding.",
         steps_table(names),
-        "## At other rates",
-        f"Excess after {STEPS} steps, and the probability of a name said again, with all rates halved and doubled.",
-        rates_table(names),
     ]
+    if any(row["rate"] != 1.0 for row in names):
+        parts += [
+            "## At other rates",
+            f"Excess after {STEPS} steps, and the probability of a name said again, with all rates halved and doubled.",
+            rates_table(names),
+        ]
     if stories:
         steps, tokens = TALES_RECIPE.n_steps, TALES_RECIPE.batch_size * T
         parts += [
