@@ -640,10 +640,10 @@ def standard_error(x):
     return x.std() / len(x) ** 0.5
 
 
-same([runs.std(), standard_error(runs), standard_error(theirs - ours)], [2, 1, 0.5])
 triples = torch.randn(100_000, 3, generator=torch.Generator().manual_seed(0))
 away = (triples.mean(-1) / (triples.std(-1) / sqrt(3))).abs()  # in standard errors
 assert (away > 2).double().mean() > 0.15 and 0.04 < (away > 4.3).double().mean() < 0.06
+same([runs.std(), standard_error(runs), standard_error(theirs - ours)], [2, 1, 0.5])
 
 # %% [markdown]
 # *Met in:* [02 Different cuts, one text](02_next_token.ipynb#Different-cuts,-one-text); [08 How sure is a loss?](08_training.ipynb#How-sure-is-a-loss?).

@@ -313,7 +313,8 @@ print(textwrap.fill("Once there was a cat who" + told, 80), "...")
 # (This is the rule of [Gradients](gradients.ipynb#Many-numbers-at-once), with $W$ transposed.)
 # By hand: $x = (1, 2)$ and the one row $(3, 4)$ make $y = 11$; for $G = 1$ the row gets $(1, 2)$, and $x$ gets $(3, 4)$.
 # Both are `products` again, of transposed lists.
-# The second is about sums: a sum passes its gradient on to each of its parts, unchanged, and what is used twice adds the two gradients that come back. Those are the residual stream.
+# The second is about sums: a sum passes its gradient on to each of its parts, unchanged, and where a value is used twice, the two gradients that come back are added.
+# That is all that the residual stream needs.
 # The third is [prediction minus truth](p-minus-one-hot): the gradient with respect to the logits is $p - \text{one-hot}$ (one-hot is 1 at the token that came, and else 0), divided by the number of predictions.
 #
 # *In words:* [the gradient of a matrix product](mathematics.ipynb#The-gradient-of-a-matrix-product), [the gradient of softmax and loss](mathematics.ipynb#The-gradient-of-softmax-and-loss).
@@ -365,7 +366,7 @@ from tinyllm.standalone import attend_back
 
 # %%
 by_hand = attend_back([[0, 0, 4], [1, math.log(3), 0]], [[[1], [1 / 4, 3 / 4]]], [[0], [1]])
-assert [key for query, key, value in by_hand] == [0.75, -0.75]  # slopes of the scores, times q = 1
+assert [key for query, key, value in by_hand] == [0.75, -0.75]  # since the last q is 1
 
 T, C, n_head = 5, 8, 2
 d = C // n_head
