@@ -2,7 +2,7 @@
 # # The mathematics, in words first
 #
 # A formula is a sentence in shorthand.
-# This appendix says each kind of formula in the book four times: in one sentence, with two or three numbers that can be done by hand, in symbols, and as a line of code which is held to the same numbers.
+# This appendix says each kind of formula in the book four times: in one sentence, with two or three numbers that can be done by hand, in symbols, and as a line of code that is checked against the same numbers.
 #
 # Nobody has to read it from the top.
 # Where a chapter writes a formula, a line near it, *In words*, leads to its section here; at the end of the section, *Met in* leads back.
@@ -65,7 +65,7 @@ same(x.sum() / len(x), 5)
 #
 # ### Powers and roots
 #
-# **In words.** A power multiplies a number with itself so many times; a root, whose exponent is a fraction such as ½ or ⅕, undoes that; a minus in the exponent means "one divided by".
+# **In words.** A power is a product of so many equal factors, $a^3 = a \cdot a \cdot a$; a root, whose exponent is a fraction such as ½ or ⅕, undoes that; a minus in the exponent means "one divided by".
 #
 # **By hand.** $2^3 \cdot 2^2 = 8 \cdot 4 = 32 = 2^5$: exponents add.
 # $9^{1/2} = 3$, $32^{1/5} = 2$, $32^{-1/5} = \tfrac12$.
@@ -91,9 +91,9 @@ same([9**0.5, 32**0.2, 32**-0.2], [3, 2, 0.5])
 #
 # ### Exponential and logarithm
 #
-# **In words.** $e^x$ turns a sum into a product, and the logarithm, which undoes it, turns a product into a sum.
+# **In words.** $e$ to the power of a sum is a product, and the logarithm, which undoes $e^x$, makes a sum of a product.
 #
-# ($e = 2.718$ is the number for which $e^x$ grows, at every $x$, as fast as it is large.)
+# ($e = 2.718$ is the number for which the slope of $e^x$ is everywhere equal to its value.)
 #
 # **By hand.** One number is enough: $\ln 2 = 0.693$, so $e^{0.693} = 2$.
 # Then $\ln 8 = \ln(2 \cdot 2 \cdot 2) = 3 \cdot 0.693 = 2.079$, and $\ln \tfrac12 = -0.693$.
@@ -152,13 +152,14 @@ same(tensor([0, -torch.inf]).softmax(-1), tensor([1, 0]))
 same(s.logsumexp(-1) - s[2], 0.470)
 
 # %% [markdown]
-# *Met in:* [00 Vectors are mixed: attention](00_the_whole_machine.ipynb#Vectors-are-mixed:-attention); [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction); [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps); [09 One query, two thousand keys](09_generating.ipynb#One-query,-two-thousand-keys); [Gradients, The gradient of a prediction](gradients.ipynb#The-gradient-of-a-prediction).
+# *Met in:* [00 Vectors are mixed: attention](00_the_whole_machine.ipynb#Vectors-are-mixed:-attention); [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction); [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps); [09 One query, two thousand keys](09_generating.ipynb#One-query,-two-thousand-keys); [Gradients, The gradient of a prediction](gradients.ipynb#The-gradient-of-a-prediction); [A whole language model in the Python standard library, One line does the work](standalone.ipynb#One-line-does-the-work).
 #
 # ### Orders of size
 #
 # **In words.** "Of order $h^2$" says that halving a small $h$ leaves about a quarter; $\propto$ says that two things have a fixed ratio; $\approx$ that they are nearly equal.
 #
 # **By hand.** At $h = 0.1$ the square is 0.01 and the fourth power 0.0001: if an error is $3h^2 + 5h^4 = 0.0305$, its first term is nearly all of it.
+# Errors at two bandwidths can be combined so that the first term cancels.
 # Take twice this error, and subtract that at $\sqrt2\,h$, where the square is 0.02 and the fourth power 0.0004: $0.0610 - 0.0620 = -0.0010$.
 # The term in $h^2$ is gone, and $-2 \cdot 5 \cdot 0.0001$ is left.
 #
@@ -181,9 +182,9 @@ same(2 * error(0.1) - error(sqrt(2) * 0.1), -0.0010)
 #
 # **In words.** A table has as many numbers as its rows times its columns, and as many bytes as that times the bytes of one number.
 #
-# **By hand.** A cache of keys and values (2) in 2 layers, for 1 text of 10 tokens, with 4 heads of 8 channels, at 2 bytes a number: $2 \cdot 2 \cdot 1 \cdot 10 \cdot 4 \cdot 8 \cdot 2 = 2560$ bytes.
+# **By hand.** A cache of keys and values (2) in 2 layers, for 1 text of 10 tokens, with keys and values for 4 heads ($n_\text{kv}$) of 8 channels, at 2 bytes a number: $2 \cdot 2 \cdot 1 \cdot 10 \cdot 4 \cdot 8 \cdot 2 = 2560$ bytes.
 # Multiplying a matrix of $C = 10$ rows and columns with one vector takes 100 multiplications and about as many additions, some 200 operations.
-# If four queries share two keys, query 3 reads key $\lfloor 3 \cdot 2 / 4 \rfloor = \lfloor 1.5 \rfloor = 1$: the brackets round down.
+# If four heads of queries, numbered 0 to 3, share two heads of keys, 0 and 1, then head 3 of the queries reads head $\lfloor 3 \cdot 2 / 4 \rfloor = \lfloor 1.5 \rfloor = 1$ of the keys: the brackets round down.
 #
 # **In symbols.**
 #
@@ -273,7 +274,7 @@ same(stream, [1, 3, 2])
 # \end{gathered}
 # $$
 #
-# A logit is such a product, plus a number for each token: $z_{ij} = e_i \cdot w_j + b_j$.
+# A logit, which is a score of a next token, is such a product plus a number for each token: $z_{ij} = e_i \cdot w_j + b_j$.
 
 # %%
 a, b, c, d = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
@@ -312,9 +313,10 @@ same((q - k).square().sum(), q @ q + k @ k - 2 * q @ k)
 #
 # ### Angles and projections
 #
-# **In words.** Divide the dot product by both lengths, and what is left is the cosine of the angle; divide by one of them, and it is how far one vector reaches along the other.
+# **In words.** Divide the dot product by both lengths, and what is left is the cosine of the angle; divide by the length of $k$ alone, and it is how far $q$ reaches along $k$; so many steps of length 1 in the direction of $k$ are the **projection** of $q$ on $k$.
 #
 # **By hand.** $(3, 4)$ and $(4, 3)$ have the dot product 24 and the length 5 each: the cosine is $24/25 = 0.96$, and the first reaches $24/5 = 4.8$ along the second.
+# A step of length 1 along the second is $(0.8, 0.6)$, so the projection is $4.8 \cdot (0.8, 0.6) = (3.84, 2.88)$.
 # $(3, 4) \cdot (-4, 3) = 0$: a right angle.
 #
 # **In symbols.**
@@ -322,24 +324,25 @@ same((q - k).square().sum(), q @ q + k @ k - 2 * q @ k)
 # $$
 # \begin{gathered}
 # q \cdot k = |q|\,|k| \cos\theta \\[0.5em]
-# \text{part of } q \text{ along } k = \frac{q \cdot k}{k \cdot k}\,k
+# \text{projection of } q \text{ on } k = \frac{q \cdot k}{k \cdot k}\,k
 # \end{gathered}
 # $$
 #
+# Below stands $k \cdot k = |k|^2$: one length for how far $q$ reaches, one for the step of length 1, $k/|k|$.
 # A cosine is 1 for the same direction, 0 for a right angle, −1 for opposite directions.
 
 # %%
 q, k = tensor([3.0, 4]), tensor([4.0, 3])
 part = (q @ k) / (k @ k) * k  # the projection of q on k
 assert abs((q - part) @ k) < 1e-12  # what is left is at a right angle to k
-same([q @ k / (q.norm() * k.norm()), part.norm()], [0.96, 4.8])
+same([q @ k / (q.norm() * k.norm()), part.norm(), *part], [0.96, 4.8, 3.84, 2.88])
 
 # %% [markdown]
 # *Met in:* [03 Who is near whom](03_vectors.ipynb#Who-is-near-whom); [04 A dot product is not a similarity](04_attention_as_lookup.ipynb#A-dot-product-is-not-a-similarity).
 #
 # ### Rotations
 #
-# **In words.** Turning a pair of numbers by an angle changes no length, and if two vectors are turned, what that does to their dot product depends only on the difference of the two angles.
+# **In words.** Turning a pair of numbers by an angle changes no length, and if two vectors are turned, their new dot product depends on the two angles only through their difference.
 #
 # **By hand.** A quarter turn makes $(-4, 3)$ of $(3, 4)$, and the length is still 5.
 # Turn one $(1, 0)$ by 90 degrees and another by 150: between the two are 60 degrees, so their dot product is $\cos 60^\circ = \tfrac12$.
@@ -399,7 +402,7 @@ assert (x @ A @ y, y @ A @ x) == (4, 6)
 same(X @ W, tensor([[-1, 4], [-1, 8]]))
 
 # %% [markdown]
-# *Met in:* [03 A table with too few numbers](03_vectors.ipynb#A-table-with-too-few-numbers); [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps); [06 All heads in one tensor program](06_two_views_many_heads.ipynb#All-heads-in-one-tensor-program); [06 A kernel, but not that kind of kernel](06_two_views_many_heads.ipynb#A-kernel,-but-not-that-kind-of-kernel); [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once).
+# *Met in:* [03 A table with too few numbers](03_vectors.ipynb#A-table-with-too-few-numbers); [04 From a dict to attention in four steps](04_attention_as_lookup.ipynb#From-a-dict-to-attention-in-four-steps); [06 All heads in one tensor program](06_two_views_many_heads.ipynb#All-heads-in-one-tensor-program); [06 A kernel, but not that kind of kernel](06_two_views_many_heads.ipynb#A-kernel,-but-not-that-kind-of-kernel); [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once); [A whole language model in the Python standard library, One line does the work](standalone.ipynb#One-line-does-the-work).
 #
 # ### Inverses and rank
 #
@@ -434,7 +437,7 @@ same((q @ A) @ (k @ A.inverse().mT), q @ k)
 # **In words.** The outer product of a key and a value is the table of all products of their entries; a sum of such tables is a memory, and from the memory a query gets each value times how well its key matches.
 #
 # **By hand.** The values $(5, 6)$ and $(7, 8)$, stored under the keys $(1, 0)$ and $(0, 1)$, make the table with the rows $(5, 6)$ and $(7, 8)$, and the query $(1, 0)$ reads $(5, 6)$.
-# If the second key is $(0.6, 0.8)$ instead, the query $(1, 0)$ matches it by 0.6, and reads $(5, 6) + 0.6 \cdot (7, 8) = (9.2, 10.8)$: neighbors mix.
+# If the second key is $(0.6, 0.8)$ instead, the query $(1, 0)$ matches it by 0.6, and reads $(5, 6) + 0.6 \cdot (7, 8) = (9.2, 10.8)$: values under similar keys mix.
 #
 # To *overwrite* the first value by $(1, 1)$, read what is stored, $(5, 6)$, and add only the difference, $(-4, -5)$: the **delta rule**.
 #
@@ -450,7 +453,7 @@ same((q @ A) @ (k @ A.inverse().mT), q @ k)
 #
 # A vector is a column here, and with a $\mathsf T$ a row; a column times a row is a table.
 # $\eta$ is the share of the difference that is written, 1 by hand, where the key has the length 1.
-# The gradient of a matrix, $X^{\mathsf T} G$, is a sum of outer products, too: one for each row.
+# The gradient with respect to a matrix, $X^{\mathsf T} G$, is a sum of outer products, too: one for each row of inputs (see *The gradient of a matrix product*, below).
 
 # %%
 keys, values = tensor([[1, 0], [0.6, 0.8]]), tensor([[5.0, 6], [7, 8]])
@@ -466,10 +469,11 @@ same(keys[0] @ M, tensor([1, 1]))
 #
 # ### Eigenvalues
 #
-# **In words.** An eigenvector is a direction that a matrix only stretches or turns around, and its eigenvalue is by how much.
+# **In words.** An eigenvector is a direction whose line a matrix leaves as it is: it stretches, shrinks or reverses the vector, and the eigenvalue is the factor.
 #
 # **By hand.** The table with the rows $(2, 1)$ and $(1, 2)$ makes $(3, 3)$ of $(1, 1)$, and of $(1, -1)$ again $(1, -1)$: the eigenvalues are 3 and 1.
-# The table with the rows $(0, 1)$ and $(1, 0)$ has 1 for $(1, 1)$ and −1 for $(1, -1)$, which it turns around.
+# The table with the rows $(0, 1)$ and $(1, 0)$ has 1 for $(1, 1)$ and −1 for $(1, -1)$, which it reverses.
+# Back to the first table: $x = (1, 0)$ has the dot product 0.707 with both $(1, 1)/\sqrt2$ and $(1, -1)/\sqrt2$, so $x A\,x^{\mathsf T} = 3 \cdot \tfrac12 + 1 \cdot \tfrac12 = 2$.
 #
 # **In symbols.**
 #
@@ -482,11 +486,14 @@ same(keys[0] @ M, tensor([1, 1]))
 #
 # The second holds for a symmetric $A$, whose eigenvectors $u_m$ (of length 1) are at right angles.
 # It says that a score $x A\, x^{\mathsf T}$ can be negative exactly if some λ is: if none is, $A$ is **positive semidefinite**.
-# Any square matrix has a symmetric half, $\tfrac12 (A + A^{\mathsf T})$; and a product is a difference of squares, $ab = \tfrac14 (a + b)^2 - \tfrac14 (a - b)^2$, which for 3 and 1 is $\tfrac14 \cdot 16 - \tfrac14 \cdot 4 = 3$; chapter 06 writes a symmetric half in this way, as one positive semidefinite matrix minus another.
+# Any square matrix has a symmetric half, $\tfrac12 (A + A^{\mathsf T})$.
+# A product is a difference of squares, $ab = \tfrac14 (a + b)^2 - \tfrac14 (a - b)^2$: for 3 and 1, $\tfrac14 \cdot 16 - \tfrac14 \cdot 4 = 3$.
+# Chapter 06 writes a symmetric half in this way, as one positive semidefinite matrix minus another.
 
 # %%
 A, B = tensor([[2.0, 1], [1, 2]]), tensor([[0.0, 1], [1, 0]])
 same(torch.linalg.eigvalsh(A), tensor([1, 3]))
+same(tensor([1.0, 0]) @ A @ tensor([1.0, 0]), 3 * sqrt(1 / 2) ** 2 + 1 * sqrt(1 / 2) ** 2)
 x = tensor([1.0, -1])
 assert x @ B @ x == -2  # the score of (1, -1) with itself
 same(torch.linalg.eigvalsh(B), tensor([-1, 1]))
@@ -498,8 +505,10 @@ same(torch.linalg.eigvalsh(B), tensor([-1, 1]))
 #
 # **In words.** A matrix makes an ellipse of a circle, and the singular values are the lengths of its half axes.
 #
-# **By hand.** The table with the rows $(0, 1)$ and $(\tfrac12, 0)$ makes $(0, 1)$ of $(1, 0)$ and $(\tfrac12, 0)$ of $(0, 1)$: the lengths are 1 and $\tfrac12$.
+# **By hand.** The table with the rows $(0, 1)$ and $(\tfrac12, 0)$ makes $(0, 1)$ of $(1, 0)$ and $(\tfrac12, 0)$ of $(0, 1)$.
+# The two are at a right angle before and after, so they are the axes, with the lengths 1 and $\tfrac12$.
 # The polynomial $p(\sigma) = 1.5\,\sigma - 0.5\,\sigma^3$ leaves 1 where it is and lifts $\tfrac12$ to $0.75 - 0.0625 = 0.6875$; applied to the matrix, it does so to the singular values and turns nothing.
+# (Chapter 08 wants all of them near 1.)
 #
 # **In symbols.**
 #
@@ -511,7 +520,8 @@ same(torch.linalg.eigvalsh(B), tensor([-1, 1]))
 # \end{gathered}
 # $$
 #
-# $U$ and $U'$ are rotations (perhaps with a reflection), and Σ holds the lengths on its diagonal; it is no sum here.
+# $U$ and $U'$ are two rotations (perhaps with a reflection; the prime is no derivative), and Σ holds the lengths on its diagonal; it is no sum here.
+# The powers in $p$ are odd, since each further $X X^{\mathsf T}$ brings σ twice.
 
 # %%
 X = tensor([[0, 1], [0.5, 0]])
@@ -525,7 +535,7 @@ same(torch.linalg.svdvals(1.5 * X - 0.5 * (X @ X.mT) @ X), tensor([1, 0.6875]))
 #
 # ### Probabilities
 #
-# **In words.** A probability is a share of what could happen, $p(y \mid x)$ is the share of $y$ among the cases with $x$, and the probability of both is the product of the two.
+# **In words.** A probability is a share of what could happen; $p(y \mid x)$ is the share of $y$ among the cases with $x$; the probability of both is that of $x$ times that of $y$ given $x$.
 #
 # **By hand.** Of ten texts four begin with `b`, and of these four two go on with `a`: $p(b) = 0.4$, $p(a \mid b) = 0.5$, and two of ten begin with `ba`, $0.4 \cdot 0.5 = 0.2$.
 # If a quarter of all letters is `a`, then after a `b` it is twice as likely as anywhere, and the logarithm of that, $\ln \frac{0.5}{0.25} = 0.693$, says how much the `b` tells about it.
@@ -552,7 +562,7 @@ same([len(b) / 10 * len(ba) / len(b), log(0.5 / 0.25)], [0.2, 0.693])
 #
 # ### Expectation
 #
-# **In words.** The mean over everything that could happen, each outcome counted by its probability.
+# **In words.** The expectation is the mean over everything that could happen, each outcome counted by its probability.
 #
 # **By hand.** A die: $(1 + 2 + 3 + 4 + 5 + 6)/6 = 3.5$.
 # A prize of 4 with the probability ¼, and else nothing: $\tfrac14 \cdot 4 + \tfrac34 \cdot 0 = 1$.
@@ -619,6 +629,8 @@ same([x.var(correction=0), x.var(), w.square().sum()], [2 / 3, 1, 1 / 4])
 # $$ \text{standard error} = \frac{\sigma}{\sqrt n} $$
 #
 # The book writes $a \pm b$ for a mean and the standard *deviation*; a standard error is called so.
+# A mean that lies only one or two standard errors from 0 may be due to chance.
+# By the usual measure (less than one chance in twenty, if the true mean is 0 and the numbers are normal) it has to lie about two away, and with three repetitions, whose spread is itself uncertain, more than four.
 
 # %%
 runs, ours, theirs = tensor([5.0, 1, 1, 1]), tensor([9.0, 4]), tensor([10.0, 6])
@@ -628,6 +640,9 @@ def standard_error(x):
     return x.std() / len(x) ** 0.5
 
 
+triples = torch.randn(100_000, 3, generator=torch.Generator().manual_seed(0))
+away = (triples.mean(-1) / (triples.std(-1) / sqrt(3))).abs()  # in standard errors
+assert (away > 2).double().mean() > 0.15 and 0.04 < (away > 4.3).double().mean() < 0.06
 same([runs.std(), standard_error(runs), standard_error(theirs - ours)], [2, 1, 0.5])
 
 # %% [markdown]
@@ -635,7 +650,7 @@ same([runs.std(), standard_error(runs), standard_error(theirs - ours)], [2, 1, 0
 #
 # ### Covariance
 #
-# **In words.** The mean product of the distances of two numbers from their means: positive if they are large together, negative if one is large where the other is small.
+# **In words.** The covariance is the mean product of the distances of two numbers from their means: positive if they are large together, negative if one is large where the other is small.
 #
 # **By hand.** Two keys, −1 and 1, with the values 0 and 1 and the weights ½: the means are 0 and ½, the products $(-1)(-\tfrac12)$ and $1 \cdot \tfrac12$, and the mean product is $\tfrac12$.
 # At β = 4 the answer of that lookup therefore moves by $4 \cdot \tfrac12 = 2$ per unit of the query.
@@ -660,13 +675,13 @@ covariance = w @ ((v - w @ v) * (k - w @ k))
 same([covariance.item(), q.grad.item()], [1 / 2, 2])
 
 # %% [markdown]
-# *Met in:* [03 What the length knows](03_vectors.ipynb#What-the-length-knows); [04 How the answer moves with the query](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query).
+# *Met in:* [03 What the length knows](03_vectors.ipynb#What-the-length-knows); [04 How the answer moves with the query](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query); [A whole language model in the Python standard library, The backward pass](standalone.ipynb#The-backward-pass).
 #
 # ### The normal distribution
 #
-# **In words.** The bell: numbers near the mean are the likeliest, and with each further standard deviation the chance falls by a larger factor.
+# **In words.** Its curve is a bell: numbers near the mean are the likeliest, and with each further standard deviation the height falls by a larger factor.
 #
-# **By hand.** Against the middle, one standard deviation away the bell has $e^{-1/2} = 0.607$ of its height, two away $e^{-2} = 0.135$, three away $e^{-4.5} = 0.011$.
+# **By hand.** One standard deviation away from the middle the bell has $e^{-1/2} = 0.607$ of its height, two away $e^{-2} = 0.135$, three away $e^{-4.5} = 0.011$: each time a smaller share of the one before, 0.607, 0.223, 0.082.
 # About two thirds of all draws lie within one standard deviation.
 #
 # **In symbols.**
@@ -678,7 +693,7 @@ same([covariance.item(), q.grad.item()], [1 / 2, 2])
 # \end{gathered}
 # $$
 #
-# That is with mean 0 and variance 1; the area under the whole bell is $\sqrt{2\pi} = 2.507$, by which it is divided.
+# That is with mean 0 and variance 1, the *standard* normal distribution; the area under the whole bell is $\sqrt{2\pi} = 2.507$, by which it is divided.
 # $\Phi(0) = \tfrac12$, $\Phi(1) = 0.841$, $\Phi(-1) = 0.159$.
 
 # %%
@@ -692,54 +707,62 @@ same(torch.special.ndtr(tensor([0.0, 1, -1])), tensor([0.5, 0.841, 0.159]))
 #
 # ### Gaussian integrals
 #
-# **In words.** If $x$ is drawn from the bell, the mean of $e^{wx}$ is $e^{w^2/2}$ and not 1: what large draws add is more than what small ones take away.
+# **In words.** If $\omega$ is drawn from the standard normal distribution, the mean of $e^{\omega x}$ is $e^{x^2/2}$ and not 1: $e$ to a number rises more to the right than it falls to the left, so what large draws add is more than what small ones take away.
 #
-# **By hand.** A fair coin with the sides 1 and −1 has the same mean and variance, and shows it: at $w = \ln 2$ the two outcomes are 2 and ½, with the mean 1.25.
-# With the bell it is $e^{0.693^2/2} = e^{0.240} = 1.272$.
+# **By hand.** A fair coin with the sides 1 and −1 has the same mean and variance, and shows why: at $x = \ln 2$ the two outcomes are 2 and ½, with the mean 1.25.
+# With normal draws it is $e^{0.693^2/2} = e^{0.240} = 1.272$.
 #
 # **In symbols.**
 #
 # $$
 # \begin{gathered}
-# \mathbb{E}\bigl[e^{w \cdot x}\bigr] = e^{|w|^2/2} \\[0.5em]
-# \text{because} \quad  w\,x - \frac{x^2}{2} = \frac{w^2}{2} - \frac{(x - w)^2}{2}
+# \mathbb{E}\bigl[e^{\omega \cdot x}\bigr] = e^{|x|^2/2} \\[0.5em]
+# \text{because} \quad  \omega\,x - \frac{\omega^2}{2} = \frac{x^2}{2} - \frac{(\omega - x)^2}{2}
 # \end{gathered}
 # $$
 #
-# Under the bell the exponent is $w\,x - x^2/2$; what remains is a bell moved to $w$, whose area is the same, times $e^{w^2/2}$.
-# (At $w = 2$ and $x = 1$ both sides are $1.5$.)
-# With a variance of $1/d$ in place of 1, $w^2$ becomes $w^2/d$.
+# The mean is the area under $e^{\omega x}$ times the bell $e^{-\omega^2/2}$, divided by the area of the bell.
+# In the product the exponents add, to the left side of the second line; multiply out its right side to see that they are equal.
+# (At $x = 2$ and $\omega = 1$ both are $1.5$.)
+# So the product is a bell with its middle at $x$, whose area is the same, times the constant $e^{x^2/2}$.
+# With a variance of $1/d$ in place of 1, $x^2$ becomes $x^2/d$.
 #
-# Put $w = q + k$, and $|q + k|^2 = |q|^2 + 2\,q \cdot k + |k|^2$ gives
+# Put $x = q + k$, and $|q + k|^2 = |q|^2 + 2\,q \cdot k + |k|^2$ gives
 #
-# $$ e^{q \cdot k} = \mathbb{E}\Bigl[e^{q \cdot x - |q|^2/2}\; e^{k \cdot x - |k|^2/2}\Bigr], $$
+# $$ e^{q \cdot k} = \mathbb{E}\Bigl[e^{\omega \cdot q - |q|^2/2}\; e^{\omega \cdot k - |k|^2/2}\Bigr], $$
 #
-# a dot product of two lists of positive numbers, one for each draw $x$: random **features** of attention's kernel.
-# The same formula at $2w$ says how much these numbers vary: the variance of $e^{w \cdot x}$ is $e^{2|w|^2} - e^{|w|^2}$, and divided by the square of the mean $e^{|w|^2} - 1$, 1.7 for $|w| = 1$ and 54 for $|w| = 2$.
+# a dot product of two lists of positive numbers, one for each draw ω: random **features** of attention's kernel.
+# How much do these numbers vary?
+# The mean of $e^{\omega \cdot x}$ is $e^{|x|^2/2}$, and its square $e^{|x|^2}$.
+# The mean of the square is the same formula at $2x$, which gives $e^{2|x|^2}$, so the variance is $e^{2|x|^2} - e^{|x|^2}$.
+# Divided by the squared mean it is $e^{|x|^2} - 1$: 1.7 for $|x| = 1$, and 54 for $|x| = 2$.
 #
-# Waves do the opposite of $e^{w \cdot x}$, they cancel: $\mathbb{E}[\cos(w \cdot x)] = e^{-|w|^2/2}$, for $|w| = 1$ 0.607, and the longer $w$, the less is left.
+# Waves cancel instead: $\mathbb{E}[\cos(\omega \cdot x)] = e^{-|x|^2/2}$, which is 0.607 for $|x| = 1$, and the longer $x$, the less is left.
 #
-# On a sphere, with $\cos\theta$ of a random direction in place of $x$, the mean of $e^{\beta\cos\theta}$ is a series that begins with the same terms, $1 + \frac{\beta^2}{2d} + \dots$, and is called ${}_0F_1(;\tfrac d2;\tfrac{\beta^2}4)$.
+# On a sphere, with the cosine of the angle to a random direction in place of ω, the mean of $e^{\beta\cos\theta}$ begins with the same terms, $1 + \frac{\beta^2}{2d} + \dots$, since $\cos^2\theta$ is $1/d$ on average; chapter 04 names the series.
+# By hand: for $d = 3$ and $\beta = 0.3$ the two terms are $1 + 0.09/6 = 1.015$.
 
 # %%
 def mean(f):
-    """Of a function of the draws from the bell (x and bell are those of the cell above)."""
-    return torch.trapezoid(f * bell, x) / sqrt(2 * pi)
+    """Of a function of normal draws omega: its area under the bell of the cell above."""
+    return torch.trapezoid(f * bell, omega) / sqrt(2 * pi)
 
 
-q, k = 0.3, 0.5
-same(mean((q * x - q**2 / 2).exp() * (k * x - k**2 / 2).exp()), exp(q * k))
-same(mean(x.cos()), 0.607)
-for w, varies in ((1, exp(1) - 1), (2, exp(4) - 1)):
-    same(mean((2 * w * x).exp()) / mean((w * x).exp()) ** 2 - 1, varies)
-same([(2 + 1 / 2) / 2, mean((log(2) * x).exp())], [1.25, 1.272])
+omega, q, k = x, 0.3, 0.5
+same(mean((q * omega - q**2 / 2).exp() * (k * omega - k**2 / 2).exp()), exp(q * k))
+same(mean(omega.cos()), 0.607)
+for length, varies in ((1, exp(1) - 1), (2, exp(4) - 1)):
+    same(mean((2 * length * omega).exp()) / mean((length * omega).exp()) ** 2 - 1, varies)
+cosines = torch.linspace(-1, 1, 2001)  # for d = 3 every value from -1 to 1 is equally likely
+same(torch.trapezoid((0.3 * cosines).exp(), cosines) / 2, 1 + 0.09 / 6)
+same([(2 + 1 / 2) / 2, mean((log(2) * omega).exp())], [1.25, 1.272])
 
 # %% [markdown]
 # *Met in:* [04 How much does it hold?](04_attention_as_lookup.ipynb#How-much-does-it-hold?).
 #
 # ### Surprise and entropy
 #
-# **In words.** The surprise of an outcome is minus the logarithm of its probability; the entropy is the mean surprise, and $e$ to the entropy says among how many equally likely outcomes one would be as unsure.
+# **In words.** The surprise of an outcome is minus the logarithm of its probability; the entropy is the mean surprise, and $e$ to the entropy says how many equally likely outcomes would have the same entropy.
 #
 # **By hand.** With the probabilities ½, ¼ and ¼ the surprises are 1, 2 and 2 bits.
 # The entropy is $\tfrac12 \cdot 1 + \tfrac14 \cdot 2 + \tfrac14 \cdot 2 = 1.5$ bits, or $1.5 \cdot 0.693 = 1.040$ nats.
@@ -755,7 +778,7 @@ same([(2 + 1 / 2) / 2, mean((log(2) * x).exp())], [1.25, 1.272])
 # $$
 #
 # Of attention weights $w_j$ it counts the keys that a query uses: $N$ if it weighs $N$ keys alike, 1 if one has all the weight.
-# (The other count, $1/\sum_j w_j^2$, is here $1/(\tfrac14 + \tfrac1{16} + \tfrac1{16}) = 2.67$, and never larger.)
+# (Chapter 05 also counts by $1/\sum_j w_j^2$, which is here $1/(\tfrac14 + \tfrac1{16} + \tfrac1{16}) = 2.67$, and never more than $e^H$.)
 
 # %%
 p = tensor([1 / 2, 1 / 4, 1 / 4])
@@ -782,7 +805,8 @@ same([H, H / log(2), H.exp(), 1 / p.square().sum()], [1.040, 1.5, 2.828, 2.667])
 # \end{gathered}
 # $$
 #
-# That it is never negative follows from $\ln u \le u - 1$: $\ln\tfrac{q}{p}$ is at most $\tfrac qp - 1$, and the mean of the latter over $p$ is $1 - 1 = 0$.
+# That it is never negative follows from $\ln u \le u - 1$: $\ln\tfrac{q}{p}$ is at most $\tfrac qp - 1$, and the mean of $\tfrac qp$ over $p$ is $\sum_s p(s) \tfrac{q(s)}{p(s)} = \sum_s q(s) = 1$ (at most 1, if $p$ is 0 somewhere).
+# So the mean of $\ln\tfrac qp$ is at most $1 - 1 = 0$, and that of $\ln\tfrac pq$, which is minus it, at least 0.
 # The loss of a text is the mean of $-\ln q$ over its tokens; $e^{\text{loss}}$ is the perplexity, and the loss divided by $\ln 2$ is in bits: 2.079 nats for each token of three bytes are 3 bits, so 1 bit per byte.
 
 # %%
@@ -797,11 +821,11 @@ same([2.079 / log(2), 2.079 / log(2) / 3, exp(2.079)], [2.999, 1, 7.996])
 #
 # ### Discounted counts
 #
-# **In words.** Take a fixed amount from every count that is not 0, and share what was collected as the shorter context would.
+# **In words.** Take a fixed amount from every count that is not 0, and distribute what was taken in the proportions that the shorter context gives.
 #
-# **By hand.** After some context `a` came 3 times and `b` once; $D = \tfrac12$.
-# Of the counts $\tfrac{2.5}{4}$ and $\tfrac{0.5}{4}$ are left, and $\tfrac{2 \cdot 0.5}{4} = \tfrac14$ was collected.
-# If the shorter context gives ½, ¼, ¼ to `a`, `b`, `c`, then in all `a` has $0.625 + 0.125 = 0.75$, `b` $0.125 + 0.0625 = 0.1875$, and `c`, which never came, 0.0625.
+# **By hand.** After some context the token `x` came 3 times and `y` once; $D = \tfrac12$.
+# Of the counts $\tfrac{2.5}{4}$ and $\tfrac{0.5}{4}$ are left, and $\tfrac{2 \cdot 0.5}{4} = \tfrac14$ was taken.
+# If the shorter context gives ½, ¼, ¼ to `x`, `y`, `z`, then in all `x` has $0.625 + 0.125 = 0.75$, `y` $0.125 + 0.0625 = 0.1875$, and `z`, which never came, 0.0625.
 #
 # **In symbols.**
 #
@@ -812,8 +836,8 @@ same([2.079 / log(2), 2.079 / log(2) / 3, exp(2.079)], [2.999, 1, 7.996])
 # %%
 counts, shorter, D = tensor([3.0, 1, 0]), tensor([1 / 2, 1 / 4, 1 / 4]), 1 / 2
 left = (counts - D).clamp(min=0) / counts.sum()
-collected = D * (counts > 0).sum() / counts.sum()
-same(left + collected * shorter, tensor([0.75, 0.1875, 0.0625]))
+taken = D * (counts > 0).sum() / counts.sum()
+same(left + taken * shorter, tensor([0.75, 0.1875, 0.0625]))
 
 # %% [markdown]
 # *Met in:* [02 Mix a long context with a short one](02_next_token.ipynb#Mix-a-long-context-with-a-short-one); [Smoothing counts, What the shorter context should count](smoothing_counts.ipynb#What-the-shorter-context-should-count).
@@ -873,11 +897,11 @@ x, a, b = (tensor(n, requires_grad=True) for n in (1.0, 2.0, 3.0))
 same([x.grad, a.grad, b.grad], [18, 4, 2])
 
 # %% [markdown]
-# *Met in:* [04 How the answer moves with the query](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query); [Gradients, The chain rule on five nodes](gradients.ipynb#The-chain-rule-on-five-nodes).
+# *Met in:* [04 How the answer moves with the query](04_attention_as_lookup.ipynb#How-the-answer-moves-with-the-query); [Gradients, The chain rule on five nodes](gradients.ipynb#The-chain-rule-on-five-nodes); [A whole language model in the Python standard library, The backward pass](standalone.ipynb#The-backward-pass).
 #
 # ### Gradients
 #
-# **In words.** The gradient is the list of the slopes in all inputs, each with the others held; its dot product with a small step is about by how much the output changes.
+# **In words.** The gradient is the list of the slopes with respect to all inputs, each with the others held; its dot product with a small step is about by how much the output changes.
 #
 # **By hand.** $L = a^2 b$ at $a = 2$, $b = 3$ has the slope $2ab = 12$ in $a$ and $a^2 = 4$ in $b$.
 # The step $(0.1, -0.1)$ should change it by $1.2 - 0.4 = 0.8$.
@@ -920,7 +944,7 @@ same([theta.grad @ step, 2.1**2 * 2.9 - 12], [0.8, 0.789])
 # $$
 #
 # The arrow says "becomes", as `w = w - ...` does in Python.
-# λ is the curvature here, how fast the slope grows; in weight decay, $\theta \leftarrow \theta - \eta\lambda\,\theta$, it is the strength of the pull toward 0.
+# λ is the curvature here, how fast the slope grows; in weight decay, $\theta \leftarrow \theta - \eta\lambda\,\theta$, which makes a parameter a little smaller in every step, it is the strength of that pull toward 0.
 
 # %%
 def step(w, lr):
@@ -949,7 +973,10 @@ same([step(0, 0.1), step(0, 1), step(step(0, 1), 1)], [0.6, 6, 0])
 # \end{gathered}
 # $$
 #
-# A state that fades by a factor $e^{g}$ with each token, $g \le 0$, forgets in the same way.
+# $t$ is how many steps there were.
+# With $\beta_1 = 0.9$ it takes $h = 9.5$ steps until a share of $1/e = 0.37$ is left.
+#
+# A state that fades by a factor $e^{g}$ with each token, $g \le 0$, forgets in the same way: $g = -0.105$ is a factor of 0.9, and after ten tokens $e^{-1.05} = 0.35$ is left.
 #
 # *Adam* keeps another one, $v$, of the squares, and moves by $-\eta\,\hat m / (\sqrt{\hat v} + \varepsilon)$; in the first step the fraction is $g/|g|$, which is 1 or −1, whatever the size of the gradient (ε is tiny, and prevents a division by 0).
 
@@ -961,6 +988,7 @@ optimizer = torch.optim.Adam([weight := tensor([0.0, 0.0], requires_grad=True)],
 weight.grad = tensor([4.0, -0.001])
 optimizer.step()
 same(weight, tensor([-0.1, 0.1]))
+same([-1 / log(0.9), exp(-0.105), exp(-0.105) ** 10], [9.491, 0.900, 0.350])
 same([m, m / (1 - 0.5**2), (1 * 4 + 2 * 8) / 3], [5, 6.667, 6.667])
 
 # %% [markdown]
@@ -968,7 +996,7 @@ same([m, m / (1 - 0.5**2), (1 * 4 + 2 * 8) / 3], [5, 6.667, 6.667])
 #
 # ### The gradient of softmax and loss
 #
-# **In words.** The loss $-\ln p_y$ moves with each logit by the probability that the model gave, less 1 for the token that came.
+# **In words.** The slope of the loss $-\ln p_y$ with respect to a logit is the probability of its token; for the token that came, that minus 1.
 #
 # **By hand.** Logits $\ln 2, 0, 0$ have the probabilities ½, ¼, ¼.
 # If the second token came, the gradient is $(\tfrac12, -\tfrac34, \tfrac14)$.
@@ -979,25 +1007,27 @@ same([m, m / (1 - 0.5**2), (1 * 4 + 2 * 8) / 3], [5, 6.667, 6.667])
 # $$ \frac{\partial L}{\partial z_i} = p_i - [i = y] $$
 #
 # The bracket is 1 if what stands in it is true, and else 0 (in another notation, $\delta_{iy}$).
-# The slopes of the softmax alone are $\partial w_j / \partial s_i = w_j (\delta_{ij} - w_i)$.
+# The slopes of the softmax alone are $\partial w_j / \partial s_i = w_j (\delta_{ij} - w_i)$: here the first probability grows with its own logit by $\tfrac12 (1 - \tfrac12) = \tfrac14$, and with the second by $\tfrac12 (0 - \tfrac14) = -\tfrac18$.
 
 # %%
 z = tensor([log(2), 0, 0], requires_grad=True)
 torch.nn.functional.cross_entropy(z, torch.tensor(1)).backward()
+(alone,) = torch.autograd.grad(z.softmax(-1)[0], z)
+same(alone, tensor([1 / 4, -1 / 8, -1 / 8]))
 same(z.grad, tensor([1 / 2, -3 / 4, 1 / 4]))
 
 # %% [markdown]
-# *Met in:* [Gradients, The gradient of a prediction](gradients.ipynb#The-gradient-of-a-prediction).
+# *Met in:* [Gradients, The gradient of a prediction](gradients.ipynb#The-gradient-of-a-prediction); [A whole language model in the Python standard library, The backward pass](standalone.ipynb#The-backward-pass).
 #
 # ### The gradient of a matrix product
 #
-# **In words.** The slope of a weight is what came forward to it times the slope that comes back, added up over all rows that used it.
+# **In words.** The gradient with respect to a weight is its input times the gradient with respect to its output, added up over all rows that used it.
 #
 # **By hand.** $x = (1, 2)$ times the column $(3, 4)$ is $y = 11$.
-# With $L = \tfrac12 y^2$ the slope that comes back is $G = 11$.
+# With $L = \tfrac12 y^2$ the gradient with respect to $y$ is $G = 11$.
 # The weights get $11 \cdot (1, 2) = (11, 22)$, and $x$ gets $11 \cdot (3, 4) = (33, 44)$.
 #
-# **In symbols.** For $Y = XW$ with the gradient $G$ in $Y$,
+# **In symbols.** For $Y = XW$ with the gradient $G$ with respect to $Y$,
 #
 # $$
 # \begin{gathered}
@@ -1008,16 +1038,18 @@ same(z.grad, tensor([1 / 2, -3 / 4, 1 / 4]))
 # $$
 #
 # Each gradient has the shape of what it belongs to, which is how one remembers where the transposes stand.
+# (With the weights of an output in a row, $Y = X W^{\mathsf T}$, the first two are $G^{\mathsf T} X$ and $G\,W$.)
 
 # %%
 X, W = tensor([[1.0, 2]], requires_grad=True), tensor([[3.0], [4]], requires_grad=True)
 (0.5 * (X @ W) ** 2).sum().backward()
 G = (X @ W).detach()
 assert torch.equal(W.grad, X.detach().mT @ G) and torch.equal(X.grad, G @ W.detach().mT)
+assert torch.equal(W.grad.mT, G.mT @ X.detach())  # if W is stored transposed
 same(torch.cat([W.grad.mT, X.grad]), tensor([[11, 22], [33, 44]]))
 
 # %% [markdown]
-# *Met in:* [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once).
+# *Met in:* [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once); [A whole language model in the Python standard library, The backward pass](standalone.ipynb#The-backward-pass).
 #
 # ## Weighted means
 #
@@ -1039,7 +1071,7 @@ same(torch.cat([W.grad.mT, X.grad]), tensor([[11, 22], [33, 44]]))
 # $$
 #
 # On the right are all queries at once: row $i$ of $\mathbf Q \mathbf K^{\mathsf T}$ holds the scores of query $i$, the softmax works on each row, and the product with $\mathbf V$ takes the means.
-# With several heads this is done with several sets of matrices; the answers are set side by side (Concat), and $W_O$ reads them.
+# With several heads this is done with several sets of matrices; the answers are set side by side (Concat), and multiplied by one more matrix, $W_O$.
 
 # %%
 from tinyllm.attention import attention
@@ -1054,7 +1086,7 @@ same(attention(q, k, v), tensor([[1, 6]]))
 #
 # ### Kernels
 #
-# **In words.** A kernel says how much a measurement at some distance counts, the bandwidth in which unit the distance is taken, and the estimate is the weighted mean.
+# **In words.** A kernel says how much a measurement at some distance counts, the bandwidth is the unit of that distance, and the estimate is the weighted mean.
 #
 # **By hand.** Measured at 0, 1 and 3 were 0, 6 and 3.
 # Take a tent as the kernel, $K(u) = 1 - u$ up to $u = 1$ and then 0, and $h = 2$.
@@ -1084,7 +1116,7 @@ same(K @ measured / K.sum(), 4)
 # **By hand.** The query 2, the keys 1 and 3, $h = 1$.
 # Both are at the distance 1, and a Gaussian weighs them alike, by $e^{-1/2}$.
 # Their dot products are 2 and 6, and $2 - 2 - \tfrac12 = 6 - 2 - \tfrac92 = -\tfrac12$.
-# A softmax over 2 and 6 prefers the longer key by $e^4$: half the difference of the squared lengths, $\tfrac92 - \tfrac12$, is what it does not subtract.
+# A softmax over 2 and 6 does not subtract half the squared length of each key, $\tfrac12$ and $\tfrac92$; these differ by 4, so it prefers the longer key by a factor of $e^4$.
 #
 # **In symbols.**
 #
@@ -1109,7 +1141,7 @@ same(gaussian / gaussian.sum(), (q @ k.mT).softmax(-1))
 same(gaussian[0, 1] / gaussian[0, 0], exp(4))
 
 # %% [markdown]
-# *Met in:* [05 We have written this before](05_attention_as_smoothing.ipynb#We-have-written-this-before); [10 QK-norm: all keys of one length](10_modern_blocks.ipynb#QK-norm:-all-keys-of-one-length).
+# *Met in:* [05 We have written this before](05_attention_as_smoothing.ipynb#We-have-written-this-before); [10 QK-norm: all keys of one length](10_modern_blocks.ipynb#QK-norm:-all-keys-of-one-length); [A whole language model in the Python standard library, The forward pass](standalone.ipynb#The-forward-pass).
 #
 # ### Features of a kernel
 #
@@ -1185,6 +1217,7 @@ same(without, 4)
 # The mean squared error is $(1 + 9)/2 = 5 = 2^2 + 1$.
 #
 # Let an error be $h^4 + c/h$.
+# ($c$ stands for $\sigma^2/(n\sqrt\pi)$: the second formula in one dimension.)
 # Its slope $4h^3 - c/h^2$ is 0 at $h^5 = c/4$: for $c = 4$ at $h = 1$, and with 32 times the points, $c = 4/32$, at $h = \tfrac12$.
 #
 # **In symbols.**
@@ -1195,6 +1228,8 @@ same(without, 4)
 # \text{error} \approx h^4 + \frac{\sigma^2}{n\,(\sqrt\pi\,h)^d}
 # \end{gathered}
 # $$
+#
+# The second is chapter 05's, for a Gaussian and $n$ points spread evenly from −1 to 1 in $d$ dimensions: the noise is averaged over about $n\,(\sqrt\pi\,h)^d$ of them.
 
 # %%
 estimates, h = tensor([3.0, 5]), torch.linspace(0.2, 2, 1801)
@@ -1223,7 +1258,7 @@ same((estimates - 2).square().mean(), (4 - 2) ** 2 + estimates.var(correction=0)
 # $$
 #
 # λ is the ridge, 0 for plain least squares.
-# $R^2$ is the share of the variance that is explained.
+# $R^2$ is the share of the variance that is explained: by hand the errors have the variance 0.09 and the data 1, so it is 0.91.
 # With the weights of a kernel in both sums the line is the best one *nearby*, which is the local linear smoother.
 
 # %%
@@ -1233,6 +1268,7 @@ for ridge, by_hand in ((0, 1.4), (2, 1)):
     same(w, tensor([by_hand]))
 w = torch.linalg.lstsq(X, y[:, None]).solution[:, 0]
 assert abs(X.mT @ (y - X @ w)) < 1e-12
+same(1 - (y - X @ w).var(correction=0) / y.var(correction=0), 0.91)
 same(y - X @ w, tensor([-0.4, 0.2]))
 
 # %% [markdown]
@@ -1265,13 +1301,13 @@ same(F.layer_norm(tensor([1.0, 3]), (2,)), tensor([-1, 1]))
 same(F.rms_norm(tensor([1.0, 7]), (2,)), tensor([0.2, 1.4]))
 
 # %% [markdown]
-# *Met in:* [07 Read through a norm](07_the_block_and_the_model.ipynb#Read-through-a-norm); [10 RMSNorm: what is left of LayerNorm](10_modern_blocks.ipynb#RMSNorm:-what-is-left-of-LayerNorm).
+# *Met in:* [07 Read through a norm](07_the_block_and_the_model.ipynb#Read-through-a-norm); [10 RMSNorm: what is left of LayerNorm](10_modern_blocks.ipynb#RMSNorm:-what-is-left-of-LayerNorm); [A whole language model in the Python standard library, One line does the work](standalone.ipynb#One-line-does-the-work).
 #
 # ### Curves and gates
 #
 # **In words.** GELU and SiLU multiply a number with a share between 0 and 1 that grows with the number itself: large ones pass, very negative ones become nearly 0.
 #
-# **By hand.** GELU multiplies by the chance that a draw from the bell is smaller: of 1 it leaves $1 \cdot 0.841$, of −1 $-1 \cdot 0.159$, of 0 nothing.
+# **By hand.** GELU multiplies by the chance that a draw from the standard normal distribution is smaller: of 1 it leaves $1 \cdot 0.841$, of −1 $-1 \cdot 0.159$, of 0 nothing.
 # SiLU multiplies by $1/(1 + e^{-z})$: at $z = \ln 3 = 1.099$ that is $1/(1 + \tfrac13) = \tfrac34$, so 0.824 is left.
 # In SwiGLU such a number multiplies another one: with 2, it is 1.648.
 #
@@ -1292,12 +1328,13 @@ same(F.gelu(tensor([1.0, -1, 0])), tensor([0.841, -0.159, 0]))
 same(F.silu(tensor(log(3))) * tensor([1, 2]), tensor([0.824, 1.648]))
 
 # %% [markdown]
-# *Met in:* [07 The other layer: a memory](07_the_block_and_the_model.ipynb#The-other-layer:-a-memory); [10 SwiGLU: a gate](10_modern_blocks.ipynb#SwiGLU:-a-gate).
+# *Met in:* [07 The other layer: a memory](07_the_block_and_the_model.ipynb#The-other-layer:-a-memory); [10 SwiGLU: a gate](10_modern_blocks.ipynb#SwiGLU:-a-gate); [A whole language model in the Python standard library, One line does the work](standalone.ipynb#One-line-does-the-work).
 #
 # (symbols)=
 # ## Symbols
 #
 # Mostly one symbol has one meaning; where the field insists on two, both are listed, with the pages on which each holds.
+# Sizes come first, then attention, kernels, functions, probabilities, positions, and training.
 #
 # | symbol | meaning, and name in code | first in |
 # |---|---|---|
@@ -1323,7 +1360,7 @@ same(F.silu(tensor(log(3))) * tensor([1, 2]), tensor([0.824, 1.648]))
 # | $\mathbf M$ | the state of a memory of fixed size: a sum of outer products; `state` | [Outer products](mathematics.ipynb#Outer-products) |
 # | $x$, $y$ | the residual stream of a token, or input and output of a function; a place and what was measured there; a token and the one that came; `x`, `y` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
 # | $f$ | a function: a layer, or a curve that is estimated | [05](05_attention_as_smoothing.ipynb#At-the-edge) |
-# | $X$, $Y$, $G$ | inputs as rows; outputs; the gradient in them, and in chapter 08 any gradient of a matrix; `X` | [Gradients](gradients.ipynb#Many-numbers-at-once) |
+# | $X$, $Y$, $G$ | inputs as rows; outputs; the gradient with respect to them, and in chapter 08 any gradient of a matrix; `X` | [Gradients](gradients.ipynb#Many-numbers-at-once) |
 # | $A$, $B$ | any matrix that is free to choose; `A` | [03](03_vectors.ipynb#What-belongs-to-the-model) |
 # | $a$, $b$ | any two numbers; $b$ also a bias, which is added; `bias` | [Gradients](gradients.ipynb#The-chain-rule-on-five-nodes) |
 # | $z$ | logits, or what goes into a gate; `logits` | [02](02_next_token.ipynb#One-number-for-a-prediction) |
@@ -1471,13 +1508,13 @@ same(F.silu(tensor(log(3))) * tensor([1, 2]), tensor([0.824, 1.648]))
 #
 # </details>
 #
-# **9.** Two methods, three seeds each: 5, 7, 9 and 4, 6, 9. Is the second better?
+# **9.** Two methods, three seeds each, with the losses 5, 7, 9 and 4, 6, 9. Is the second better?
 #
 # <details>
 # <summary>Answer</summary>
 #
 # By the pairs, the differences are 1, 1 and 0: mean $\tfrac23$, standard deviation $\sqrt{(\tfrac19 + \tfrac19 + \tfrac49)/2} = 0.577$, standard error $0.577/\sqrt3 = 0.333$.
-# The mean is two standard errors from 0, which three seeds do not settle.
+# The mean is two standard errors from 0; with three seeds it would have to be more than four.
 # Without the pairs nothing could be said at all: the standard error of each method's own mean is more than 1.
 # [Standard error](mathematics.ipynb#Standard-error)
 #
