@@ -138,7 +138,8 @@ for name, angle in ("same way", 0), ("right angle", math.pi / 2), ("opposite", m
         error = x.std() / math.sqrt(len(x))
         assert (x.mean() - 1).abs() <= 3 * error + 1e-9
         assert torch.allclose(x.var(), formula, rtol=0.05, atol=1e-9)
-        print(f"{name:11} {kind:8} {x.mean():.3f} {error:.4f} {x.var():14.3f} {formula:7.3f}")
+        variance = f"{x.var():14.3f} {formula:7.3f}"
+        print(f"{name:11} {kind:8} {x.mean():.3f} {error:.4f} {variance}")
 
 # %% [markdown]
 # The two are opposites.
@@ -176,7 +177,7 @@ for seed in range(3):
 # %% [markdown]
 # *Moved* is chapter 05's word for the share of the weight that goes to other keys.
 # Positive features do not explode.
-# Neither are they good: they move a third of the weight.
+# Neither are they good: they move two fifths of the weight.
 #
 # ### How many does it take?
 #
@@ -214,13 +215,23 @@ fig
 # %%
 for d in (16, 64, 128):
     needed = 100 * (math.exp(2 * math.sqrt(d)) - 1)
-    print(f"d = {d:3}: |q+k|² about {2 * math.sqrt(d):4.1f}, m = {needed:.0e} for an error of 10 %")
+    print(f"d = {d:3}: |q+k|² about {2 * math.sqrt(d):4.1f}, "
+          f"m = {needed:.0e} for an error of 10 %")
 
 # %% [markdown]
 # A billion features at $d = 64$, for one typical entry of a fresh head.
 # Where a key *matches*, $q$ and $k$ point the same way and $|q+k|$ is larger still.
 # **The estimate is best where the weight is small, and worst where a lookup looks.**
-# (Performers are trained with their features {cite}`choromanski2021`; then a model can keep its queries and keys small, which is to say its kernels wide.)
+#
+# :::{two-views}
+#
+# - **As a lookup.** Each $\omega$ is a question that all keys have answered beforehand; a query says how much each of the $m$ answers counts for it.
+# - **As a smoother.** A Gaussian kernel, written as a mean over $m$ products of one factor for each of the two places.
+#
+# :::
+#
+# (That the means agree was asserted in the first table: within three standard errors.
+# Performers are trained with their features {cite}`choromanski2021`; then a model can keep its queries and keys small, which is to say its kernels wide.)
 #
 # (free-for-softmax)=
 # ### Free for softmax, not for the estimate
@@ -347,7 +358,8 @@ def all_heads(m, centered, fitted, orthogonal=False):
 
 
 ways = {"as they are": (False, False), "the same, orthogonal": (False, False, True),
-        "centered": (True, False), "fitted": (False, True), "centered and fitted": (True, True)}
+        "centered": (True, False), "fitted": (False, True),
+        "centered and fitted": (True, True)}
 table = {name: [all_heads(m, *way) for m in (64, 256, 1024)] for name, way in ways.items()}
 print(f"{'features':22}  64   256  1024")
 for name, row in table.items():
@@ -385,7 +397,8 @@ for kind, color in zip(kinds, CYCLE):
     axes[0].loglog(m, more, "o-", color=color, label=kind, markersize=4)
     axes[1].semilogx(m, again, "o-", color=color, markersize=4)
 assert more[-1] < 0.02 and again[-1] < softmax_name - 0.05  # centered and fitted, the most
-axes[0].set(ylabel="more nats per character", title="The loss comes back before the names do")
+axes[0].set(ylabel="more nats per character")
+axes[0].set_title("The loss comes back before the names do")
 axes[0].legend(fontsize=9)
 axes[1].axhline(softmax_name, color=COLORS["LOOKUP"], linestyle="--", linewidth=1.2)
 axes[1].annotate("softmax", (260, softmax_name + 0.03), color=COLORS["LOOKUP"])
@@ -398,13 +411,35 @@ fig
 
 # %% [markdown]
 # **Some 60,000 features for each head come near the loss of softmax, on texts of 300 tokens, and the names are still not all back.**
-# All pairs would have been 300 keys.
+# Softmax itself compares with those 300 keys.
 # For these trained heads the approximation is not a way to save anything.
 #
 # Why the loss first and the names last?
-# Most heads, most of the time, take means of many tokens: wide kernels, which features approximate well.
-# A name is looked up: one key with most of the weight, a narrow kernel.
-# **Kernel approximation works where the kernel is wide, and a lookup is narrow.**
+# Sort all queries by how many keys share their weight, chapter 05's effective keys, and look at what 256 features move.
+
+# %%
+effective, lost = [], []
+for layer in range(5):
+    (q, k), mask = heads[layer], causal_mask(256)
+    weights = softmax(torch.where(mask, q @ k.mT, -torch.inf))
+    w = random_projections(256, 32, generator=torch.Generator().manual_seed(layer)).double()
+    estimate = from_features(positive_features(q, w), positive_features(k, w), mask)
+    lost.append((estimate - weights).abs().sum(-1)[..., 64:].flatten() / 2)
+    effective.append(torch.special.entr(weights).sum(-1).exp()[..., 64:].flatten())
+effective, lost = torch.cat(effective), torch.cat(lost)
+ends, by_size = (1, 4, 16, 64, 256), []
+for low, high in zip(ends, ends[1:]):
+    here = (low <= effective) & (effective < high)
+    by_size.append(lost[here].mean().item())
+    print(f"{low:2} to {high:3} effective keys: {here.double().mean():4.0%} of the queries, "
+          f"{by_size[-1]:.2f} moved")
+assert by_size[0] > by_size[1] > by_size[2]
+
+# %% [markdown]
+# A query that shares its weight among dozens of keys wants a mean, and gets one that is roughly right; most queries are of that kind or near it.
+# One that has its weight on two or three keys is a lookup, and three quarters of its weight land elsewhere.
+# (From head to head the tendency is weaker: all are mixtures.)
+# **Kernel approximation works best where the kernel is wide, and a lookup is narrow.**
 #
 # (fixed-size)=
 # ## A lookup of fixed size
@@ -452,13 +487,13 @@ from tinyllm.linear_attention import linear_attention
 # What kernel is a plain dot product?
 # Let queries and keys have length 1 and no negative channels.
 # Then $q \cdot k = 1 - \tfrac12 |q - k|^2$, which is the arch of chapter 05, Epanechnikov's kernel $1 - u^2$, with $u = |q - k| / \sqrt 2$.
-# Its bandwidth $\sqrt 2$ is the distance of two vectors at a right angle: as wide as a kernel on this sphere can be.
+# Its bandwidth $\sqrt 2$ is the distance of two vectors at a right angle, so that no key is out of reach.
 # A power makes it narrower,
 #
 # $$ (q \cdot k)^p = \bigl(1 - \tfrac12 |q - k|^2\bigr)^p \approx e^{-p\,|q-k|^2/2}, $$
 #
 # nearly a Gaussian with $h = 1/\sqrt p$, that is $\beta = p$; and it has $\binom{d + p - 1}{p}$ features, about $d^p/p!$.
-# **Halving the bandwidth multiplies the power by four: the state of a narrow kernel grows like $d^{1/h^2}$.**
+# **Half the bandwidth takes four times the power: among these kernels a narrow one has a large state.**
 
 # %%
 def unit(n, seed, d=32, positive=False):
@@ -479,7 +514,8 @@ for p in (1, 2, 4):
     assert torch.allclose(looked_up, smoothed, rtol=0, atol=1e-10)
     carried = one_by_one(f_q.float(), f_k.float(), v.float())[0]
     assert torch.allclose(carried.double(), looked_up, rtol=0, atol=1e-4)
-    print(f"p = {p}: {f_k.shape[-1]:4} features at d = 6, {math.comb(31 + p, p):6,} at d = 32")
+    print(f"p = {p}: {f_k.shape[-1]:4} features at d = 6, "
+          f"{math.comb(31 + p, p):6,} at d = 32")
 
 # %% [markdown]
 # :::{two-views}
@@ -509,7 +545,8 @@ from tinyllm.windows import softmax_one
 keys, one = torch.eye(8), torch.ones(9, 1)
 stored, twice = torch.cat([keys, 0 * keys[:1]]), torch.cat([keys, keys[:1]])
 print("            once  twice  nothing alike")
-for name, weigh in {"softmax": softmax, "softmax₁": softmax_one, "sum": lambda s: s / 6}.items():
+WEIGH = {"softmax": softmax, "softmax₁": softmax_one, "sum": lambda s: s / 6}
+for name, weigh in WEIGH.items():
     asked = (keys[:1], stored[:8]), (keys[:1], twice), (0 * keys[:1], stored[:8])
     answers = [(weigh(6 * q @ k.T) @ one[: len(k)]).item() for q, k in asked]
     print(f"{name:10} " + "  ".join(f"{answer:5.2f}" for answer in answers))
@@ -584,8 +621,9 @@ q, k = unit(4000, 0), unit(4000, 1)
 for p, name in POWERS.items():
     measured = (q @ k.T).pow(2 * p).mean().item()
     assert abs(measured / noise(p) - 1) < 0.02
-    print(f"{name:6} N* = {1 / noise(p):7,.0f}; state {32 * math.comb(31 + p, p):9,} numbers, "
-          f"as many as a cache of {math.comb(31 + p, p) / 2:8,.1f} pairs")
+    m = math.comb(31 + p, p)
+    print(f"{name:6} N* = {1 / noise(p):7,.0f}; state {32 * m:9,} numbers, "
+          f"as many as a cache of {m // 2:6,} pairs")
 
 # %% [markdown]
 # A cache keeps a key and a value for each pair, 64 numbers here.
@@ -618,8 +656,12 @@ def share_right(memory, N, seeds=range(8)):
     return torch.stack(found)
 
 
+# %% [markdown]
+# And two of the memories:
+
+# %%
 def elu_memory(q, k, v):
-    q, k = (elu_plus_one(x * math.sqrt(x.shape[-1])) for x in (q, k))  # entries of variance 1
+    q, k = (elu_plus_one(x * math.sqrt(x.shape[-1])) for x in (q, k))  # variance 1
     return linear_attention(q, k, v)
 
 
@@ -633,11 +675,13 @@ def delta_memory(q, k, v):
 
 # %% alt="Share of right answers against the number of stored pairs, 8 to 512: softmax and the fourth power stay at one, the square falls a little after 256, the plain dot product falls from 64 on and is below one tenth at 512, elu plus one is at one fifth at 16 and near zero from 64 on, and the delta rule falls before the plain sum"
 MEMORIES = {
-    "softmax": partial(attention, scale=math.sqrt(32)), "(q·k)⁴": lambda q, k, v: (q @ k.T) ** 4 @ v,
+    "softmax": partial(attention, scale=math.sqrt(32)),
+    "(q·k)⁴": lambda q, k, v: (q @ k.T) ** 4 @ v,
     "(q·k)²": lambda q, k, v: (q @ k.T) ** 2 @ v, "q·k": lambda q, k, v: q @ (k.T @ v),
     "elu + 1": elu_memory, "delta rule": delta_memory,
 }
-recall = {name: torch.stack([share_right(m, N) for N in SIZES]) for name, m in MEMORIES.items()}
+recall = {name: torch.stack([share_right(memory, N) for N in SIZES])
+          for name, memory in MEMORIES.items()}
 fig, ax = figure(height=3.9)
 for name, shares_ in recall.items():
     look = dict(label=name, markersize=4, color=COLOR_OF[name])
@@ -658,7 +702,7 @@ fig
 # The order is that of the bandwidths.
 # $\operatorname{elu}(x) + 1$ does worst, with as many features as the plain dot product: its features are all positive, so no two keys are at a right angle, and every query finds mostly the mean of everything.
 # In this test queries and keys are random; a trained model can arrange for better ones, and the small models [below](#honest-table) will show how far that goes.
-# Measured in trained language models, recall is what separates such memories from attention {cite}`arora2024zoology`, and it grows with the size of the state {cite}`arora2024based`.
+# Measured in trained language models, recall is most of what separates models without attention from those with it {cite}`arora2024zoology`, and it grows with the size of the state {cite}`arora2024based`.
 #
 # (overwriting)=
 # ## Writing over what is there
@@ -854,7 +898,8 @@ def one_ahead(name, x, y, setting):
         eta = torch.full((T - 1,), setting, dtype=x.dtype)
         return delta_chunked(x[1:], x[:-1], y[:-1], eta)[0][-50:]
     if name == "least squares":
-        return torch.stack([x[t] @ fading_least_squares(x[:t], y[:t], setting) for t in last])
+        fitted = (fading_least_squares(x[:t], y[:t], setting) for t in last)
+        return torch.stack([x[t] @ M for t, M in zip(last, fitted)])
     smoother = {"local mean": nadaraya_watson, "local line": local_linear}[name]
     return torch.cat([smoother(x[t : t + 1], x[:t], y[:t], setting) for t in last])
 
@@ -882,7 +927,7 @@ assert mean["least squares"][0] < 0.02 and mean["delta rule"][2] < mean["sum"][2
 assert max(mean["local line"][4], mean["local mean"][4]) < mean["delta rule"][4] / 5
 # %% [markdown]
 # No row is best.
-# What is linear, least squares learns exactly and at once, and the delta rule nearly so, for a hundredth of the work; both follow a map that is exchanged or drifts.
+# What is linear, least squares learns exactly and at once, and the delta rule nearly so, for less work; both follow a map that is exchanged or drifts.
 # The sum is behind wherever the map is linear, since it takes keys for perpendicular that are not.
 # The local mean and the local line cannot forget: nothing in them says which points are old.
 # But where the map is a curve, and its dimensions are few, they see it and the linear memories do not.
@@ -917,7 +962,7 @@ stories = [(torch.tensor(tokenizer.encode(SEPARATOR + tale.text + SEPARATOR))[:3
 
 
 def judged(mix):
-    """Nats per character of each story (30,), and the mean probability of a name said again."""
+    """Nats per character of each story (30,), and how probable a name said again is."""
     losses, again = [], []
     for ids, size in stories:
         log_p = read(ids[:-1], mix).log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
@@ -954,7 +999,7 @@ assert rise[3].mean() < 0.05 and seen[3][1] < 0.6 < name_again
 
 # %% [markdown]
 # Look at the two columns together.
-# A window of 64 tokens costs some two hundredths of a nat, which a loss curve hardly shows, and half of the names.
+# A window of 128 tokens costs a hundredth of a nat per character and more than a quarter of the names.
 # **A mean over all tokens hides what a lookup is for.**
 # That is why the tables of this chapter have a column of names.
 #
@@ -985,7 +1030,7 @@ f"weight of the first 4 tokens: {on_first.max():.2f} at most, in any of the head
 
 # %% [markdown]
 # The names are found by the last layer; that four layers can be windowed almost for nothing is an untrained *hybrid*.
-# (Such mixtures of layers are how large models of this kind are built; in the table below some are trained.)
+# (Several large models of 2025 mix three layers of a fixed state with one of attention, as [a gallery of architectures](https://sebastianraschka.com/llm-architecture-gallery/hybrid-attention/) shows; in the table below small ones are trained.)
 #
 # Keeping the first tokens makes no difference here.
 # Large models that were trained without a window fail under one until the first few tokens are kept in sight: many of their heads put weight there that is for no one, on an **attention sink** {cite}`xiao2024`.
@@ -1207,12 +1252,13 @@ def said_again(kinds):
 
 @torch.no_grad()
 def scored(model, texts):
-    """Nats per token above the floor, the probability of names said again, of changed ones."""
+    """Nats per token above the floor, probability of names again, of changed names."""
     x, y = texts.ids[:, :-1], texts.ids[:, 1:]
     log_p = model(x).log_softmax(-1).gather(-1, y[..., None])[..., 0]
     kinds, p = texts.kinds[:, 1:], log_p.exp()
     excess = (-log_p - texts.nats[:, 1:]).mean()
-    return excess.item(), p[said_again(kinds)].mean().item(), p[kinds == AGAIN[1]].mean().item()
+    names = p[said_again(kinds)].mean(), p[kinds == AGAIN[1]].mean()
+    return excess.item(), *(p.item() for p in names)
 
 
 # %% [markdown]
@@ -1239,17 +1285,20 @@ def learn(mixer, seed=0, steps=300, batch=16, T=128):
 # %% [markdown]
 # Here are two of them, live: softmax, and the delta rule with a gate.
 
-# %% alt="Probability of a name said again against the training step for softmax and for the gated delta rule, with a dashed line for roles that have changed their name: both rise suddenly from near zero, the delta rule earlier"
+# %% alt="Probability of a name said again against the training step for softmax and for the gated delta rule, with a dashed line for roles that have changed their name: all rise suddenly between steps 50 and 100; the two lines of the delta rule go to one together, softmax stays below, most after a change"
 curves = {mixer: learn(mixer)[1] for mixer in ("softmax", "gated_delta")}
 fig, ax = figure()
 for (mixer, curve), color in zip(curves.items(), (COLORS["LOOKUP"], CYCLE[2])):
     step, excess, again, rebound_ = curve.T
     ax.plot(step, again, color=color, label=mixer.replace("_", " "))
-    ax.plot(step, rebound_, "--", color=color, label="… of a role that changed its name")
-    print(f"{mixer:12} {excess[-1]:.2f} nats above the floor, name again {again[-1]:.1f}")
+    ax.plot(step, rebound_, "--", color=color, label="… after a change")
+    print(f"{mixer:12} {excess[-1]:.2f} nats above the floor; a name again {again[-1]:.1f}, "
+          f"of a role that changed it {rebound_[-1]:.1f}")
 ax.set(xlabel="step", ylabel="probability", ylim=(0, 1.02))
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-ax.set_title("A constant state learns to look names up, and earlier")
+ax.set_title("Softmax confuses a role's new name with its old one")
+last = {mixer: curve[-1] for mixer, curve in curves.items()}
+assert last["gated_delta"][3] > last["softmax"][3] + 0.03 and last["softmax"][2] > 0.9
 fig
 
 # %% [markdown]
@@ -1261,7 +1310,7 @@ fig
 # A causal model must not see the future, and softmax with its mask sees to that in one place.
 # Sums, states, chunks and stabilizers offer more places to get it wrong, and the loss rewards each of them: it falls.
 # The test is simple: change the last tokens, and look whether an earlier answer moves.
-# Here are four mechanisms, three of them wrong.
+# Here are five mechanisms, three of them wrong.
 #
 # - Positive features are usually shifted by the largest exponent, so that none overflows. Taken over *all* keys it cancels in the division, as long as nothing is added to the features. Many implementations add a small number.
 # - A chunk that adds its own tokens to the state *before* it reads.
@@ -1299,7 +1348,7 @@ def centered_softmax(q, k, v):
 
 # %%
 def change(way, t, planted=False):
-    """How far answers before token t move, relative to their size, if tokens from t on do."""
+    """How far answers before token t move, relative to their size, if later ones do."""
     random = partial(torch.randn, dtype=torch.float64,
                      generator=torch.Generator().manual_seed(0))
     q, k, v, other = random(4, 192, 32) / 32**0.25
@@ -1323,7 +1372,7 @@ for name, way in {"positive, stabilized": stabilized,
 
 # %% [markdown]
 # (Below $10^{-10}$ it is rounding, and shown as 0.)
-# **Each wrong mechanism passes one of the tests.**
+# **Two of the three wrong ones pass a test.**
 # Random keys do not find the stabilizer: it takes a key that one feature likes so much that the small number outweighs all others.
 # A cut at the border of a chunk does not find the chunk.
 # So a test of causality has to cut at every place, and with keys that are not typical.
