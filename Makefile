@@ -49,7 +49,7 @@ model: $(READY)
 # Each benchmark prints a Markdown table, which is recorded beside it.
 bench: $(READY)
 	$(PY) -m pip install -q --disable-pip-version-check -r bench/requirements.txt
-	set -e; for name in tokens book counting optimizers speedups lookups generation flops time_to_loss modern_blocks real_sizes; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
+	set -e; for name in tokens book counting optimizers speedups lookups generation flops time_to_loss modern_blocks real_sizes long; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
 
 # torch is named without the companions of its CUDA build, which a laptop has no use for.
 CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \

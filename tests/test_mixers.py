@@ -147,6 +147,17 @@ def test_two_taps_of_a_half_are_smeared_keys():
 # ---------------------------------------------------------------------------------------- what each remembers
 
 
+@pytest.mark.parametrize("n_kv_head", [1, 2])
+def test_a_window_alone_is_what_it_is_with_a_mask(n_kv_head):
+    layer = lively(make_attention(replace(ALL, mixer="window", sinks=0, n_kv_head=n_kv_head)))
+    x = randn(2, 33, 12)
+    torch.testing.assert_close(layer(x), layer(x, weights=[]), **CLOSE)
+    model = lively(GPT(replace(ALL, mixer="window", sinks=0)))
+    ids, cache = random_ids(2, 60), make_cache(model, 2, 60)
+    logits = torch.cat([model(part, cache) for part in ids.split([40, 1, 19], 1)], 1)
+    torch.testing.assert_close(logits, model(ids), **CLOSE)
+
+
 @every_variant
 @every_mixer
 def test_a_text_read_in_pieces_has_the_logits_of_the_whole(mixer, variant):
