@@ -436,9 +436,8 @@ for low, high in zip(ends, ends[1:]):
 assert by_size[0] > by_size[1] > by_size[2]
 
 # %% [markdown]
-# A query that shares its weight among dozens of keys wants a mean, and gets one that is roughly right; most queries are of that kind or near it.
-# One that has its weight on two or three keys is a lookup, and three quarters of its weight land elsewhere.
-# (From head to head the tendency is weaker: all are mixtures.)
+# Queries that share their weight among dozens of keys are the most common, and half of it moves; of the lookups, which have it on two or three keys, three quarters.
+# (From head to head the tendency is weaker: all are mixtures. And a mean of other keys can still be much the same mean, while another name is another name.)
 # **Kernel approximation works best where the kernel is wide, and a lookup is narrow.**
 #
 # (fixed-size)=
@@ -1065,6 +1064,7 @@ for shift in (0, -1, 5):
           f"name {again:.2f}")
 
 # %% [markdown]
+# Without a shift the names lose nothing, and the loss rises all the same.
 # (To take the mean over the whole text looks into the future. For softmax it changes nothing; for the others it is for this demonstration only.)
 #
 # **ALiBi** subtracts from a score a slope times the distance {cite}`press2022`.
