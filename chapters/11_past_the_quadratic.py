@@ -1231,7 +1231,7 @@ print(language.text(ids[0]))
 #
 # Two layers of 64 channels and four heads, 300 steps of 2,048 tokens, keys averaged with the key before (chapter 06's smeared keys, a convolution of two taps), Muon as in chapter 08.
 # In the first half of the training names said again count ten times.
-# Only `mixer` is exchanged.
+# The `mixer` is exchanged, and each has the positions that suit it best.
 
 # %%
 from tinyllm.model import GPT, Config
