@@ -93,9 +93,12 @@ class SoftmaxMixer(Mixer):
             k, v = past["keys"], past["values"]
         if self.config.mixer == "softmax" and self.config.positions != "alibi":
             return attend(q, k, v, mask, True, weights)
-        if self.is_local(q, k, mask, weights):
-            k, v = (z.repeat_interleave(self.n_head // self.n_kv_head, -3) for z in (k, v))
-            return window_attention(q, k, v, self.config.window)
+        window = self.config.window
+        if self.config.mixer == "window" and self.is_local(mask, weights):
+            k, v = (z[..., 1 - T - window :, :] for z in (k, v))  # nobody sees what was before
+            if self.config.positions != "alibi" and k.shape[-2] == T > 2 * window:
+                k, v = (z.repeat_interleave(self.n_head // self.n_kv_head, -3) for z in (k, v))
+                return window_attention(q, k, v, window)
         bias = self.visible(T, k.shape[-2], mask, q.device)  # (..., T, T_k), boolean
         if self.config.positions == "alibi":
             slopes = alibi_bias(alibi_slopes(self.n_head).to(q), T, k.shape[-2])
@@ -111,11 +114,9 @@ class SoftmaxMixer(Mixer):
         weights.append(seen[..., :-1] if self.config.mixer == "softmax_one" else seen)
         return output
 
-    def is_local(self, q: Tensor, k: Tensor, mask: Tensor | None, weights: list | None) -> bool:
-        """Whether a window is all that there is to it, and one that hides most of a text."""
-        c, shown = self.config, mask is not None or weights is not None
-        window_alone = c.mixer == "window" and not c.sinks and c.positions != "alibi"
-        return window_alone and not shown and k.shape[-2] == q.shape[-2] > 2 * c.window
+    def is_local(self, mask: Tensor | None, weights: list | None) -> bool:
+        """Whether nothing is asked of keys outside the window."""
+        return not self.config.sinks and mask is None and weights is None
 
     def visible(self, T: int, T_k: int, mask: Tensor | None, device) -> Tensor:
         """Which keys each query may attend to, (T, T_k) or with all axes."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tinyllm.attention import attention, check_shapes, softmax
+from tinyllm.attention import check_shapes, fused_attention, softmax
 from tinyllm.linear_attention import cut
 
 
@@ -42,14 +42,16 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     chunks of the window's length: what a query sees is in its own chunk or the one before.
     """
     check_shapes(q, k, v)
-    mask = window_mask(window, window, 0, 2 * window, q.device)
-    T = q.shape[-2]
-    q, k, v = (cut(x, window) for x in (q, k, v))  # (..., n, window, d)
-    before = (F.pad(x, (0, 0, 0, 0, 1, 0))[..., :-1, :, :] for x in (k, v))
-    k, v = (torch.cat(pair, dim=-2) for pair in zip(before, (k, v)))  # (..., n, 2 window, d)
-    mask = mask.repeat(k.shape[-3], 1, 1)
+    leading, T = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), q.shape[-2]
+    q, k, v = (x.expand(*leading, *x.shape[-2:]) for x in (q, k, v))
+    chunks = (cut(x, window) for x in (q, k, v))  # (..., n, window, d)
+    q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in chunks)  # (B, n, window, d)
+    before = (F.pad(x, (0, 0, 0, 0, 1, 0))[:, :-1] for x in (k, v))
+    k, v = (torch.cat(pair, dim=-2) for pair in zip(before, (k, v)))  # (B, n, 2 window, d)
+    mask = window_mask(window, window, 0, 2 * window, q.device).repeat(q.shape[1], 1, 1)
     mask[0, :, :window] = False  # before the first chunk there is nothing
-    return attention(q, k, v, mask).flatten(-3, -2)[..., :T, :]
+    output = fused_attention(q, k, v, mask).flatten(1, 2)[:, :T]
+    return output.reshape(*leading, T, -1)
 
 
 def softmax_one(scores: Tensor) -> Tensor:
