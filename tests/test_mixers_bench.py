@@ -41,6 +41,18 @@ def test_every_mixer_of_the_benchmark_trains_and_is_told(bench, monkeypatch, cap
     assert "standard error" in told and "## At four times the length" in told
 
 
+def test_a_mixer_learns_from_tales_and_is_judged_by_whole_stories(bench, monkeypatch):
+    small = dict(T=128, SIZE=20_000, N_STORIES=2, TALES=("gated delta",), SEEDS=1)
+    small["TALES_SIZES"] = dict(n_layer=2, n_head=2, d_model=16, conv=2)
+    small["TALES_RECIPE"] = bench.replace(bench.TALES_RECIPE, n_steps=2, batch_size=1, every=1)
+    for name, value in small.items():
+        monkeypatch.setattr(bench, name, value)
+    bench.run(bench.tales_runs())
+    (row,) = bench.done()
+    assert 0 < row["excess"] < 3 and 0 <= row["again"] <= 1 and len(row["curve"]) == 2
+    assert "## Tales" in bench.document(bench.done())
+
+
 def test_a_run_that_was_stopped_goes_on(bench, monkeypatch):
     plan = bench.names_runs()[:3]
     bench.run(plan[:2])
