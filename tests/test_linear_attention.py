@@ -121,12 +121,13 @@ def test_with_enough_taylor_terms_it_is_softmax_attention():
 
 
 @every_form
+@pytest.mark.parametrize("gated", [True, False])
 @pytest.mark.parametrize("T", [7, 64, 65, 130])
-def test_no_output_changes_when_a_later_input_changes(form, T):
-    q, k, v, gates = data(2, T=T)
-    before, _ = form(q, k, v, gates)
+def test_no_output_changes_when_a_later_input_changes(form, T, gated):
+    inputs = data(2, T=T)[: 3 + gated]
+    before, _ = form(*inputs)
     for changed in sorted({1, 5, T // 2 + 1, T - 1, min(64, T - 1)}):  # inside chunks, and at their borders
-        later = [x.clone() for x in (q, k, v, gates)]
+        later = [x.clone() for x in inputs]
         for x in later:
             x[:, changed:] *= 3
         after, _ = form(*later)

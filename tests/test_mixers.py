@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tinyllm.attention import MultiHeadAttention, attention, causal_mask
 from tinyllm.features import elu_plus_one, positive_features, power_features, taylor_features
-from tinyllm.generation import Cache, States, generate, make_cache
+from tinyllm.generation import Cache, States, generate, make_cache, prepare
 from tinyllm.layers import FIXED_STATE, SOFTMAX, make_attention
 from tinyllm.linear_attention import linear_attention, linear_recurrent, retention_gates
 from tinyllm.delta import delta_recurrent
@@ -145,6 +145,19 @@ def test_two_taps_of_a_half_are_smeared_keys():
 
 
 # ---------------------------------------------------------------------------------------- what each remembers
+
+
+@pytest.mark.parametrize("n_kv_head", [1, 2])
+def test_a_window_alone_is_what_it_is_with_a_mask(n_kv_head):
+    layer = lively(make_attention(replace(ALL, mixer="window", sinks=0, n_kv_head=n_kv_head)))
+    x = randn(2, 33, 12)
+    torch.testing.assert_close(layer(x), layer(x, weights=[]), **CLOSE)
+    for positions in ("rope", "alibi"):
+        model = lively(GPT(replace(ALL, mixer="window", sinks=0, positions=positions)))
+        ids, cache = random_ids(2, 60), make_cache(model, 2, 60)
+        logits = torch.cat([model(part, cache) for part in ids.split([2, 38, 1, 19], 1)], 1)
+        torch.testing.assert_close(logits, model(ids, return_attention=True)[0], **CLOSE)
+        torch.testing.assert_close(logits, model(ids), **CLOSE)
 
 
 @every_variant
@@ -393,3 +406,10 @@ def test_what_a_state_cannot_do_is_refused():
         model(random_ids(1, 6), cache)
     with pytest.raises(ValueError, match=r"shape \(..., T, 12\), got \(9, 11\)"):
         layer(torch.zeros(9, 11))
+
+
+@every_mixer
+def test_a_prepared_model_writes_the_same(mixer):
+    model = lively(GPT(replace(ALL, mixer=(mixer, "softmax"), conv=2)))
+    text = generate(model, random_ids(9), 6, temperature=0)
+    assert torch.equal(generate(prepare(model), random_ids(9), 6, temperature=0), text)

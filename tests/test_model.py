@@ -246,7 +246,7 @@ def test_ids_that_the_model_does_not_know_are_refused(ids, message):
         ({"n_layer": "2"}, "n_layer must be .* not '2'"),
         ({"n_head": 5}, "multiple of n_head, not 12 and 5"),
         ({"norm": "batch"}, "norm must be one of 'layer', 'rms', not 'batch'"),
-        ({"positions": "sinus"}, "positions must be one of 'learned', 'rope', 'none'"),
+        ({"positions": "sinus"}, "positions must be one of 'learned', 'rope', 'alibi', 'none'"),
         ({"mlp": "relu"}, "mlp must be one of 'gelu', 'gelu_tanh', 'swiglu'"),
         ({"n_kv_head": 3}, "n_head must be a multiple of n_kv_head, not 2 and 3"),
         ({"d_head": 5, "positions": "rope"}, "channels turn in pairs: d_head cannot be 5"),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tinyllm.attention import attention, causal_mask, softmax
 from tinyllm.online_softmax import add_keys, online_attention
-from tinyllm.windows import alibi_bias, alibi_slopes, biased_attention, softmax_one, window_mask
+from tinyllm.windows import alibi_bias, alibi_slopes, biased_attention, softmax_one, window_attention, window_mask
 
 EXACT = dict(rtol=1e-12, atol=1e-12)
 
@@ -31,6 +31,16 @@ def test_a_window_shows_the_last_tokens_and_the_first(T, more, window, sinks):
 
 def test_a_wide_window_is_the_causal_mask():
     assert torch.equal(window_mask(7, 7), causal_mask(7))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([(), (2,), (3, 2)]), st.integers(1, 20), st.integers(1, 9), st.integers(0, 99))
+def test_attention_within_a_window_is_attention_with_its_mask(leading, T, window, seed):
+    q, k, v = (randn(*leading, T, d, seed=seed + d) for d in (4, 4, 3)) if leading != (2,) else (
+        randn(T, 4, seed=seed), randn(2, T, 4, seed=seed), randn(T, 3, seed=seed)
+    )  # fmt: skip
+    expected = attention(q, k, v, window_mask(T, window))
+    torch.testing.assert_close(window_attention(q, k, v, window), expected, **EXACT)
 
 
 def test_softmax_one_is_softmax_with_one_key_more_of_score_0():
@@ -128,7 +138,7 @@ def test_causal_blocks_show_nothing_of_what_comes_later(T):
 
 def test_what_does_not_fit_is_named():
     q, k, v = randn(2, 5, 4), randn(2, 3, 4), randn(2, 3, 3)
-    with pytest.raises(ValueError, match="a key for each query, got 256, 5, 3"):
+    with pytest.raises(ValueError, match=r"a key for each query, got \(256, 5, 3\)"):
         online_attention(q, k, v, causal=True)
     with pytest.raises(ValueError, match="block_size >= 1"):
         online_attention(q, k, v, block_size=0)

@@ -1,4 +1,4 @@
-"""The delta rule: a memory that overwrites. Before a value is written under a key, what stands there is read."""
+"""The delta rule: a memory that overwrites, since it reads a key before it writes to it."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Features of a kernel: vectors φ whose dot product φ(q)·φ(k) is what a kernel says of q and k, or nearly so."""
+"""Features of a kernel: vectors φ whose dot products φ(q)·φ(k) are the kernel, or nearly so."""
 
 import functools
 import math
@@ -39,21 +39,22 @@ def power_features(x: Tensor, p: int) -> Tensor:
         raise ValueError(f"expected a power p >= 0, got {p} for x {tuple(x.shape)}")
     factors, orders = products(x.shape[-1], p)
     features = orders.to(x).sqrt().expand(*x.shape[:-1], -1)
-    for channels in factors.to(x.device):  # the first factor of all products, then the second
+    for channels in factors.to(x.device):  # the first of each product, then the second
         features = features * x.index_select(-1, channels)
     return features
 
 
 @functools.cache
 def products(d: int, p: int) -> tuple[Tensor, Tensor]:
-    """All products of p of d channels: their factors (p, n), and in how many orders each comes."""
+    """All products of p of d channels: their factors (p, n), and how many orders each has."""
     factors = list(combinations_with_replacement(range(d), p))
     orders = [
-        math.factorial(p) // math.prod(math.factorial(channels.count(i)) for i in set(channels))
-        for channels in factors
+        math.factorial(p) // math.prod(math.factorial(c.count(i)) for i in set(c))
+        for c in factors
     ]
     with torch.inference_mode(False):  # they are kept, and may be needed for gradients
-        return torch.tensor(factors, device="cpu").reshape(len(factors), p).T, torch.tensor(orders, device="cpu")
+        columns = torch.tensor(factors, device="cpu").reshape(len(factors), p).T
+        return columns, torch.tensor(orders, device="cpu")
 
 
 def taylor_features(x: Tensor, degree: int = 2) -> Tensor:
@@ -79,7 +80,7 @@ def random_projections(
     m: int, d: int, orthogonal: bool = True, generator: torch.Generator | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """m random directions ω in d dimensions, rows (m, d), each of them normal with variance 1.
+    """m random directions ω in d dimensions, rows (m, d), each normal with variance 1.
 
     With `orthogonal`, d rows at a time are at right angles to each other, so that they do
     not tell the same twice; each alone is as random as before (Choromanski et al. 2020).
@@ -157,7 +158,8 @@ def data_aware(projections: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, Tenso
 def check_channels(x: Tensor) -> None:
     """Raise `ValueError` unless x is (..., d) with at least one channel."""
     if x.ndim < 1 or x.shape[-1] < 1:
-        raise ValueError(f"expected x (..., d) with at least one channel, got {tuple(x.shape)}")
+        shape = tuple(x.shape)
+        raise ValueError(f"expected x (..., d) with at least one channel, got {shape}")
 
 
 def check_projections(x: Tensor, projections: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Linear attention: a kernel with features, so that a state of fixed size takes the place of all keys.
+"""Linear attention: a kernel with features, so that a state of fixed size replaces all keys.
 
 Three forms of the same sums: in parallel over all pairs, one token after the other, and in chunks.
 """
@@ -69,17 +69,20 @@ def linear_chunked(
 
     Of pairs of tokens only those inside a chunk of C are looked at: T·C instead of T².
     """
+    fades = log_gate is not None
     k, log_gate = check_tokens(q, k, v, log_gate, key_mask)
     v = F.pad(v, (0, 1), value=1.0) if normalize else v
     S, T = first_state(k, v, state, q), q.shape[-2]
     q, k, v = (cut(x, chunk_size) for x in (q, k, v))  # (..., n, C, d)
-    g = cut(log_gate.unsqueeze(-1), chunk_size).squeeze(-1)  # (..., n, C)
-    since = g.cumsum(-1).unsqueeze(-1)  # log of what is left of the state, (..., n, C, 1)
-    to_end = (since[..., -1:, :] - since).exp()  # what is left of a token at the end
-    writes = (k * to_end).mT @ v  # (..., n, d, d_v)
-    states, S = carry(S, since[..., -1:, :].exp(), writes)
-    inside = (q @ k.mT * decay_matrix(g)) @ v
-    output = (inside + (q * since.exp()) @ states).flatten(-3, -2)[..., :T, :]
+    inside, left = (q @ k.mT).tril(), k.new_ones(k.shape[-3], 1, 1)
+    if fades:
+        g = cut(log_gate.unsqueeze(-1), chunk_size)  # (..., n, C, 1)
+        since = g.cumsum(-2)  # log of what is left of the state
+        inside, q = inside * decay_matrix(g.squeeze(-1)), q * since.exp()
+        k = k * (since[..., -1:, :] - since).exp()  # what is left of it at the chunk's end
+        left = since[..., -1:, :].exp()
+    states, S = carry(S, left, k.mT @ v)
+    output = (inside @ v + q @ states).flatten(-3, -2)[..., :T, :]
     return weighted_mean(output) if normalize else output, S
 
 
@@ -139,7 +142,8 @@ def cut(x: Tensor, chunk_size: int) -> Tensor:
     if chunk_size < 1:
         raise ValueError(f"expected chunks of at least 1 token, got {chunk_size}")
     missing = -x.shape[-2] % chunk_size
-    return F.pad(x, (0, 0, 0, missing)).unflatten(-2, (-1, chunk_size))
+    x = F.pad(x, (0, 0, 0, missing)) if missing else x  # to pad by nothing would copy
+    return x.unflatten(-2, (-1, chunk_size))
 
 
 def first_state(k: Tensor, v: Tensor, state: Tensor | None, *others: Tensor) -> Tensor:
@@ -166,7 +170,8 @@ def check_tokens(
     if key_mask is None:
         return k, log_gate
     if key_mask.dtype != torch.bool:
-        raise ValueError(f"expected a boolean mask, True where there is a token, got {key_mask.dtype}")
+        wanted = "a boolean mask, True where there is a token"
+        raise ValueError(f"expected {wanted}, got {key_mask.dtype}")
     key_mask = per_token("key_mask", key_mask, q, k, v)
     return torch.where(key_mask.unsqueeze(-1), k, 0), torch.where(key_mask, log_gate, 0)
 
@@ -182,5 +187,6 @@ def per_token(name: str, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     except RuntimeError:
         fits = False
     if not fits:
-        raise ValueError(f"{name} {tuple(x.shape)} does not broadcast to the tokens {tokens}")
+        shape = tuple(x.shape)
+        raise ValueError(f"{name} {shape} does not broadcast to the tokens {tokens}")
     return x.expand(*x.shape[:-1], k.shape[-2])

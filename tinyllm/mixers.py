@@ -1,4 +1,4 @@
-"""What a block may have in place of softmax attention over all keys: a kind of mixer for each name.
+"""What a block may have in place of softmax attention over all keys, each by a name.
 
 `Parts` says which layer has which. All read queries, keys and values as attention does, and
 answer each query; they differ in how, and in what they remember of a text.
@@ -23,10 +23,18 @@ from tinyllm.features import (
 )
 from tinyllm.layers import Parts, RMSNorm, RotaryAttention, head_size, rotate
 from tinyllm.linear_attention import linear_chunked, linear_recurrent, retention_gates
-from tinyllm.windows import alibi_bias, alibi_slopes, biased_attention, window_mask
+from tinyllm.windows import (
+    alibi_bias,
+    alibi_slopes,
+    biased_attention,
+    window_attention,
+    window_mask,
+)
 
 
-def short_convolution(x: Tensor, taps: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def short_convolution(
+    x: Tensor, taps: Tensor, before: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Mix each token with those right before it: out_t = Σ_i taps_i x_(t-i).
 
     x is (..., T, d), taps (..., n, d), before the n - 1 tokens before x (..., n - 1, d),
@@ -85,13 +93,19 @@ class SoftmaxMixer(Mixer):
             k, v = past["keys"], past["values"]
         if self.config.mixer == "softmax" and self.config.positions != "alibi":
             return attend(q, k, v, mask, True, weights)
+        window = self.config.window
+        if self.config.mixer == "window" and self.is_local(mask, weights):
+            k, v = (z[..., 1 - T - window :, :] for z in (k, v))  # nobody sees what was before
+            if self.config.positions != "alibi" and k.shape[-2] == T > 2 * window:
+                k, v = (z.repeat_interleave(self.n_head // self.n_kv_head, -3) for z in (k, v))
+                return window_attention(q, k, v, window)
         bias = self.visible(T, k.shape[-2], mask, q.device)  # (..., T, T_k), boolean
         if self.config.positions == "alibi":
             slopes = alibi_bias(alibi_slopes(self.n_head).to(q), T, k.shape[-2])
             bias = torch.where(bias, slopes, -torch.inf)
         if self.config.mixer == "softmax_one":
             k, v = (F.pad(z, (0, 0, 0, 1)) for z in (k, v))
-            bias = F.pad(bias, (0, 1), value=bias.dtype == torch.bool)  # visible, or a bias of 0
+            bias = F.pad(bias, (0, 1), value=bias.dtype == torch.bool)  # visible, or 0
         if weights is None:
             return fused_attention(q, k, v, bias)
         k, v = (z.repeat_interleave(self.n_head // self.n_kv_head, -3) for z in (k, v))
@@ -99,6 +113,10 @@ class SoftmaxMixer(Mixer):
         output, seen = biased_attention(q, k, v, bias.to(q.dtype), return_weights=True)
         weights.append(seen[..., :-1] if self.config.mixer == "softmax_one" else seen)
         return output
+
+    def is_local(self, mask: Tensor | None, weights: list | None) -> bool:
+        """Whether nothing is asked of keys outside the window."""
+        return not self.config.sinks and mask is None and weights is None
 
     def visible(self, T: int, T_k: int, mask: Tensor | None, device) -> Tensor:
         """Which keys each query may attend to, (T, T_k) or with all axes."""
@@ -108,7 +126,8 @@ class SoftmaxMixer(Mixer):
         if mask is None:
             return window_mask(T, window, sinks, T_k, device)
         first = mask & (mask.cumsum(-1) <= sinks)  # the first that are there
-        return window_mask(T, window, 0, T_k, device) & mask | window_mask(T, T_k, 0, T_k, device) & first
+        near, past = (window_mask(T, w, 0, T_k, device) for w in (window, T_k))
+        return near & mask | past & first
 
 
 class StateMixer(Mixer):
@@ -119,7 +138,8 @@ class StateMixer(Mixer):
 
     def mix(self, x, q, k, v, mask, past, weights) -> Tensor:
         if mask is not None and mask.shape[-2] != 1:
-            raise ValueError(f"a state hides a token from all or none, not by a mask {tuple(mask.shape)}")
+            shape = tuple(mask.shape)
+            raise ValueError(f"a state hides a token from all or none, not by a mask {shape}")
         if weights is not None and "state" in past:
             raise ValueError("a state does not tell the weights of tokens that came before")
         key_mask = None if mask is None else mask[..., 0, -q.shape[-2] :]  # (..., 1, T)
@@ -167,7 +187,7 @@ class LinearMixer(StateMixer):
 
 
 class DeltaMixer(StateMixer):
-    """The delta rule, of queries and keys of length 1; `gated`, each token lets some be forgotten."""
+    """The delta rule, of queries and keys of length 1; `gated`, tokens let some be forgotten."""
 
     def __init__(self, config: Parts, gated: bool = False) -> None:
         super().__init__(config)
@@ -214,7 +234,8 @@ def scaled(features: Callable) -> Callable:
 def random_features(config: Parts) -> LinearMixer:
     """FAVOR+: each head has its own directions, which are not trained, the same in each layer."""
     d, generator = head_size(config), torch.Generator().manual_seed(0)
-    heads = [random_projections(config.n_features, d, generator=generator) for _ in range(config.n_head)]
+    m, n_head = config.n_features, config.n_head
+    heads = [random_projections(m, d, generator=generator) for _ in range(n_head)]
     projections = torch.stack(heads)  # (n_head, m, d)
     return LinearMixer(config, scaled(lambda x: positive_features(x, projections.to(x))))
 

@@ -1,4 +1,4 @@
-"""Exact attention that holds few weights at once: a softmax that is put right as more keys come."""
+"""Exact attention that holds few weights at once: a softmax put right as more keys come."""
 
 import math
 
@@ -21,7 +21,8 @@ def online_attention(
     check_shapes(q, k, v, mask)
     (T_q, T_k), outputs = (q.shape[-2], k.shape[-2]), []
     if block_size < 1 or causal and T_q > T_k:
-        raise ValueError(f"expected a block_size >= 1 and a key for each query, got {block_size}, {T_q}, {T_k}")
+        wanted, got = "a block_size >= 1 and a key for each query", (block_size, T_q, T_k)
+        raise ValueError(f"expected {wanted}, got {got}")
     q = q * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if mask is not None:
         mask = mask.expand(*mask.shape[:-2], T_q, T_k)
@@ -61,4 +62,5 @@ def add_keys(
     sums, total, before = so_far
     largest = torch.maximum(before, largest)
     weights, shrink = torch.exp(scores - largest), torch.exp(before - largest)
-    return sums * shrink + weights @ v, total * shrink + weights.sum(-1, keepdim=True), largest
+    total = total * shrink + weights.sum(-1, keepdim=True)
+    return sums * shrink + weights @ v, total, largest

@@ -1,11 +1,13 @@
-"""What softmax attention sees of the past: a window, the first tokens, less of what is far, or nothing at all."""
+"""What softmax attention sees of the past: a window, the first tokens, less of what is far."""
 
 import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from tinyllm.attention import check_shapes, softmax
+from tinyllm.attention import check_shapes, fused_attention, softmax
+from tinyllm.linear_attention import cut
 
 
 def window_mask(
@@ -33,8 +35,27 @@ def window_mask(
     return near & (distance >= 0)
 
 
+def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """`attention` with a `window_mask` that looks at 2 · window keys a query, not at all T.
+
+    q and k are (..., T, d), v is (..., T, d_v); returns (..., T, d_v). Tokens are cut into
+    chunks of the window's length: what a query sees is in its own chunk or the one before.
+    """
+    check_shapes(q, k, v)
+    leading, T = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), q.shape[-2]
+    q, k, v = (x.expand(*leading, *x.shape[-2:]) for x in (q, k, v))
+    chunks = (cut(x, window) for x in (q, k, v))  # (..., n, window, d)
+    q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in chunks)  # (B, n, window, d)
+    before = (F.pad(x, (0, 0, 0, 0, 1, 0))[:, :-1] for x in (k, v))
+    k, v = (torch.cat(pair, dim=-2) for pair in zip(before, (k, v)))  # (B, n, 2 window, d)
+    mask = window_mask(window, window, 0, 2 * window, q.device).repeat(q.shape[1], 1, 1)
+    mask[0, :, :window] = False  # before the first chunk there is nothing
+    output = fused_attention(q, k, v, mask).flatten(1, 2)[:, :T]
+    return output.reshape(*leading, T, -1)
+
+
 def softmax_one(scores: Tensor) -> Tensor:
-    r"""Weights that may sum to less than 1, so that a query can attend to nothing (Miller 2023).
+    r"""Weights that may sum to less than 1: a query can attend to nothing (Miller 2023).
 
         softmax₁(s)_j = exp(s_j) / (1 + Σ_i exp(s_i))
 
@@ -42,15 +63,15 @@ def softmax_one(scores: Tensor) -> Tensor:
     are the weights; -inf gets 0. Unlike softmax's, these change when a number is added to
     all scores.
     """
-    largest = scores.detach().amax(dim=-1, keepdim=True).clamp(min=0)  # that of the key more, too
+    largest = scores.detach().amax(dim=-1, keepdim=True).clamp(min=0)  # 0: the key more
     exps = torch.exp(scores - largest)
     return exps / (exps.sum(dim=-1, keepdim=True) + torch.exp(-largest))
 
 
 def alibi_slopes(n_head: int) -> Tensor:
-    """How much a score loses with each token of distance, 2^(-8h/n) for h = 1, ..., n: (n_head,).
+    """How much a score loses with each token of distance, one number a head: (n_head,).
 
-    (Press et al. 2021.)
+    2^(-8h/n) for heads h = 1, ..., n (Press et al. 2021).
     """
     if n_head < 1:
         raise ValueError(f"expected at least one head, got {n_head}")
@@ -60,7 +81,7 @@ def alibi_slopes(n_head: int) -> Tensor:
 def alibi_bias(slopes: Tensor, T: int, T_k: int | None = None) -> Tensor:
     """Minus slope times distance, to be added to scores; -inf for later keys: (..., T, T_k).
 
-    slopes are (...), one a head. The T queries are the last of T_k tokens, of T if not given.
+    slopes are (...), one a head. The T queries are the last of T_k tokens, or of T.
     Weights become exp(score) times a one-sided exponential kernel of time.
     """
     distance = distances(T, T_k, slopes.device)
