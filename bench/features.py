@@ -21,6 +21,7 @@ from machine import machine
 from torch import Tensor
 
 from tinyllm.attention import attention, causal_mask
+from tinyllm.features import random_projections
 from tinyllm.model import load, load_tokenizer
 
 TALES, SEEDS, HELD_OUT, OTHERS = 6, 2, 1, 2  # the last two are seeds of tales
@@ -89,13 +90,9 @@ def second_moment(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     return total / n
 
 
-def draws(m: int, d: int, n_head: int, generator: torch.Generator, orthogonal: bool = True) -> Tensor:
-    """m normal vectors for each head (n_head, m, d); at right angles, d at a time, if orthogonal."""
-    w = torch.randn(n_head, -(-m // d), d, d, generator=generator)
-    if orthogonal:
-        lengths = torch.randn(w.shape, generator=generator).norm(dim=-1, keepdim=True)
-        w = torch.linalg.qr(w)[0] * lengths
-    return w.flatten(1, 2)[:, :m]
+def draws(m: int, d: int, n_head: int, generator: torch.Generator) -> Tensor:
+    """m normal vectors for each head (n_head, m, d), at right angles d at a time."""
+    return torch.stack([random_projections(m, d, generator=generator) for _ in range(n_head)])
 
 
 def estimate(layer: int, q: Tensor, k: Tensor, m: int, seed: int, centered: bool, aware: bool) -> Tensor:
@@ -135,15 +132,17 @@ def replaced(m: int, seed: int, centered: bool, aware: bool) -> Mix:
     return mix
 
 
-def loss_and_name(mix: Mix) -> tuple[Tensor, Tensor]:
-    """Nats per character (tales,), and the mean probability of names said again in all of them."""
-    first, losses, names = len(TOKENIZER.encode(SEPARATOR)), [], []
+def loss_and_name(mix: Mix) -> tuple[Tensor, Tensor, Tensor]:
+    """Nats per character (tales,), those of them on names said again, and these names' mean probability."""
+    first, losses, on_names, names = len(TOKENIZER.encode(SEPARATOR)), [], [], []
     for ids, size in TEXTS:
         log_p = read(ids[:-1], mix).log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
         losses.append(-log_p[first - 1 :].sum() / size)
         again = [i in ids[:t].tolist() for t, i in enumerate(ids.tolist())][1:]
-        names.append(log_p[torch.tensor(again) & torch.isin(ids[1:], NAMES)].exp())
-    return torch.stack(losses), torch.cat(names).mean()
+        named = log_p[torch.tensor(again) & torch.isin(ids[1:], NAMES)]
+        on_names.append(-named.sum() / size)
+        names.append(named.exp())
+    return torch.stack(losses), torch.stack(on_names), torch.cat(names).mean()
 
 
 def total_variation(m: int, seed: int, centered: bool, aware: bool) -> float:
@@ -162,7 +161,7 @@ def total_variation(m: int, seed: int, centered: bool, aware: bool) -> float:
 
 KINDS = {
     "as they are": (False, False, (256, 1024, 4096)),
-    "as they are, fitted": (False, True, (256, 1024, 4096)),
+    "as they are, fitted": (False, True, (256, 1024, 4096, 16_384, 65_536)),
     "centered": (True, False, (256, 1024, 4096)),
     "centered, fitted": (True, True, (256, 1024, 4096, 16_384, 65_536)),
 }
@@ -171,19 +170,21 @@ STATISTICS, TEXTS = statistics(), stories(TALES, HELD_OUT)
 
 def main() -> None:
     start = time.process_time()
-    base, name = loss_and_name(softmax)
+    base, base_names, name = loss_and_name(softmax)
     lines = []
     for kind, (centered, aware, sizes) in KINDS.items():
         for m in sizes:
             few = m <= BLOCK
             moved = [total_variation(m, seed, centered, aware) for seed in range(SEEDS if few else 0)]
             runs = [loss_and_name(replaced(m, seed, centered, aware)) for seed in range(SEEDS)]
-            more = torch.stack([losses for losses, _ in runs]) - base  # (seeds, tales)
+            more = torch.stack([losses for losses, *_ in runs]) - base  # (seeds, tales)
             error = more.mean(0).std() / math.sqrt(TALES)
-            again = torch.stack([names for _, names in runs])
+            again = torch.stack([names for *_, names in runs])
+            on_names = (torch.stack([names for _, names, _ in runs]) - base_names).mean()
             lines.append(
                 f"| {kind} | {m:,} | {f'{sum(moved) / SEEDS:.2f}' if few else ''} | {more.mean():+.3f} | {error:.3f}"
-                f" | {again.mean():.2f} | {again.max() - again.min():.2f} |"
+                f" | {again.mean():.2f} | {again.max() - again.min():.2f}"
+                f" | {on_names:+.3f} | {more.mean() - on_names:+.3f} |"
             )
             print(lines[-1], file=sys.stderr, flush=True)
     print(f"# Random features for trained heads\n\n{machine()}, torch {torch.__version__},")
@@ -192,9 +193,10 @@ def main() -> None:
           f"{min(len(t) for t, _ in TEXTS)} to {max(len(t) for t, _ in TEXTS)} tokens, {SEEDS} seeds of the features.")
     print(f"With softmax: {base.mean():.3f} nats per character, a name said again {name:.2f}.")
     print("*Moved* is the share of the weight that goes elsewhere, *more* the rise of the loss with the standard error")
-    print("over tales of the mean over seeds; the last column is the difference of the two seeds.\n")
-    print("| queries and keys | features | moved | more | standard error | name again | seeds apart |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
+    print("over tales of the mean over seeds, *seeds apart* the difference of the two seeds of the probability.")
+    print("The last two columns are the two parts of *more*: on names said again, and on all other tokens.\n")
+    print("| queries and keys | features | moved | more | standard error | name again | seeds apart | on names | elsewhere |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     print("\n".join(lines))
 
 
