@@ -153,6 +153,8 @@ f"{len(sample):,} characters, {len(ids):,} tokens, the same ids"
 #
 # A matrix product is dot products of rows and columns.
 # Weights are stored as PyTorch stores them, one row for each *output*, so what we need is each row of $A$ with each row of $B$, that is $A B^{\mathsf T}$.
+#
+# *In words:* [matrix products](mathematics.ipynb#Matrix-products).
 
 # %% tags=["quote"]
 from tinyllm.standalone import dot, products
@@ -303,6 +305,8 @@ print(textwrap.fill("Once there was a cat who" + told, 80), "...")
 # The second is that a sum passes its slope on to each of its parts, unchanged: the residual stream.
 # The third is [prediction minus truth](p-minus-one-hot): the slope of the loss in the logits is $p - \text{one-hot}$, divided by the number of predictions.
 #
+# *In words:* [the gradient of a matrix product](mathematics.ipynb#The-gradient-of-a-matrix-product).
+#
 # What remains is a rule for GELU, one for the norm, and one for attention.
 
 # %% tags=["quote"]
@@ -333,6 +337,8 @@ along = [sum(back[0]), dot(back[0], X[0].tolist())]
 #
 # That is the weight, times how far $g_j$ lies from its mean under the weights.
 # The loop below computes just that, then multiplies by $\beta$.
+#
+# *In words:* [chain rule](mathematics.ipynb#Chain-rule), [the gradient of softmax and loss](mathematics.ipynb#The-gradient-of-softmax-and-loss).
 
 # %% tags=["quote"]
 from tinyllm.standalone import attend_back
