@@ -196,8 +196,8 @@ for seed in range(3):
         row = moved(from_features(features(q, w), features(k, w)), weights)
         shares.append(row.median())
     negative = (trigonometric_features(q, w) @ trigonometric_features(k, w).T < 0).double()
-    print(f"moved in a typical row: by waves {shares[0]:.1f} times all the weight, by positive "
-          f"features\n  {shares[1]:.2f} of it; {negative.mean():.0%} of the waves' weights are negative")
+    print(f"moved in a typical row: by waves {shares[0]:.1f} times all the weight, "
+          f"by positive features {shares[1]:.2f}\n  of it; {negative.mean():.0%} of waves' weights negative")
     assert shares[0] > 1 > shares[1]
 
 # %% [markdown]
@@ -267,7 +267,7 @@ for d in (16, 64, 128):
 # Chapter 05 found that the lengths of queries and keys [belong to the way a head is written](#not-determined), not to the head.
 # Softmax gives the same weights
 #
-# - for $q A$ with $k A^{-\mathsf T}$, for any invertible $A$, since $A A^{-1} = I$;
+# - for $q A$ with $k A^{-\mathsf T}$, for any invertible $A$, since $A A^{-1}$ changes nothing;
 # - for keys that are all shifted by $-c$: a constant in a row cancels;
 # - for queries that are all shifted by $-a$, if each key is given the weight $e^{a \cdot k}$ in return, since $q \cdot k = (q - a) \cdot k + a \cdot k$.
 #
@@ -424,11 +424,10 @@ rows = [[cell.strip() for cell in line.strip("|").split("|")]
 Markdown(recorded.split("\n", 1)[1])
 
 # %% [markdown]
-# Centering is best for the loss, and does nothing for the names: "as they are, fitted" has at least as many of them.
-# So follow the two fitted ways of writing.
 # How much of the rise of the loss with 256 features is left, on names said again and on all other tokens?
+# Here it is for the two fitted ways of writing.
 
-# %% tags=["hide-input"] alt="Two panels against the number of features, from 256 to 65,536. Above, on two logarithmic axes, what is left of the rise of the loss: the lines for names lie above the lines for other tokens, in both ways of writing. Below, the probability of a name said again rises from near zero and is still below that of softmax at 65,536"
+# %% tags=["hide-input"] alt="Two panels against the number of features, from 256 to 65,536. Above, on two logarithmic axes, what is left of the rise of the loss: at 4,096 and 16,384 features the lines for names lie clearly above those for other tokens, in both ways of writing, and at 65,536 all are near a few hundredths. Below, the probability of a name said again rises from near zero and is still below that of softmax at 65,536"
 fig, axes = figure(rows=2, height=5.6)
 softmax_name = float(recorded.split("said again ")[1].split(".\n")[0])
 left_over = {}
@@ -442,9 +441,9 @@ for kind, color in ("as they are, fitted", CYCLE[1]), ("centered, fitted", CYCLE
         axes[0].loglog(m, share, style, color=color, label=f"{kind}: {what}", markersize=4)
     axes[1].semilogx(m, again, "o-", color=color, markersize=4)
     assert more[-1] < 0.03 and again[-1] < softmax_name - 0.03
-    assert left_over[kind, "names"][4096] > left_over[kind, "other tokens"][4096]
+    assert left_over[kind, "names"][4096] > 1.3 * left_over[kind, "other tokens"][4096]
 axes[0].set(ylabel="left of the rise at 256")
-axes[0].set_title("The loss comes back faster on other tokens than on names")
+axes[0].set_title("The loss comes back more slowly on names")
 axes[0].legend(fontsize=8.5)
 axes[1].axhline(softmax_name, color=COLORS["LOOKUP"], linestyle="--", linewidth=1.2)
 axes[1].annotate("softmax", (260, softmax_name + 0.03), color=COLORS["LOOKUP"])
@@ -456,7 +455,8 @@ for ax in axes:
 fig
 
 # %% [markdown]
-# **Some 60,000 features for each head come near the loss of softmax, on texts of 300 tokens, and not all names are back.**
+# With 4,096 features about half of the rise on names is left, and a quarter of that on other tokens; with 65,536 a few hundredths of either, and the mean probability of a name is still below that of softmax.
+# **Some 60,000 features for each head come near softmax, on texts of 300 tokens.**
 # Softmax itself compares with those 300 keys.
 # For these trained heads the approximation is not a way to save anything.
 # (Models that are *trained* with random features can keep $q$ and $k$ small, which is to say their kernels wide; that was not tried here.)
@@ -605,7 +605,8 @@ print("            once  twice  right angle  opposed")
 WEIGH = {"softmax": softmax, "softmax₁": softmax_one, "sum": lambda s: s / 6}
 for name, weigh in WEIGH.items():
     asked = (keys[:1], keys), (keys[:1], twice), (other, keys), (-keys.sum(0), keys)
-    once, two, right, opposed = ((weigh(6 * q @ k.T) @ one[: len(k)]).item() for q, k in asked)
+    once, two, right, opposed = ((weigh(6 * q @ k.T) @ one[: len(k)]).item()
+                                 for q, k in asked)
     print(f"{name:10} {once:5.2f}  {two:5.2f}  {right:11.2f}  {opposed:7.2f}")
 scores = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
 with_a_zero = torch.cat([scores, torch.zeros(5, 1)], -1)
@@ -764,7 +765,7 @@ ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
 ax.set_title("The smaller the state of a power, the sooner it fails")
 at = {name: dict(zip(SIZES, shares_.mean(1).tolist())) for name, shares_ in recall.items()}
 assert at["softmax"][512] > 0.99 and at["(q·k)⁴"][512] > 0.99 > at["(q·k)²"][512] > 0.5
-assert at["q·k"][32] > 0.95 > 0.9 > at["q·k"][64] > 0.7 > at["q·k"][128] > 0.4 > at["elu + 1"][64]
+assert at["q·k"][32] > 0.95 > 0.9 > at["q·k"][64] > 0.7 > at["q·k"][128] > 0.4
 fig
 
 # %% [markdown]
@@ -1189,7 +1190,7 @@ def table_of(text):
 
 
 long = sections("long.md")
-ratios = next(text for heading, text in long.items() if heading.startswith("Time, d_head 32"))
+ratios = next(long[heading] for heading in long if heading.startswith("Time, d_head 32"))
 ratios = ratios.split("\n\n")[-1]
 longest = {name: float(cell.split("/")[0]) for name, cell in table_of(ratios)[-1][1].items()}
 assert longest["linear, elu + 1"] > longest["delta"] > longest["FAVOR+, 256 features"]
@@ -1302,12 +1303,12 @@ fig
 # (The losses are all within 0.05 nats of the floor.)
 
 # %%
-longer = bindings.tell(24, 513, 1000)
+longer = bindings.tell(48, 513, 1000)
 
 
 def above(p):
     """The largest of a few marks that p has passed."""
-    return max(mark for mark in (0, 0.5, 0.8, 0.9, 0.99) if mark < p)
+    return max(mark for mark in (0, 0.5, 0.8, 0.9, 0.97) if mark < p)
 
 
 for name, (model, curve) in trained.items():
@@ -1372,19 +1373,23 @@ for column, cell in short["gated delta"].items():
     if " − " in column:
         print(f"gated delta, {column}: {cell}")
 found = {name: float(row["after rebinding"].split()[0]) for name, row in short.items()}
+assert all(found[name] < found["gated delta"] - 0.03 for name in found if "gated," in name
+           and "delta" not in name or name == "gated")
 assert found["gated delta"] > found["softmax, ALiBi"] > found["elu+1"] + 0.1
 other_rates = mixers["At other rates"]
 Markdown(other_rates if table_of(other_rates) else "")
 
 # %% [markdown]
 # **After a change of name the gated delta rule is ahead of softmax with ALiBi here.**
-# In nats per token the two are within a few thousandths of each other, and which is ahead there is a matter of the learning rate: at twice the rate softmax draws level.
-# After a change it gains by a higher rate and by more steps as well, and comes nearer.
+# In nats per token the two are within a few thousandths of each other, and how far apart is a matter of the seed and of the learning rate: at twice the rate one of three seeds has them level.
+# With more steps softmax comes nearer after a change, too (the row of 600 steps below).
 # So what is shown is that softmax learns this later, and not that it cannot.
 #
-# It is a comparison of two layers and not of two rules, too.
+# It is a comparison of two layers, too, and not of two rules.
 # In the delta rule's layer queries and keys have length 1, the answer of each head is normed, a projection more gives the step $\eta_t$, and there are no positions; softmax has none of the norms, and ALiBi with slopes that are not trained.
-# Rows of the table separate some of this, as far as they were run: "gated, QK-norm" is a fading sum whose queries and keys are normed, without the delta, and "softmax, learned positions" is without ALiBi.
+# Rows of the table separate some of this, as far as they were run.
+# "Gated" and "gated, QK-norm" have the gate, the norm of the answers and no positions, the second of them normed queries and keys as well, but add where the delta rule corrects.
+# After a change they stay well below it, so among the states it is the correction that matters here.
 #
 # Is it that the delta rule learns sooner?
 # At which step, seed by seed, was a name found again with a probability above ½?
@@ -1419,7 +1424,7 @@ share_changed = {}
 for where, places in ("1 to 128", slice(1, 129)), ("385 to 512", slice(385, 513)):
     kinds = longer.kinds[:, places]
     share_changed[where] = ((kinds == AGAIN[1]).sum() / said_again(kinds).sum()).item()
-    print(f"{where:10}: {share_changed[where]:.0%} of the names said again are of changed roles")
+    print(f"{where:10}: {share_changed[where]:.0%} of names said again are of changed roles")
 apart = {}
 for name, row in table_of(far):
     if name in ("softmax, ALiBi", "gated delta", "elu+1"):
@@ -1437,10 +1442,12 @@ assert apart["gated delta", "385 to 512"][1] > 0.95
 # A sum that forgets nothing, $\operatorname{elu}(x) + 1$, has a loss on common words as low as the others', and loses names where the role has changed: most of them on short texts, and still more on long ones.
 # Most of the drop of its "a name again" is the mixture: what was bound once it still finds.
 # Softmax with ALiBi and the gated delta rule nearly keep what they have learned at that length.
+#
+# Texts that are made for a lookup are not stories.
+# On the tales of this book two columns have to be read together again, as with the [windows](#windows): a mixer can have the lower loss and find fewer names.
 
 # %%
-Markdown("On tales, as far as it was run:\n\n" + mixers["Tales"] if "Tales" in mixers
-         else "(Tales were not run.)")
+Markdown(mixers.get("Tales", "(Tales were not run.)"))
 
 # %% [markdown]
 # (leaks)=
@@ -1512,7 +1519,8 @@ for name, way in {"positive, stabilized": stabilized,
                     for t, planted in ((128, False), (100, False), (191, True))]
     print(f"{name:25}", *(f"{n:9}" for n in caught[name]))
 assert all(sum(caught[name]) == 0 for name in list(caught)[::2])
-assert caught["chunks, own tokens first"][0] == 0 and 0 < caught["... and 1e-6 added"][0] < 12
+assert caught["chunks, own tokens first"][0] == 0
+assert 0 < caught["... and 1e-6 added"][0] < 12
 
 # %% [markdown]
 # (Below $10^{-10}$ it is rounding, and does not count.)
