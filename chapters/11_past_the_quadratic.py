@@ -427,7 +427,7 @@ Markdown(recorded.split("\n", 1)[1])
 # How much of the rise of the loss with 256 features is left, on names said again and on all other tokens?
 # Here it is for the two fitted ways of writing.
 
-# %% tags=["hide-input"] alt="Two panels against the number of features, from 256 to 65,536. Above, on two logarithmic axes, what is left of the rise of the loss: at 4,096 and 16,384 features the lines for names lie clearly above those for other tokens, in both ways of writing, and at 65,536 all are near a few hundredths. Below, the probability of a name said again rises from near zero and is still below that of softmax at 65,536"
+# %% tags=["hide-input"] alt="Two panels against the number of features, from 256 to 65,536. Above, on two logarithmic axes, what is left of the rise of the loss: at 4,096 and 16,384 features the lines for names lie clearly above those for other tokens, in both ways of writing, and at 65,536 all are below one tenth. Below, the probability of a name said again rises from near zero and is still below that of softmax at 65,536"
 fig, axes = figure(rows=2, height=5.6)
 softmax_name = float(recorded.split("said again ")[1].split(".\n")[0])
 left_over = {}
@@ -455,7 +455,7 @@ for ax in axes:
 fig
 
 # %% [markdown]
-# With 4,096 features about half of the rise on names is left, and a quarter of that on other tokens; with 65,536 a few hundredths of either, and the mean probability of a name is still below that of softmax.
+# With 4,096 features some two fifths of the rise on names is left, and a fifth of that on other tokens; with 65,536 it is three and nine hundredths on names, two on other tokens, and the mean probability of a name is still below that of softmax.
 # **Some 60,000 features for each head come near softmax, on texts of 300 tokens.**
 # Softmax itself compares with those 300 keys.
 # For these trained heads the approximation is not a way to save anything.
@@ -629,7 +629,7 @@ assert (softmax_one(scores + 5) - softmax_one(scores)).abs().max() > 0.01
 # Inside a chunk take all pairs; what came before the chunk is in the state.
 #
 # The code also lets the state *fade* by a factor $e^{g_t}$ with each token, $g_t \le 0$.
-# Such a factor is called a **gate**: old entries lose weight, by the same share with each token.
+# Such a factor is called a **gate**: old entries lose weight with each token.
 # The next section needs it; for now $g = 0$.
 #
 # *In words:* [running means](mathematics.ipynb#Running-means).
@@ -676,7 +676,7 @@ f"equal to 1e-12; the state has {state[0].numel()} numbers a head, for any lengt
 # *In words:* [expectation](mathematics.ipynb#Expectation).
 #
 # By hand: $d = 32$ and $p = 2$ give $32 \cdot 34/3 = 363$, of 528 features.
-# That is not yet where answers fail: with 32 channels to tell $N$ values apart the nearest is right up to about twice $N^*$.
+# That is not yet where answers fail: with 32 channels to tell $N$ values apart the nearest is mostly right up to about twice $N^*$.
 
 # %%
 POWERS = {1: "q·k", 2: "(q·k)²", 4: "(q·k)⁴"}
