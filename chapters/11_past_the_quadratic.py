@@ -197,7 +197,8 @@ for seed in range(3):
         shares.append(row.median())
     negative = (trigonometric_features(q, w) @ trigonometric_features(k, w).T < 0).double()
     print(f"moved in a typical row: by waves {shares[0]:.1f} times all the weight, "
-          f"by positive features {shares[1]:.2f}\n  of it; {negative.mean():.0%} of waves' weights negative")
+          f"by positive features {shares[1]:.2f}\n  of it; of the waves' weights "
+          f"{negative.mean():.0%} are negative")
     assert shares[0] > 1 > shares[1]
 
 # %% [markdown]

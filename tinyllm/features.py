@@ -122,8 +122,8 @@ def positive_features(
     query, (..., T, 1), cancels in a weighted mean. One for all keys does, too, but must
     not be taken from the keys themselves: it would tell early queries of later keys.
 
-    Raises `ValueError` if all features of an x are 0 in its dtype, or one is infinite: for
-    x too long the answers would be 0 or nan. Then shift exponents, take 64 bits or shorter x.
+    Raises `ValueError` if all features of an x are 0 in its dtype, or one is infinite: the
+    answers would be 0 or nan. Then shift the exponents, take 64 bits, or shorter x.
     """
     check_projections(x, projections)
     exponents = x @ projections.mT - x.square().sum(-1, keepdim=True) / 2  # (..., T, m)
@@ -132,7 +132,8 @@ def positive_features(
     if (largest == 0).any() or largest.isinf().any():
         length = x.detach().norm(dim=-1).amax().item()
         wrong = "all 0" if (largest == 0).any() else "infinite"
-        raise ValueError(f"features of x {tuple(x.shape)}, |x| up to {length:.3g}, are {wrong}")
+        shape = tuple(x.shape)
+        raise ValueError(f"features of x {shape}, |x| up to {length:.3g}, are {wrong}")
     return features
 
 
