@@ -87,7 +87,7 @@ assert 2**3 * 2**2 == 2**5 == 32
 same([9**0.5, 32**0.2, 32**-0.2], [3, 2, 0.5])
 
 # %% [markdown]
-# *Met in:* [05 More points, more dimensions](05_attention_as_smoothing.ipynb#More-points,-more-dimensions); [09 One query, two thousand keys](09_generating.ipynb#One-query,-two-thousand-keys).
+# *Met in:* [05 More points, more dimensions](05_attention_as_smoothing.ipynb#More-points,-more-dimensions); [09 One query, two thousand keys](09_generating.ipynb#One-query,-two-thousand-keys); [11 A lookup of fixed size](11_past_the_quadratic.ipynb#A-lookup-of-fixed-size).
 #
 # ### Exponential and logarithm
 #
@@ -465,7 +465,7 @@ M += torch.outer(keys[0], tensor([1, 1]) - keys[0] @ M)
 same(keys[0] @ M, tensor([1, 1]))
 
 # %% [markdown]
-# *Met in:* [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once).
+# *Met in:* [11 A lookup of fixed size](11_past_the_quadratic.ipynb#A-lookup-of-fixed-size); [11 Writing over what is there](11_past_the_quadratic.ipynb#Writing-over-what-is-there); [Gradients, Many numbers at once](gradients.ipynb#Many-numbers-at-once).
 #
 # ### Eigenvalues
 #
@@ -583,7 +583,7 @@ p, prize = tensor([1 / 4, 3 / 4]), tensor([4, 0])
 same(p @ prize, 1)
 
 # %% [markdown]
-# *Met in:* [02 The floor](02_next_token.ipynb#The-floor); [10 A kernel over distance, with waves](10_modern_blocks.ipynb#A-kernel-over-distance,-with-waves).
+# *Met in:* [02 The floor](02_next_token.ipynb#The-floor); [10 A kernel over distance, with waves](10_modern_blocks.ipynb#A-kernel-over-distance,-with-waves); [11 How much it holds](11_past_the_quadratic.ipynb#How-much-it-holds).
 #
 # ### Variance and standard deviation
 #
@@ -614,7 +614,7 @@ assert abs(coins.sum(-1).double().std() - 8) < 0.1
 same([x.var(correction=0), x.var(), w.square().sum()], [2 / 3, 1, 1 / 4])
 
 # %% [markdown]
-# *Met in:* [02 Different cuts, one text](02_next_token.ipynb#Different-cuts,-one-text); [04 Why divide by √d](04_attention_as_lookup.ipynb#Why-divide-by-√d); [05 Which bandwidth?](05_attention_as_smoothing.ipynb#Which-bandwidth?); [06 One head is dumb](06_two_views_many_heads.ipynb#One-head-is-dumb).
+# *Met in:* [02 Different cuts, one text](02_next_token.ipynb#Different-cuts,-one-text); [04 Why divide by √d](04_attention_as_lookup.ipynb#Why-divide-by-√d); [05 Which bandwidth?](05_attention_as_smoothing.ipynb#Which-bandwidth?); [06 One head is dumb](06_two_views_many_heads.ipynb#One-head-is-dumb); [11 The exponential is a dot product](11_past_the_quadratic.ipynb#The-exponential-is-a-dot-product).
 #
 # ### Standard error
 #
@@ -758,7 +758,7 @@ same(torch.trapezoid((0.3 * cosines).exp(), cosines) / 2, 1 + 0.09 / 6)
 same([(2 + 1 / 2) / 2, mean((log(2) * omega).exp())], [1.25, 1.272])
 
 # %% [markdown]
-# *Met in:* [04 How much does it hold?](04_attention_as_lookup.ipynb#How-much-does-it-hold?).
+# *Met in:* [04 How much does it hold?](04_attention_as_lookup.ipynb#How-much-does-it-hold?); [11 The exponential is a dot product](11_past_the_quadratic.ipynb#The-exponential-is-a-dot-product).
 #
 # ### Surprise and entropy
 #
@@ -954,7 +954,7 @@ def step(w, lr):
 same([step(0, 0.1), step(0, 1), step(step(0, 1), 1)], [0.6, 6, 0])
 
 # %% [markdown]
-# *Met in:* [08 One rate for all](08_training.ipynb#One-rate-for-all); [Gradients, Down a curve](gradients.ipynb#Down-a-curve).
+# *Met in:* [08 One rate for all](08_training.ipynb#One-rate-for-all); [11 Writing over what is there](11_past_the_quadratic.ipynb#Writing-over-what-is-there); [Gradients, Down a curve](gradients.ipynb#Down-a-curve).
 #
 # ### Running means
 #
@@ -992,7 +992,7 @@ same([-1 / log(0.9), exp(-0.105), exp(-0.105) ** 10], [9.491, 0.900, 0.350])
 same([m, m / (1 - 0.5**2), (1 * 4 + 2 * 8) / 3], [5, 6.667, 6.667])
 
 # %% [markdown]
-# *Met in:* [05 Only the past](05_attention_as_smoothing.ipynb#Only-the-past); [08 One rate for all](08_training.ipynb#One-rate-for-all).
+# *Met in:* [05 Only the past](05_attention_as_smoothing.ipynb#Only-the-past); [08 One rate for all](08_training.ipynb#One-rate-for-all); [11 Fast to train: chunks](11_past_the_quadratic.ipynb#Fast-to-train:-chunks).
 #
 # ### The gradient of softmax and loss
 #
@@ -1107,7 +1107,7 @@ K = (1 - (1 - places).abs() / h).clamp(min=0)
 same(K @ measured / K.sum(), 4)
 
 # %% [markdown]
-# *Met in:* [05 A kernel and a bandwidth](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth); [Gradients, The gradient of a lookup](gradients.ipynb#The-gradient-of-a-lookup).
+# *Met in:* [05 A kernel and a bandwidth](05_attention_as_smoothing.ipynb#A-kernel-and-a-bandwidth); [11 A lookup of fixed size](11_past_the_quadratic.ipynb#A-lookup-of-fixed-size); [Gradients, The gradient of a lookup](gradients.ipynb#The-gradient-of-a-lookup).
 #
 # ### Dot products and distances
 #
@@ -1176,7 +1176,7 @@ assert comb(2 + 2 - 1, 2) == features(q).numel() == 3
 same(features(q) @ features(keys[0]), 25)
 
 # %% [markdown]
-# *Met in:* [06 A kernel, but not that kind of kernel](06_two_views_many_heads.ipynb#A-kernel,-but-not-that-kind-of-kernel).
+# *Met in:* [06 A kernel, but not that kind of kernel](06_two_views_many_heads.ipynb#A-kernel,-but-not-that-kind-of-kernel); [11 The exponential is a dot product](11_past_the_quadratic.ipynb#The-exponential-is-a-dot-product).
 #
 # ### Leaving one out
 #
@@ -1272,7 +1272,7 @@ same(1 - (y - X @ w).var(correction=0) / y.var(correction=0), 0.91)
 same(y - X @ w, tensor([-0.4, 0.2]))
 
 # %% [markdown]
-# *Met in:* [05 At the edge](05_attention_as_smoothing.ipynb#At-the-edge); [Is very happy a longer happy?](very_happy.ipynb#Is-very-happy-a-longer-happy?).
+# *Met in:* [05 At the edge](05_attention_as_smoothing.ipynb#At-the-edge); [11 A smoother that is fitted as it reads](11_past_the_quadratic.ipynb#A-smoother-that-is-fitted-as-it-reads); [Is very happy a longer happy?](very_happy.ipynb#Is-very-happy-a-longer-happy?).
 #
 # ## Inside a layer
 #

@@ -358,6 +358,46 @@ def cache_growing() -> Drawing:
     return draw
 
 
+def memory_of_fixed_size() -> Drawing:
+    """A cache of keys and values that grows, and below it a table to which each token adds an outer product."""
+    draw = Drawing(300)
+    tokens, xs = ["Ana", "has", "a", "red", "kite"], [74 + 52 * j for j in range(5)]
+    shades_k = [(0.8, 0.2, 0.5), (0.3, 0.7, 0.2), (0.5, 0.4, 0.8), (0.2, 0.8, 0.6), (0.7, 0.5, 0.3)]
+    shades_v = [(0.3, 0.8, 0.2, 0.6), (0.7, 0.2, 0.5, 0.3), (0.2, 0.4, 0.8, 0.7), (0.6, 0.7, 0.3, 0.2), (0.5, 0.3, 0.6, 0.8)]
+    draw.words(8, 12, "cache: a key and a value for each token, grows", at="start", bold=True)
+    draw.words(16, 66, "q", "lookup", italic=True, bold=True)
+    for x, token, key, value in zip(xs, tokens, shades_k, shades_v):
+        draw.words(x + 12, 34, token, "tokens", mono=True, size=10.5)
+        draw.curve((24, 62), (x - 20, 36), (x + 4, 50), "lookup", 1, opacity=0.6)
+        draw.column(x, 52, key, "lookup", 10)
+        draw.column(x + 14, 52, value, "smoother", 10)
+    draw.words(344, 72, "…", "quiet", size=14)
+    draw.line((8, 112), (352, 112), color="line", width=1)
+    draw.words(8, 128, "state: one table M, of the same size for any text", at="start", bold=True)
+    for x, token, key, value in zip(xs, tokens, shades_k, shades_v):
+        draw.words(x + 14, 150, token, "tokens", mono=True, size=10.5)
+        for i, a in enumerate(key):
+            draw.row(x - 4, 160 + 9 * i, [a * b for b in value], "vectors")
+        draw.arrow((x + 14, 190), (168 + 0.18 * (x - 164), 216), color="vectors", width=1.1)
+    draw.words(8, 172, "k vᵀ", "quiet", at="start", italic=True)
+    draw.words(8, 202, "added", "quiet", at="start", size=10)
+    table = [[sum(key[i] * value[j] for key, value in zip(shades_k, shades_v)) / 1.8 for j in range(4)] for i in range(3)]
+    for i, row in enumerate(table):
+        draw.row(148, 219 + 16 * i, row, "vectors", 16)
+    draw.words(136, 243, "M", italic=True, bold=True, at="end")
+    query = (0.8, 0.2, 0.5)
+    draw.words(28, 243, "q", "lookup", italic=True, bold=True)
+    draw.column(42, 219, query, "lookup", 16)
+    draw.arrow((66, 243), (118, 243), color="lookup")
+    draw.words(92, 233, "reads", "lookup", size=10)
+    draw.arrow((218, 243), (256, 243), color="smoother")
+    answer = [sum(q * row[j] for q, row in zip(query, table)) / 1.5 for j in range(4)]
+    draw.row(262, 235, answer, "smoother", 16)
+    draw.words(294, 263, "Mᵀq", "smoother", italic=True)
+    draw.words(WIDTH / 2, 289, "darker is larger; the answer mixes the rows of M by q", "quiet", size=10)
+    return draw
+
+
 def rotation_by_position() -> Drawing:
     """A query and a key turned by their positions: the angle between them is that of the offset."""
     draw = Drawing(206)
@@ -385,7 +425,7 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
     for function in (
         merges_of_a_word, one_text_many_questions, words_on_a_plane, dict_and_soft_dict, query_key_value,
         why_root_d, kernel_over_points, heads_split_and_joined, induction, residual_stream, parameter_bill, training_loop,
-        cutting_a_distribution, cache_growing, rotation_by_position,
+        cutting_a_distribution, cache_growing, rotation_by_position, memory_of_fixed_size,
     )
 }
 

@@ -43,7 +43,7 @@ check("q1")
 
 # %% tags=["answer"]
 def merge(left: tuple, right: tuple) -> tuple:
-    """(m, l, o) of both blocks; each of the two is such a triple: m and l (T_q,), o (T_q, d_v)."""
+    """(m, l, o) of both blocks, each such a triple: m and l (T_q,), o (T_q, d_v)."""
     m = torch.maximum(left[0], right[0])
     base = torch.where(m == -torch.inf, 0.0, m)  # -inf minus -inf would be nan
     a, b = torch.exp(left[0] - base), torch.exp(right[0] - base)

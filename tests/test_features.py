@@ -196,6 +196,19 @@ def test_each_orthogonal_projection_alone_is_a_standard_normal_vector():
     assert abs((first > 0).double().mean() - 0.5) < 0.04
 
 
+def test_features_that_are_lost_are_an_error_and_not_an_answer_of_zero():
+    w = random_projections(256, 32, generator=seeded(0))
+    x = torch.randn(50, 32, generator=seeded(1))
+    at_length = lambda squared: x * (squared**0.5 / x.norm(dim=-1, keepdim=True))
+    assert (positive_features(at_length(136), w) > 0).any(-1).all()
+    with pytest.raises(ValueError, match=r"x \(50, 32\), \|x\| up to 28.4, are all 0"):
+        positive_features(at_length(804), w)
+    kept = positive_features(at_length(804), w, 300.0)  # a number for all: cancels in a mean
+    assert (kept > 0).any(-1).all()
+    with pytest.raises(ValueError, match="are infinite"):
+        positive_features(at_length(136), w, 300.0)
+
+
 def test_the_same_generator_gives_the_same_projections():
     assert torch.equal(random_projections(9, 4, generator=seeded(1)), random_projections(9, 4, generator=seeded(1)))
 

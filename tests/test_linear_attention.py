@@ -163,6 +163,28 @@ def test_a_token_that_is_not_there_is_as_if_it_had_been_left_out(form):
 
 
 @every_form
+def test_what_stands_in_a_token_that_is_not_there_does_not_matter(form):
+    q, k, v, gates = data(T=6)
+    there = torch.tensor([True, False, True, True, True, True])
+    expected, _ = form(q, k, v, gates, key_mask=there)
+    for x in (k, v, gates):
+        x[1] = torch.nan
+    output, state = form(q, k, v, gates, key_mask=there)
+    assert torch.equal(output, expected) and state.isfinite().all()
+
+
+@every_form
+def test_a_gate_that_is_none_is_named(form):
+    q, k, v, _ = data(T=6)
+    for gate in (-torch.inf, 0.1):
+        gates = torch.zeros(6).double()
+        gates[2] = gate
+        for call in (lambda: form(q, k, v, gates), lambda: decay_matrix(gates)):
+            with pytest.raises(ValueError, match="log gates, finite and <= 0, got"):
+                call()
+
+
+@every_form
 def test_where_nothing_was_written_yet_the_answer_is_zero(form):
     q, k, v, _ = data(T=5)
     output, _ = form(q, k, v, key_mask=torch.tensor([False, False, True, True, True]))

@@ -146,6 +146,8 @@ def test_what_does_not_fit_is_named():
         online_attention(q, k, v, torch.ones(4, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"mask \(4, 3\) does not broadcast"):
         biased_attention(q, k, v, torch.zeros(4, 3))
+    with pytest.raises(ValueError, match=r"one query for each key, got queries \(2, 1, 4\), keys \(2, 3, 4\)"):
+        window_attention(q[:, :1], k, v, window=2)
     for window, sinks in ((0, 0), (3, -1)):
         with pytest.raises(ValueError, match=f"got {window} and {sinks}"):
             window_mask(5, window, sinks)

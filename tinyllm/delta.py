@@ -21,7 +21,7 @@ def delta_recurrent(
     g <= 0 (..., T); key_mask (..., T) is False for tokens that are not there. Returns
     (..., T, d_v) and the state (..., d, d_v), from which to go on.
     """
-    k, log_gate = check_tokens(q, k, v, log_gate, key_mask)
+    k, v, log_gate = check_tokens(q, k, v, log_gate, key_mask)
     beta = per_token("beta", beta, q, k, v)
     S, outputs = first_state(k, v, state, q), []
     numbers = beta.unsqueeze(-1), log_gate.unsqueeze(-1)
@@ -42,7 +42,7 @@ def delta_chunked(
     A token's error depends on what the tokens before it in the chunk have written. For all
     of a chunk that is a triangular system, which is solved at once (Yang et al. 2024).
     """
-    k, log_gate = check_tokens(q, k, v, log_gate, key_mask)
+    k, v, log_gate = check_tokens(q, k, v, log_gate, key_mask)
     beta = per_token("beta", beta, q, k, v)
     S, T = first_state(k, v, state, q), q.shape[-2]
     q, k, v = (cut(x, chunk_size) for x in (q, k, v))  # (..., n, C, d)

@@ -121,25 +121,37 @@ def positive_features(
     to each exponent, and broadcasts to (..., T, m): see `data_aware`. A number for each
     query, (..., T, 1), cancels in a weighted mean. One for all keys does, too, but must
     not be taken from the keys themselves: it would tell early queries of later keys.
+
+    Raises `ValueError` if all features of an x are 0 in its dtype, or one is infinite: the
+    answers would be 0 or nan. Then shift the exponents, take 64 bits, or shorter x.
     """
     check_projections(x, projections)
     exponents = x @ projections.mT - x.square().sum(-1, keepdim=True) / 2  # (..., T, m)
-    return (exponents + log_weights).exp() / math.sqrt(projections.shape[-2])
+    features = (exponents + log_weights).exp() / math.sqrt(projections.shape[-2])
+    largest = features.detach().amax(-1)
+    if (largest == 0).any() or largest.isinf().any():
+        length = x.detach().norm(dim=-1).amax().item()
+        wrong = "all 0" if (largest == 0).any() else "infinite"
+        shape = tuple(x.shape)
+        raise ValueError(f"features of x {shape}, |x| up to {length:.3g}, are {wrong}")
+    return features
 
 
 def data_aware(projections: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Stretch random directions so that `positive_features` of such q and k vary least.
+    r"""Stretch random directions so that `positive_features` of such q and k vary less.
 
     The estimate's variance grows with exp|q + k|². Along each principal axis of q + k, with
     mean square s, ω is drawn from a normal of another variance, and each feature carries
-    the square root of how much likelier ω was before: the estimate stays unbiased.
+    the square root of how much likelier ω was before: the estimate stays unbiased. The
+    logarithm of its second moment is the least possible, in the mean over such pairs.
 
         √(1-4a) ω  and  log √ratio = aω² + ¼ log(1-4a),     a = (1-u)/8,
         u = ½ (1 + 2s + √((1 + 2s)² + 8s))
 
     (Likhosherstov et al. 2022, 2023.) projections is (m, d), of samples q (..., N, d) and
-    k (..., M, d) all pairs count. Returns projections (..., m, d) and log_weights
-    (..., 1, m), both for `positive_features`.
+    k (..., M, d) all pairs count, so that a causal model must take them from other texts
+    than the one it reads. Returns projections (..., m, d) and log_weights (..., 1, m), both
+    for `positive_features`.
     """
     check_projections(q, projections)
     check_projections(k, projections)

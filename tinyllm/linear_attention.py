@@ -20,8 +20,10 @@ def linear_attention(
 
     q and k are features (..., T_q, d), (..., T_k, d), v is (..., T_k, d_v), mask boolean
     (..., T_q, T_k). A log_gate (..., T) makes weights fade, and hides later keys; see
-    `decay_matrix`. Without `normalize` the weights are not divided by their sum. A query
-    that sees no key, or none it is like, gets zeros.
+    `decay_matrix`. Without `normalize` the weights are not divided by their sum. With it
+    they must not be negative, or the divisor may be near 0: not checked. A query that sees
+    no key, or none it is like, gets zeros; so does one whose weights are all below the
+    smallest number of their dtype, as after gates that add up to less than -103 in 32 bits.
     Returns (..., T_q, d_v), and with `return_weights` also the weights (..., T_q, T_k).
     """
     check_shapes(q, k, v, mask)
@@ -50,7 +52,7 @@ def linear_recurrent(
     output (..., T, d_v) and the state (..., d, d_v), from which to go on. With `normalize`
     the state is (..., d, d_v + 1): its last column sums up the features, for the divisor.
     """
-    k, log_gate = check_tokens(q, k, v, log_gate, key_mask)
+    k, v, log_gate = check_tokens(q, k, v, log_gate, key_mask)
     v = F.pad(v, (0, 1), value=1.0) if normalize else v
     S, outputs = first_state(k, v, state, q), []
     for q_t, k_t, v_t, g_t in zip(*(x.unbind(-2) for x in (q, k, v, log_gate[..., None]))):
@@ -70,7 +72,7 @@ def linear_chunked(
     Of pairs of tokens only those inside a chunk of C are looked at: T·C instead of T².
     """
     fades = log_gate is not None
-    k, log_gate = check_tokens(q, k, v, log_gate, key_mask)
+    k, v, log_gate = check_tokens(q, k, v, log_gate, key_mask)
     v = F.pad(v, (0, 1), value=1.0) if normalize else v
     S, T = first_state(k, v, state, q), q.shape[-2]
     q, k, v = (cut(x, chunk_size) for x in (q, k, v))  # (..., n, C, d)
@@ -110,6 +112,7 @@ def decay_matrix(log_gate: Tensor) -> Tensor:
             [0.5000, 1.0000, 0.0000],
             [0.0500, 0.1000, 1.0000]])
     """
+    check_gates(log_gate)
     since = log_gate.cumsum(-1)
     # Hidden before exp, too: what would be e^(+large) there has no finite gradient.
     return (since.unsqueeze(-1) - since.unsqueeze(-2)).tril().exp().tril()
@@ -159,8 +162,8 @@ def first_state(k: Tensor, v: Tensor, state: Tensor | None, *others: Tensor) -> 
 
 def check_tokens(
     q: Tensor, k: Tensor, v: Tensor, log_gate: Tensor | None, key_mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Keys and log gates in which a token that is not there changes nothing.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys, values and log gates in which a token that is not there changes nothing.
 
     Raises `ValueError` unless there is one query, one key and one value for each token.
     """
@@ -168,12 +171,23 @@ def check_tokens(
     log_gate = k.new_zeros(()) if log_gate is None else log_gate
     log_gate = per_token("log_gate", log_gate, q, k, v)
     if key_mask is None:
-        return k, log_gate
+        check_gates(log_gate)
+        return k, v, log_gate
     if key_mask.dtype != torch.bool:
         wanted = "a boolean mask, True where there is a token"
         raise ValueError(f"expected {wanted}, got {key_mask.dtype}")
     key_mask = per_token("key_mask", key_mask, q, k, v)
-    return torch.where(key_mask.unsqueeze(-1), k, 0), torch.where(key_mask, log_gate, 0)
+    k, v = (torch.where(key_mask.unsqueeze(-1), x, 0) for x in (k, v))  # 0 · nan is nan
+    log_gate = torch.where(key_mask, log_gate, 0)
+    check_gates(log_gate)
+    return k, v, log_gate
+
+
+def check_gates(log_gate: Tensor) -> None:
+    """Raise `ValueError` if a log gate is above 0, or -inf, of which sums have differences nan."""
+    if (log_gate > 0).any() or (log_gate == -torch.inf).any():
+        low, high = log_gate.min().item(), log_gate.max().item()
+        raise ValueError(f"expected log gates, finite and <= 0, got {low:.3g} to {high:.3g}")
 
 
 def per_token(name: str, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -40,8 +40,12 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 
     q and k are (..., T, d), v is (..., T, d_v); returns (..., T, d_v). Tokens are cut into
     chunks of the window's length: what a query sees is in its own chunk or the one before.
+    Raises `ValueError` unless there is a query for each key.
     """
     check_shapes(q, k, v)
+    if q.shape[-2] != k.shape[-2]:
+        shapes = f"queries {tuple(q.shape)}, keys {tuple(k.shape)}"
+        raise ValueError(f"expected one query for each key, got {shapes}")
     leading, T = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), q.shape[-2]
     q, k, v = (x.expand(*leading, *x.shape[-2:]) for x in (q, k, v))
     chunks = (cut(x, window) for x in (q, k, v))  # (..., n, window, d)
