@@ -210,7 +210,7 @@ def difference(ours: list[float], base: list[float]) -> str:
     if len(d) < 2:
         return f"{d.mean():+.3f}"
     mean, error = d.mean(), d.std() / len(d) ** 0.5
-    return f"{mean:+.3f} (standard error {error:.4f})" + (", noise" if abs(mean) < 3 * error else "")
+    return f"{mean:+.3f} ({error:.4f})" + (", noise" if abs(mean) < 3 * error else "")
 
 
 def chosen(rows: list[dict], mixer: str, **wanted) -> list[dict]:
@@ -304,7 +304,7 @@ def document(rows: list[dict]) -> str:
     parts = [
         "# What a state of fixed size buys, and what it costs",
         f"{machine()}, torch {torch.__version__}, {len(rows)} runs, {spent:,} CPU seconds.\n"
-        "± is the standard deviation over seeds; differences are paired by seed. One below three of its standard errors is\n"
+        "± is the standard deviation over seeds; differences are paired by seed, their standard error is in parentheses. One below three of its standard errors is\n"
         "marked as noise, which is not to say equal: a 95 % interval reaches 4.3 standard errors to either side with three\n"
         "seeds, and 12.7 with two. Where no positions are named a model has none but what its mixer knows of time.",
         "## Names, at equal tokens",

@@ -1355,11 +1355,20 @@ assert 0.2 < to_old < 0.6 and 0.03 < missing < 0.15
 # One seed each is an example and no comparison.
 # `bench/mixers.py` trains more mixers, with the same texts for the same seed; these rows it has recorded.
 # Its column "a name again" is over all names said again, and "after rebinding" over those of roles that have changed.
-# (The last column says how many seeds. A row with one is an example, too.)
+# (± is the standard deviation over seeds, of which the last column has the number; differences are paired by seed, and their standard error is in parentheses.)
 
 # %%
+def without(text, *columns):
+    """A recorded section, its table without some of its columns."""
+    *before, table = text.split("\n\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    kept = [i for i, name in enumerate(rows[0]) if name not in columns]
+    lines = ("| " + " | ".join(row[i] for i in kept) + " |" for row in rows)
+    return "\n\n".join([*before, "\n".join(lines)])
+
+
 mixers = sections("mixers.md")
-Markdown(mixers["Names, at equal tokens"])
+Markdown(without(mixers["Names, at equal tokens"], "weights", "on words"))
 
 # %% [markdown]
 # Look at the two rows that were trained here:

@@ -12,7 +12,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 PICTURE = "_static/readme-page.png"
-ARXIV = re.compile(r'(?<![\w/">])arXiv:(\d{4}\.\d{4,5})')
+ARXIV = re.compile(r"(<a\b.*?</a>|<[^>]*>)|\barXiv:(\d{4}\.\d{4,5})", re.DOTALL)  # links and tags stay as they are
 LONGEST = 200  # characters of a description
 
 LOST = """<!DOCTYPE html>
@@ -45,10 +45,15 @@ def description(doctree: nodes.document) -> str:
     return ""
 
 
+def link_arxiv(found: re.Match) -> str:
+    tag, number = found.groups()
+    return tag or f'<a class="reference external" href="https://arxiv.org/abs/{number}">arXiv:{number}</a>'
+
+
 def describe(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Meta data of a page, for a search engine's line and for a shared link."""
     if "body" in context:
-        context["body"] = ARXIV.sub(r'<a class="reference external" href="https://arxiv.org/abs/\1">arXiv:\1</a>', context["body"])
+        context["body"] = ARXIV.sub(link_arxiv, context["body"])
     if doctree is None:
         return
     title, about = re.sub("<[^>]+>", "", context.get("title", "")), description(doctree)
