@@ -178,6 +178,30 @@ def test_no_page_takes_the_place_of_another_and_no_override_is_guessed(grade, tm
     assert "it may mean class/ann.ipynb or" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_name_that_no_page_can_have_costs_only_its_own_page(grade, tmp_path, capsys):
+    for name in ("class/a.html/x.ipynb", "class/a.ipynb", f"class/{'b' * 249}.ipynb", f"class/{'c' * 249}.IPYNB", "class/d.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        notebook(tmp_path / name, *STUBS.values())
+    assert grade("class", "--feedback", "back") == 1
+    assert "ccc.IPYNB.html: File name too long" in capsys.readouterr().err
+    assert sorted(os.listdir("back")) == ["a-2.html", "a.html", f"{'b' * 249}.html", "d.html"]
+
+
+def test_a_student_cannot_hand_in_for_another_by_the_name_of_a_file(tmp_path):
+    (tmp_path / "moodle.csv").write_text(MOODLE, encoding="utf-8")
+    (tmp_path / "canvas.csv").write_text(CANVAS, encoding="utf-8")
+    for name, place, who in (
+        ("moodle", "Bo Müller_78_assignsubmission_file_Dora Doe_79_assignsubmission_file_x.ipynb", ["Bo Müller"]),
+        ("moodle", "Bo Müller_78_assignsubmission_file_/Dora Doe_79_assignsubmission_file_x.ipynb", ["Bo Müller"]),
+        ("moodle", "Eve Gone_80_assignsubmission_file_/Dora Doe_79_assignsubmission_file_x.ipynb", []),
+        ("moodle", "Bo Müller/Dora Doe_79_assignsubmission_file_x.ipynb", ["Bo Müller"]),
+        ("canvas", "bo@x.edu/doedora_14_903_98_lookup.ipynb", ["Müller, Bo"]),
+        ("canvas", "müllerbo_12_902_doedora_14_903_98_lookup.ipynb", ["Müller, Bo"]),
+    ):
+        owners = roster(tmp_path / f"{name}.csv").owners(Path(place), ["98_lookup"])
+        assert [owner.name for owner in owners] == who, place
+
+
 @pytest.mark.parametrize(
     "name, content, says",
     [

@@ -249,7 +249,7 @@ def _for_the_class(book: "report.Book", args: argparse.Namespace) -> bool:
             except Unusable as error:
                 problems.append(str(error))
     if args.feedback:
-        problems += filter(None, [book.write_feedback(args.feedback)])
+        problems += book.write_feedback(args.feedback)
     for problem in problems:
         print(problem, file=sys.stderr)
     return bool(problems or unused)

@@ -160,6 +160,8 @@ class Answers:
         while True:
             session.allow()
             try:
+                if time.monotonic() >= end:  # also where line after line comes
+                    raise Ended("late")
                 line = session.line(min(4 * seconds + 20, end - time.monotonic()))
             except Ended as error:
                 self.surprising = True

@@ -144,22 +144,22 @@ class Book:
             writer.writerow([no_formula(cell) if isinstance(cell, str) else cell for cell in cells])
         return text.getvalue()
 
-    def write_feedback(self, folder: Path) -> str | None:
-        """A page for each submission that was judged; what could not be written, if so."""
-        taken = set()
+    def write_feedback(self, folder: Path) -> list[str]:
+        """A page for each submission that was judged; what could not be written."""
+        taken, problems = set(), []
         for row in self.rows()[0]:
             if row.one and not row.one.failed:
                 place = feedback.place(row)
-                while place in taken:  # two folders of one name on the command line
+                while place in taken or os.path.isdir(folder / place):  # two of one name, or a folder called a.html
                     place = place.with_name(f"{place.stem}-2.html")
                 taken.add(place)
                 path = folder / place
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write(path, feedback.page(row))
-                except OSError as error:
-                    return f"{printable(path)}: {error.strerror or 'cannot be written'}"
-        return None
+                except OSError as error:  # such as a name that is too long: the others get theirs
+                    problems.append(f"{printable(path)}: {error.strerror or 'cannot be written'}")
+        return problems
 
     def as_gradescope(self) -> str:
         tests = [
@@ -216,7 +216,7 @@ def entry(one: Graded) -> dict:
         "failed": one.failed,
         "points": None if one.failed else one.points,
         "of": one.sheet.points if one.sheet else 0,
-        "notes": [printable(note).replace("\n", " ") for note in one.notes],
+        "notes": [printable(note).replace("\n", " ")[:500] for note in one.notes],
         "questions": [_question(result) for result in one.results],
     }
 
@@ -405,6 +405,6 @@ def write(path: Path, content: str | bytes, last: bool = True) -> None:
             path.write_bytes(data)
         return
     path = Path(os.path.realpath(path))
-    new = path.with_name(path.name + ".new")
+    new = path.with_name(path.name[:-4] + ".new" if len(os.fsencode(path.name)) > 250 else path.name + ".new")
     new.write_bytes(data)
     os.replace(new, path)

@@ -19,7 +19,7 @@ from course.grade.submissions import printable
 
 LIMIT = 10_000_000  # bytes of a table
 CANVAS = re.compile(r"(?P<name>[^_]+)(?P<late>_LATE)?_(?P<number>\d+)_\d+_(?P<rest>.*)", re.DOTALL)
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<rest>.*)", re.DOTALL)
 NAMES = "student name fullname studentname".split()
 FIRST, LAST = "firstname givenname".split(), "lastname surname familyname".split()
 LOGINS = "sisloginid username login emailaddress email sisuserid idnumber studentid studentnumber userid id".split()
@@ -118,20 +118,21 @@ class Roster:
 
     def owners(self, within: Path, sheets: Iterable[str] = ()) -> list[Student]:
         """The students to whom a submission at that place may belong: one, or there is a doubt."""
-        for part in within.parts:
-            for pattern, number in ((MOODLE, "participant"), (CANVAS, "account")):
-                if found := pattern.fullmatch(part):
-                    owners = self._numbers[number].get(found["number"]) or self._names.get(squeeze(found["name"]))
-                    if owners:
-                        return owners
-        for part in within.parts:
-            part = part.removesuffix(within.suffix) if part == within.name else part
+        for place, part in enumerate(within.parts, 1):  # whoever is named first: what stands behind, a student chose
+            if found := MOODLE.fullmatch(part):
+                return self._numbered("participant", found)
+            if (found := CANVAS.fullmatch(part)) and (owners := self._numbered("account", found)):
+                return owners
+            part = part.removesuffix(within.suffix) if place == len(within.parts) else part
             for sheet in sorted(sheets, key=len, reverse=True):
                 part = part.replace(sheet, "")
             for text in (part, re.sub(r"[-_ ]*(\(\d+\)|-\d)$", "", part)):
                 if owners := self.called(text.strip(" _-")):
                     return owners
         return []
+
+    def _numbered(self, kind: str, found: re.Match) -> list[Student]:
+        return self._numbers[kind].get(found["number"]) or self._names.get(squeeze(found["name"])) or []
 
 
 def _index(students: list[Student], words: Callable[[Student], Iterable[str]]) -> dict[str, list[Student]]:
