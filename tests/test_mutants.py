@@ -56,6 +56,17 @@ EQUIVALENT = {
     "09_generating q6": {r"100\.0": "a wider search finds the same", r"Gt becomes GtE": "no two real numbers tie"},
     "09_generating q4": {r"dim dropped": "the last axis is the default", r"zeros_like becomes ones_like": "all places are written"},
     "10_modern_blocks q5": {r"its sign in|operands exchanged in a \* cos": "what turns or mirrors queries and keys alike leaves their products"},
+    "11_past_the_quadratic q2": {r"1\.0 in 0\.0": "whatever it is, what was seen so far counts exp(-inf) times"},
+    "11_past_the_quadratic q4": {r"dim dropped": "the last of two axes is the default"},
+    "11_past_the_quadratic q5": {
+        r"(clone|detach)\(\) dropped": "what was given is not written into, and the answer takes no part in learning",
+        r"tril\(\) dropped": "what lies above the diagonal is taken out by the other of the two",
+        r"becomes 0 in -?1": "a gate has one axis, and the solver takes the diagonal for 1",
+    },
+    "11_past_the_quadratic q6": {
+        r"becomes [\d.e-]+ in|2 \* chunk|v\[n:\] \+ 3": "an experiment of one's own: other places and numbers find the same leaks",
+    },
+    "standalone q4": {r"becomes 1 in 0": "any number that both are counted from, if it is large enough"},
     "gradients q1": {r"in_d \* -?1": "a factor of 1"},
     "gradients q2": {r"5 \* 1\.0": "a factor of 1"},
     "gradients q3": {r"Mult becomes Div in slope": "a factor of 1 or -1"},

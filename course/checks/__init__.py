@@ -101,6 +101,7 @@ class Part:
     """One thing that a question checks: a sentence, its points, a judge, and the inputs it is tried on.
 
     With `needs_another` it earns its points only beside another part: what a planted bug leaves right.
+    With `nan` an answer that is not a number may be right, which elsewhere passes no judge.
     """
 
     checks: str
@@ -108,6 +109,7 @@ class Part:
     judge: Judge
     cases: Cases = _no_inputs
     needs_another: bool = False
+    nan: bool = False
 
 
 @dataclass(frozen=True)

@@ -397,7 +397,7 @@ SHEET = Sheet("standalone", "A language model in the standard library", question
     Question("q2", "Two bytes, one number", function="half", minutes=12, difficulty=1, parts=(
         Part("ordinary numbers", 2, half_float, ordinary_halves),
         Part("numbers without a leading 1", 1, half_float, small_halves),
-        Part("infinite, and not a number", 1, half_float, endless_halves),
+        Part("infinite, and not a number", 1, half_float, endless_halves, nan=True),
     ), hints=(
         "Make one whole number of the two bytes. Which bits of it are the exponent?",
         "`bits >> 10` drops ten bits at the right end, `& 31` keeps five.",
