@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 from demo_answers import RIGHT, SHEETS, STUBS, notebook
+from grading import MEMORY, command, demo, processes  # noqa: F401  (fixtures)
 
 import course.checks
 from course.__main__ import main
@@ -26,29 +27,7 @@ from course.grade.judge import control
 from course.sandbox import isolation
 from course.sandbox.plain import encode
 
-MEMORY = 500_000_000
 COURSE = runner.ROOT / "course"
-
-
-@pytest.fixture(autouse=True)
-def demo(monkeypatch):
-    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """One runner for all tests that need no special one: loading torch takes longer than grading."""
-    with Runner(MEMORY) as running:
-        yield running
-
-
-@pytest.fixture
-def command(processes, monkeypatch):
-    """`python -m course`, with the processes that the other tests use."""
-    monkeypatch.setattr(course.grade, "Runner", lambda *args: processes)
-    monkeypatch.setattr(Runner, "__enter__", lambda self: self)
-    monkeypatch.setattr(Runner, "__exit__", lambda self, *_: None)
-    return main
 
 
 @pytest.fixture

@@ -8,15 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
-from demo_answers import RIGHT, SHEETS, STUBS, notebook
+from demo_answers import RIGHT, STUBS, notebook
+from grading import command, demo, processes  # noqa: F401  (fixtures)
 
-import course.checks
-from course.__main__ import main
-from course.grade import Runner
+import course.grade
 from course.grade.roster import Unusable, roster, squeeze
 from course.grade.rows import is_at
 
-MEMORY = 500_000_000
 CANVAS = """Student,ID,SIS User ID,SIS Login ID,Section,Essay (1),HW 98_lookup (555)
     Points Possible,,,,,10,8
 "Adams, Ann Marie",11,s1,ann@x.edu,A,7,
@@ -31,26 +29,12 @@ Participant 79,Dora Doe,dora@x.edu,No submission,,8,-,
 WRONG = RIGHT["q1"].replace("-1", "0")
 
 
-@pytest.fixture(autouse=True)
-def demo(monkeypatch):
-    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
-
-
-@pytest.fixture(scope="module")
-def processes():
-    with Runner(MEMORY) as running:
-        yield running
-
-
 @pytest.fixture
-def grade(processes, monkeypatch, tmp_path):
+def grade(command, monkeypatch, tmp_path):
     """`python -m course grade`, in the folder of the test."""
-    monkeypatch.setattr(course.grade, "Runner", lambda *args: processes)
-    monkeypatch.setattr(Runner, "__enter__", lambda self: self)
-    monkeypatch.setattr(Runner, "__exit__", lambda self, *_: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    return lambda *arguments: main(["grade", *map(str, arguments)])
+    return lambda *arguments: command(["grade", *map(str, arguments)])
 
 
 def rows_of(name):
@@ -301,7 +285,8 @@ def test_in_a_terminal_a_bar_counts_the_notebooks(grade, canvas, monkeypatch):
 
     ours, theirs = pty.openpty()
     with open(theirs, "w") as terminal:
-        monkeypatch.setattr(course.grade, "Console", lambda **options: Console(file=terminal, force_terminal=True, width=80, **{k: v for k, v in options.items() if k != "stderr"}))
+        options = dict(file=terminal, force_terminal=True, width=80)
+        monkeypatch.setattr(course.grade, "Console", lambda stderr=False, **more: Console(**options | more))
         grade("class", "--csv", "csv")
         terminal.flush()
         shown = os.read(ours, 100_000).decode(errors="replace")
