@@ -59,6 +59,7 @@ import torch
 from torch.nn import functional as F
 
 from course.data import tales
+from course.data.tales import floor
 from course.figures import loss_plot
 from tinyllm.attention import attention
 from tinyllm.generation import generate as generate_by_the_library
@@ -504,7 +505,8 @@ print(f"the first loss is {losses[0]:.2f} nats per character")
 # The entropy of the tales is known, 0.136 nats per character, and on average no model can have a lower loss.
 
 # %% alt="The loss of fifty steps falls from 1.9 to about 1.4 nats per character; a dashed line at 0.136 lies far below"
-FLOOR = 0.136
+FLOOR = floor().nats_per_character
+assert abs(FLOOR - 0.136) < 0.001
 last_ten = [losses[max(0, i - 9) : i + 1] for i in range(50)]
 smooth = [sum(ten) / len(ten) for ten in last_ten]
 assert 0.2 < (losses[0] - smooth[-1]) / (losses[0] - FLOOR) < 0.3
