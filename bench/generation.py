@@ -1,6 +1,7 @@
 """Time generation: ours with a cache and without, and Hugging Face `generate` with the same weights.
 
-"Prepared" is the same model with its matrices laid out for one token at a time, as the chat does it.
+"Prepared" is the same model with its matrices laid out for one token at a time, as the chat does it. Our decoder
+computes the GELU of single tokens without oneDNN, `transformers` as torch does it by default.
 Prints a Markdown document. All write the same tokens, greedily; that is asserted. Everything was
 measured in the same run: contestants take turns, and the best of several rounds counts, in seconds of one CPU.
 """

@@ -75,6 +75,8 @@ f"{T} ids, each from 0 to {V - 1}; the last is {int(ids[-1])}, for {pieces[-1]!r
 # An id says which token it is and nothing about it: token 300 is not a bit like token 301.
 # So each id has a row in a table of numbers, an **embedding**, and so has each position; the two rows are added.
 # The result is a vector of $C = 128$ numbers for each token.
+#
+# *In words:* [vectors](mathematics.ipynb#Vectors).
 
 # %%
 vectors = model.token(ids) + model.position.weight[:T]  # (T, C)
@@ -100,6 +102,8 @@ for word in (" fox", " said"):
 # Fetching it is the work of **attention**, and the heart of this book.
 # Each token asks a question, a *query* $q$; each earlier token offers a *key* $k$ and a *value* $v$.
 # The better a key matches the query, the more of its value comes back.
+#
+# *In words:* [dot product](mathematics.ipynb#Dot-product), [softmax](mathematics.ipynb#Softmax), [attention](mathematics.ipynb#Attention).
 
 # %% tags=["hide-input"] alt="Attention weights of one head as a heat map with queries down and keys across; the dark cells show where each token looks"
 logits, attention = model(ids, return_attention=True)  # (T, V), (n_layer, n_head, T, T)
@@ -226,6 +230,8 @@ fig
 # Our stories come from a generator that knows the probability of each, and on average no model can have a lower loss than that gives: this is the **floor**.
 # So score each story twice, by the model and by the generator.
 # (A *standard error* says how far such a mean would move if other stories had been drawn.)
+#
+# *In words:* [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
 
 # %%
 from itertools import islice
@@ -374,8 +380,9 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 # Choose the layer and the head of the map above, and point at *that*; then at any other token, and in any other head.
 #
 # :::{live} speak
+# :compare: yes
 # :prompt: Everybody in Mudford knew Iris, the stubborn hedgehog. People said that
-# :picture: layer=4&head=2&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
+# :picture: compare=no&layer=4&head=2&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
 #
 # ![Taleteller in the page: a story, the attention weights of one head on its tokens, and bars for the most probable next tokens](../pages/live/speak.png)
 #

@@ -308,6 +308,12 @@ pprint([vocab[i].decode() for i in range(4080, 4096)], compact=True)
 #
 # A new word was not there when the merges were learned, so nothing says how it should be cut, except this: do what the trainer would have done.
 # Of all pairs in the word take the one that was learned *first*, merge it, look again.
+#
+# :::{drawing}
+# ![A tree: at the bottom the characters space, t, h, e, n. Space and t join by merge 2, h and e by merge 3, both by merge 6 to the token space-the, and this with n by merge 312 to space-then](../pages/drawings/merges_of_a_word.svg)
+#
+# ␣then by Taleteller's merges, the earliest first. It is one token, since each merge on the way was learned.
+# :::
 
 # %%
 from tinyllm.tokens import NEVER

@@ -79,6 +79,12 @@ held_out = {name: to_bytes(t) for name, t in new_text.items()}
 #
 # Nobody has to label anything.
 # At every place of a text the tokens so far are the *context*, and the token that comes is the *target*:
+#
+# :::{drawing}
+# ![The tokens The, cat, sat, on in a row and below them what is asked for: cat, sat, on, the. Each target gets lines from its token and all before it](../pages/drawings/one_text_many_questions.svg)
+#
+# A text of four tokens and the one after them: four questions, each with its answer.
+# :::
 
 # %%
 piece = "the lantern"
@@ -128,6 +134,8 @@ x.shape, y.shape
 # L = -\frac{1}{T} \sum_{t=1}^{T} \ln p(y_t \mid x_1, \dots, x_t) .
 # $$
 #
+# *In words:* [sums](mathematics.ipynb#Sums), [exponential and logarithm](mathematics.ipynb#Exponential-and-logarithm), [probabilities](mathematics.ipynb#Probabilities), [cross-entropy and KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence).
+#
 # ($p(y \mid x)$ is the probability of $y$ after $x$.)
 # It is measured in nats per token (*nats* as the logarithm is the natural one): 0 for a model that gave probability 1 to all that came, $-\ln (1/V) = \ln V$ for the **uniform** model, which gives $1/V$ to everything, and infinite as soon as something came that had probability 0.
 # On average it is smallest for whoever states the true probabilities, which we prove below: a *proper* score.
@@ -138,6 +146,8 @@ x.shape, y.shape
 # $$
 # -\ln \frac{e^{z_y}}{\sum_w e^{z_w}} = \ln \sum_w e^{z_w} - z_y .
 # $$
+#
+# *In words:* [softmax](mathematics.ipynb#Softmax).
 
 # %% tags=["quote"]
 from tinyllm.loss import cross_entropy
@@ -247,6 +257,8 @@ for n in range(1, 7):
 # The shorter context has a part in *every* probability, which is called **interpolation**; a *back-off* model would ask it only about tokens that never followed $h$.
 # Here $D = ¾$; the appendix [Smoothing counts](smoothing_counts.ipynb) measures how large it should be, and what shorter contexts should count.
 #
+# *In words:* [discounted counts](mathematics.ipynb#Discounted-counts).
+#
 # By hand on `banana`, with the three letters it has and $D = ½$.
 #
 # | | `a` | `b` | `n` |
@@ -316,6 +328,8 @@ print(" ".join(f"{chr(w)}:{p:.2f}" for w, p in zip(new[:11], fast)))
 # = \underbrace{\mathbb{E}_p[-\ln p(s)]}_{\text{entropy}}
 # + \underbrace{\sum_s p(s) \ln \frac{p(s)}{q(s)}}_{D_{\mathrm{KL}}(p \,\|\, q) \; \ge \; 0} .
 # $$
+#
+# *In words:* [expectation](mathematics.ipynb#Expectation), [cross-entropy and KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence).
 #
 # Here $\mathbb{E}_p$ is the mean over stories as the program tells them.
 # The last term is the **Kullback-Leibler (KL) divergence** of $p$ from $q$, and that it is never negative is **Gibbs' inequality**.
@@ -512,6 +526,8 @@ for size in (256, 512, 1024, 4096):
 # **A convention.**
 # Where this book writes $a \pm b$, $a$ is a mean over repetitions (seeds, or samples of data) and $b$ their standard deviation (the root of the mean squared distance from $a$, with $n-1$ in place of $n$): how much *one* repetition varies.
 # How well the *mean* is known is its standard error, $b/\sqrt n$ for $n$ repetitions, and is always called so.
+#
+# *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation), [standard error](mathematics.ipynb#Standard-error).
 #
 # ## A bigram that nobody counted
 #

@@ -94,11 +94,15 @@ f"{len(ids):,} words, {V:,} different ones"
 # Two words that are followed by the same words get similar mixtures, and what is learned about one serves the other.
 # (Since the best $z_{ij}$ is $\ln p(j \mid i)$ up to a constant for each row, training looks for a table of low rank near $\ln \frac{p(j \mid i)}{p(j)}$, the *pointwise mutual information*, if $b_j$ takes the part $\ln p(j)$. For a close relative of this model, with vectors long enough to fit every cell, that is a theorem {cite}`levy2014`.)
 #
+# *In words:* [dot product](mathematics.ipynb#Dot-product), [matrix products](mathematics.ipynb#Matrix-products), [inverses and rank](mathematics.ipynb#Inverses-and-rank).
+#
 # A bigram can only be asked $V$ different questions.
 # So there is no need to draw batches: ask all of them in each step (a **full batch**), each weighted by its share $p(i)$ of the text.
 # The right answer to question $i$ is the row of shares $p(j \mid i)$ that was counted, and the mean surprise over the whole text is
 #
 # $$ L = -\sum_i p(i) \sum_j p(j \mid i) \, \ln \operatorname{softmax}(z_i)_j . $$
+#
+# *In words:* [cross-entropy and KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence).
 
 
 # %%
@@ -234,6 +238,12 @@ f"{len(j)} words, such as {', '.join(vocabulary[t] for t in j[:4])}"
 # ## Who is near whom
 #
 # Vectors can be compared, and there are three usual ways to do it.
+#
+# :::{drawing}
+# ![Three arrows from one origin. Happy and very happy point the same way, one twice as long as the other; lemon points elsewhere, and its tip is nearer to that of happy](../pages/drawings/words_on_a_plane.svg)
+#
+# Drawn, not measured: a longer vector of the same direction has a cosine of almost 1 and can be farther away than a vector of another direction.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.vectors import similarity
@@ -259,6 +269,8 @@ for by in ("dot", "cosine", "distance"):
 #
 # For one $q$, ranking by distance is ranking by $q \cdot k - \tfrac12 |k|^2$: a dot product with a penalty on length.
 # If all $k$ have one length, all three rankings are the same.
+#
+# *In words:* [length and distance](mathematics.ipynb#Length-and-distance), [angles and projections](mathematics.ipynb#Angles-and-projections).
 
 # %%
 torch.manual_seed(0)
@@ -341,6 +353,8 @@ for word in ("monday", "soup", "once"):
 # Take any invertible matrix $A$: $E A$ and $W A^{-\mathsf T}$ have the same products, so they are *the same model*, with every probability unchanged.
 # Lengths, angles and neighbors among the $e_i$ do change.
 # (And a vector $u$ can be added to every $e_i$, if $u \cdot w_j$ is taken from every $b_j$.)
+#
+# *In words:* [inverses and rank](mathematics.ipynb#Inverses-and-rank).
 
 # %%
 def factored_anew(E, W, b):
@@ -423,6 +437,8 @@ fig
 # Measure it: the correlation of the length with the logarithm of the count, for $E$ as it is and in canonical form.
 # And measure it for the *same* model, trained in the usual way with small random batches.
 # Both get the same optimizer with the same rate, and are compared when the loss on the whole text has come down to the same value, 4.1, and once more at 3.7, after however many steps.
+#
+# *In words:* [covariance](mathematics.ipynb#Covariance).
 
 
 # %%
@@ -601,6 +617,8 @@ for name, make_positions in {
 #
 # who with who, who with where, where with who, where with where, and $W_Q$ and $W_K$ learn how much each of them counts.
 #
+# *In words:* [dot product](mathematics.ipynb#Dot-product).
+#
 # ## Clocks
 #
 # A learned table ends where training has seen no more places.
@@ -623,6 +641,8 @@ sinusoidal_positions(3, 2)
 # $$ \mathrm{PE}(i) \cdot \mathrm{PE}(j) = \sum_m \cos \omega_m (i - j) . $$
 #
 # It depends on *how far apart* the two are, and not on where they stand.
+#
+# *In words:* [rotations](mathematics.ipynb#Rotations).
 
 # %% alt="Dot products of sinusoidal positions against the difference of the positions: one common curve for four different queries, highest at 0, falling in waves"
 P = sinusoidal_positions(100, 64).double()

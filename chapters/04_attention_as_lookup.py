@@ -47,6 +47,12 @@ from tinyllm.vectors import similarity
 # A `dict` compares the query with its keys and takes the value of the one that is equal.
 # Python hides the comparisons behind a hash; let us make them all.
 # Each key gets a weight, 1 if it is equal and 0 if not, and the answer is the sum of the values, each times its weight.
+#
+# :::{drawing}
+# ![Left a dict: the query lemon meets the key lemon, whose value yellow is the answer. Right attention: the query lemons meets cherry, lemon and plum with weights 0.10, 0.78 and 0.13, and the answer is a mixture of their values](../pages/drawings/dict_and_soft_dict.svg)
+#
+# Where this section goes: from one key and its value to all of them, each by its weight.
+# :::
 
 # %%
 keys = ["cherry", "lemon", "plum"]
@@ -83,6 +89,8 @@ scores, best @ values
 # Many functions would do; attention takes the **softmax**:
 #
 # $$ w_j = \frac{e^{s_j}}{\sum_i e^{s_i}} $$
+#
+# *In words:* [softmax](mathematics.ipynb#Softmax).
 
 # %% tags=["quote"]
 from tinyllm.attention import softmax
@@ -115,6 +123,8 @@ soft, soft @ values
 # &\qquad = \operatorname{softmax}\!\left(\frac{\mathbf Q \mathbf K^{\mathsf T}}{\sqrt d}\right) \mathbf V
 # \end{aligned}
 # $$
+#
+# *In words:* [attention](mathematics.ipynb#Attention), [matrix products](mathematics.ipynb#Matrix-products).
 
 # %%
 from tinyllm.attention import check_shapes
@@ -133,6 +143,12 @@ from tinyllm.attention import attention
 # Take the beginning of a sentence, *The fox says it*, and suppose that *it* has to find out what it stands for.
 # A model would learn its vectors and matrices; here they are chosen so that a pencil is enough.
 # A token has three channels: it names something, it says what is done, it points to something named before.
+#
+# :::{drawing}
+# ![A vector x goes through the matrices W_Q, W_K and W_V and becomes a query, a key and a value](../pages/drawings/query_key_value.svg)
+#
+# What happens to each token's vector before anything is compared.
+# :::
 
 # %%
 tokens = ["The", " fox", " says", " it"]
@@ -287,6 +303,8 @@ for by in ("dot", "cosine", "distance"):
 # About three in four.
 # The rest get somebody else's value, and it is easy to see whose: $q \cdot k = |q|\,|k| \cos\theta$ grows with the *length* of the key, as long as $\cos\theta > 0$.
 # For the query $q$ the key $3q$ has three times the score of the key $q$ itself.
+#
+# *In words:* [angles and projections](mathematics.ipynb#Angles-and-projections).
 
 # %%
 won = wins_its_own_lookup(keys[0], "dot")
@@ -332,6 +350,14 @@ for factor in (3, 0.1):
 # With $\beta = 1$ attention is therefore *cold*, and colder the more dimensions a head has; with $\beta = 1/\sqrt d$ the scores have variance 1 for every $d$.
 # What does the cold do to learning?
 #
+# *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation).
+#
+# :::{drawing}
+# ![Eight scores as ticks below a bell, and their weights as bars: in 4 dimensions the scores spread by 2, in 64 by 8 with one weight near 1, and divided by the root of d by 1 with weights that are alike](../pages/drawings/why_root_d.svg)
+#
+# The same eight random directions: only the number of dimensions changes.
+# :::
+#
 # ### How the answer moves with the query
 #
 # Let $s_j = \beta\, q \cdot k_j$, let $w$ be their softmax, and let $\bar v = \sum_j w_j v_j$ be the answer.
@@ -352,6 +378,8 @@ for factor in (3, 0.1):
 #
 # The derivative of a lookup is $\beta$ times the **covariance** of values and keys under its weights.
 # When one weight is 1 it is 0: nothing varies where there is a single point.
+#
+# *In words:* [chain rule](mathematics.ipynb#Chain-rule), [covariance](mathematics.ipynb#Covariance).
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -520,6 +548,8 @@ assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=
 #
 # keys; the approximation takes $\cos\theta$ for normal with variance $1/d$, and is good while $\beta$ is small against $d^{3/4}$.
 # Then fill a memory to half of the weight.
+#
+# *In words:* [the normal distribution](mathematics.ipynb#The-normal-distribution), [Gaussian integrals](mathematics.ipynb#Gaussian-integrals).
 
 
 # %%

@@ -126,6 +126,14 @@ fig
 # $$ \hat y(x) = \frac{\sum_j K\!\left(\frac{|x - x_j|}{h}\right) y_j}{\sum_j K\!\left(\frac{|x - x_j|}{h}\right)} $$
 #
 # The library writes $K$ by its logarithm: then the kernels are scores, and the division by the sum is the softmax of chapter 04.
+#
+# *In words:* [kernels](mathematics.ipynb#Kernels).
+#
+# :::{drawing}
+# ![Above, ten points with values, larger near the query; below, a bell around the query gives each point a weight. A bar marks the weighted mean of the values at the query](../pages/drawings/kernel_over_points.svg)
+#
+# A smoother at one query: the kernel weighs the keys, and the answer is the weighted mean of their values.
+# :::
 
 # %%
 from torch import Tensor
@@ -225,6 +233,8 @@ for factor in (3, 1 / 3):
 # The term with $|q|^2$ is the same for all keys of a query; the softmax does not see it.
 # The term with $|k|^2$ is a number for each key.
 # Give the key one more channel that holds $-\frac12|k|^2$, and the query one that holds 1, and the dot product brings it along.
+#
+# *In words:* [dot products and distances](mathematics.ipynb#Dot-products-and-distances).
 
 # %%
 def as_lookup(places, measured):
@@ -310,6 +320,8 @@ for seed in range(3):
 # Two columns may be new.
 # The **effective keys** of a query are $e^H$, with $H = -\sum_j w_j \ln w_j$ the entropy of its weights: between 1 (all on one key) and 64 (all alike); the table shows their mean.
 # The **trace** of the **smoothing matrix** $S$, whose rows are the weights, is the sum of its diagonal: how much all tokens together attend to themselves.
+#
+# *In words:* [surprise and entropy](mathematics.ipynb#Surprise-and-entropy), [inverses and rank](mathematics.ipynb#Inverses-and-rank).
 
 # %%
 def facts(q, k, v):
@@ -472,6 +484,8 @@ from tinyllm.smoothing import loocv
 # And nothing has to be computed again: if $S_{ii}$ is the weight that point $i$ gives itself, the others have $1 - S_{ii}$ to share, so without point $i$ the estimate and its error are
 #
 # $$ \hat y_{-i} = \frac{\hat y_i - S_{ii}\, y_i}{1 - S_{ii}}, \qquad y_i - \hat y_{-i} = \frac{y_i - \hat y_i}{1 - S_{ii}}. $$
+#
+# *In words:* [leaving one out](mathematics.ipynb#Leaving-one-out).
 
 # %%
 x, y = measure(40, seed=0)
@@ -557,6 +571,8 @@ fig
 # (Like the effective keys $e^H$ this counts the keys of *one* query, and is never more than $e^H$; the trace counts what *all* fits use up.)
 # (A band of two such standard errors around the answer holds the mean of the smoother; the curve itself only where the bias is small.)
 #
+# *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation).
+#
 # (curse)=
 # ## More points, more dimensions
 #
@@ -572,6 +588,8 @@ fig
 #
 # Set the slope in $h$ to zero: the error is smallest at $h \propto n^{-1/(4+d)}$, where it falls like $n^{-4/(4+d)}$.
 # Then search the best $h$ for ten sets of points of each size.
+#
+# *In words:* [bias and variance](mathematics.ipynb#Bias-and-variance), [powers and roots](mathematics.ipynb#Powers-and-roots).
 
 # %%
 def best_by_formula(n, d, sigma=0.3):
@@ -649,6 +667,8 @@ for N in (10, 10_000):
 # Take the exponential kernel, $e^{-(i-j)/h}$ for a value $i-j$ steps ago.
 # As attention it needs a single channel: the query is 1, the key is the time $j$, and what depends on $i$ cancels.
 # It is known under another name.
+#
+# *In words:* [running means](mathematics.ipynb#Running-means).
 
 # %%
 T, decay = 60, 0.8
@@ -706,6 +726,8 @@ fig
 #
 # There is a cure.
 # Instead of a weighted mean, the best constant nearby, take the best *line* nearby, and read it off at $x$ {cite}`fan1992`.
+#
+# *In words:* [orders of size](mathematics.ipynb#Orders-of-size), [least squares](mathematics.ipynb#Least-squares).
 
 # %% tags=["quote"]
 from tinyllm.smoothing import local_linear

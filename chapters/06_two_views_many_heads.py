@@ -76,6 +76,8 @@ from tinyllm.smoothing import nadaraya_watson
 # *Fix the query, and with it the weights: all that reaches the reader is one mean, $M$ numbers. A matrix turns $M$ numbers into answers that fill at most $M$ of the $2M$ dimensions (how many they fill is its* rank*), so there are $M$ directions, perpendicular to each other, in which every answer is 0.*
 # *But of $2M$ uncorrelated numbers with variance 1 the part in any one direction has variance 1. In those $M$ directions all of it is missed: the squared errors of the $2M$ numbers sum to at least $M$.*
 #
+# *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation), [inverses and rank](mathematics.ipynb#Inverses-and-rank).
+#
 # The proof needs a linear reader for "at most $M$ dimensions".
 # Let others read a mean with the weights 0.7 and 0.3: of values that are +1 or −1, which meet every assumption above, one takes the sign; of *one-hot* values (a 1 among ten numbers, all others 0) one takes the place of the largest number.
 
@@ -227,6 +229,14 @@ fig
 # Each head has $d_\text{head} = d_\text{model} / n_\text{head}$ channels, and divides its scores by the root of *that*.
 # By this definition a layer is a loop over heads, one small matrix product after the other.
 # `attention` works for any leading dimensions, so let the heads be one of them: one product makes all queries, keys and values, an axis is split in two, and an axis changes places.
+#
+# *In words:* [attention](mathematics.ipynb#Attention), [matrix products](mathematics.ipynb#Matrix-products).
+#
+# :::{drawing}
+# ![Three tokens' vectors are cut in two halves; each half is smoothed by its own triangle of weights; the halves are joined, multiplied by W_O and added to the stream](../pages/drawings/heads_split_and_joined.svg)
+#
+# The channels are cut among the heads, and each has its own weights. Only $W_O$ mixes what they found.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.attention import MultiHeadAttention
@@ -324,6 +334,8 @@ layers = {n_head: MultiHeadAttention(64, n_head) for n_head in (1, 4, 16)}
 #
 # The term in $h^2$ is gone.
 # Statisticians call the result a kernel of *higher order* {cite}`wand1995`; its slope on logarithmic axes has to be 4 where that of one head is 2.
+#
+# *In words:* [orders of size](mathematics.ipynb#Orders-of-size).
 
 # %%
 x = torch.linspace(-4, 4, 8001, dtype=torch.float64)[:, None]
@@ -425,6 +437,12 @@ print(f"bias at an edge: {remains:.2f} of the narrow head's; 2 - √2 = {2 - 2**
 # So argue people who took such models apart {cite}`elhage2021,olsson2022`.
 # (A lower bound says that one layer can do without only if its size grows with the text {cite}`sanford2024`; at our 32 tokens it forbids nothing.)
 # So what do models of this size learn?
+#
+# :::{drawing}
+# ![Tokens Mr, Oak, saw, Mr and a question mark. Layer 1 writes into Oak that it stands after Mr; layer 2 lets the second Mr find this and take Oak as the prediction](../pages/drawings/induction.svg)
+#
+# Two lookups, one after the other: the first makes the key that the second needs.
+# :::
 
 # %%
 V, T = 32, 32
@@ -664,6 +682,8 @@ for model in models["two layers"]:
 # For almost all matrices with $2 d_\text{head} \le d_\text{model}$ it has therefore $d_\text{head}$ positive and $d_\text{head}$ negative eigenvalues.
 # That is algebra, and no evidence of anything that was learned: $W_K = W_Q$ plus a hundredth of noise has the same counts.
 # What can tell heads apart is how *large* the negative ones are, their share of the sum of all sizes, $\sum |\lambda_-| / \sum |\lambda|$: 0 if there is no such axis, about ½ by chance.
+#
+# *In words:* [eigenvalues](mathematics.ipynb#Eigenvalues), [matrix products](mathematics.ipynb#Matrix-products), [features of a kernel](mathematics.ipynb#Features-of-a-kernel).
 #
 # A share of which matrix?
 # Of the table of scores on a layer's real inputs: LayerNorm leaves them only 31 of 32 dimensions, not all equally used.

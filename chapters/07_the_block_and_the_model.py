@@ -143,7 +143,7 @@ from tinyllm.attention import attention, causal_mask
 from tinyllm.layers import Parts, check_config, head_size, mlp_size
 from tinyllm.layers import make_attention, make_mlp, make_norm, make_positions
 from tinyllm.loss import cross_entropy
-from tinyllm.model import block_matrices, check_ids
+from tinyllm.model import block_matrices, check_ids, unwrap
 from tinyllm.smoothing import nadaraya_watson
 from tinyllm.vectors import similarity
 
@@ -164,6 +164,14 @@ from tinyllm.vectors import similarity
 # A layer *reads* it, all that has been written so far, and *writes* by adding.
 # Nothing is overwritten: a layer that is to remove something has to write its negative.
 # At the end the head reads the sum.
+#
+# *In words:* [sums of layers](mathematics.ipynb#Sums-of-layers).
+#
+# :::{drawing}
+# ![The streams of the tokens cat and sat as two arrows. At each, attention and MLP read beside it and add; only the attention of sat also reads the stream of cat](../pages/drawings/residual_stream.svg)
+#
+# Two streams through one block, without its norms. What comes from another token comes through attention.
+# :::
 
 # %%
 class Adds(nn.Module):
@@ -268,6 +276,8 @@ fig
 #
 # Mean and variance are taken over the $C$ channels of one token; tokens do not mix here.
 # The gain $g$, one number for each channel, is learned and begins at 1.
+#
+# *In words:* [norms of a layer](mathematics.ipynb#Norms-of-a-layer), [vectors](mathematics.ipynb#Vectors).
 
 # %%
 def layer_norm(x, gain=1.0, epsilon=1e-5):
@@ -420,6 +430,8 @@ fig
 # $$ \operatorname{MLP}(x) = W_\text{down}\, \operatorname{GELU}(W_\text{up}\, x), \qquad \operatorname{GELU}(s) = s\, \Phi(s) , $$
 #
 # where $\Phi(s)$ is the chance that a number from the normal distribution is below $s$, near 0 for very negative $s$, $\tfrac12$ at 0, near 1 for large $s$ {cite}`hendrycks2016`: large scores pass, very negative ones become 0, and in between the curve dips to $-0.17$.
+#
+# *In words:* [curves and gates](mathematics.ipynb#Curves-and-gates).
 
 # %% tags=["quote"]
 from tinyllm.layers import MLP
@@ -596,6 +608,7 @@ block(torch.tensor([[3.0, 1.0], [0.0, 2.0], [5.0, 5.0]]))
 #
 # This is what the matrices of a model hold before it has read a word.
 # What the zeros are good for is shown below; the standard deviation of the embeddings is a common choice, 0.02, and was not tuned.
+# (`unwrap` takes off what a compiler, or training on several machines, has put around a model.)
 
 # %% tags=["quote"]
 from tinyllm.model import initialize
@@ -791,6 +804,14 @@ f"ln V = {math.log(50257):.2f}"
 #
 # multiplications and additions for a prediction.
 # Two thirds of a block's weights are the MLP's.
+#
+# *In words:* [sizes multiplied](mathematics.ipynb#Sizes-multiplied).
+#
+# :::{drawing}
+# ![Areas for Taleteller's weights: MLPs 655 thousand, attention 328, token vectors and unembedding 262 each, positions 49; 1.56 million in all](../pages/drawings/parameter_bill.svg)
+#
+# Taleteller's bill as areas. A third of it is its vocabulary, at both ends.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.model import block_matrices, flops_per_token, n_parameters

@@ -129,6 +129,8 @@ for name in ("norm", "head", "token", "blocks.0.attention.qkv"):
 #
 # The middle term, *weight decay*, pulls every weight a little toward 0.
 # It stands outside of the fraction on purpose, and that is the W in *AdamW*: added to $g$, the pull would be divided by $\sqrt{\hat v}$ as well, and a weight with large gradients would be pulled least {cite}`loshchilov2019`.
+#
+# *In words:* [running means](mathematics.ipynb#Running-means), [a step downhill](mathematics.ipynb#A-step-downhill).
 
 # %% tags=["quote"]
 from tinyllm.optimizers import AdamW
@@ -384,6 +386,8 @@ assert 0 < 10 * rounding < chance
 # The loss of the last batch, which the nine lines returned, is the loss of 512 characters.
 # A better estimate is the mean over a text that is held out, the *validation loss* of [chapter 02](02_next_token.ipynb); it still is an estimate, and one can say how good.
 # Cut the text into blocks: if their losses scatter with standard deviation $s$, the mean of $n$ blocks has the standard error $s / \sqrt n$.
+#
+# *In words:* [standard error](mathematics.ipynb#Standard-error).
 
 # %% tags=["quote"]
 from tinyllm.training import evaluate
@@ -410,6 +414,12 @@ print(f"claimed {claimed:.2f}, found {found:.2f}")
 #
 # One thing is left to explain about a step: it may fail.
 # `train_step` looks at loss and gradient *before* any weight changes, and stops a run that has become `nan`.
+#
+# :::{drawing}
+# ![A circle of five boxes: draw a batch, forward to logits, loss, backward to slopes, step of the weights; every so often evaluation and checkpoint](../pages/drawings/training_loop.svg)
+#
+# A step, and what stands beside it.
+# :::
 
 # %%
 from tinyllm.devices import has_bf16
@@ -631,6 +641,8 @@ f"of {len(G.T)} directions, at most 10 hold nine tenths of the squared gradient"
 # since $X X^{\mathsf T} = U \Sigma^2 U^{\mathsf T}$, so a few matrix products apply $p$ to all singular values and touch neither $U$ nor $U'$.
 # Divide $G$ by its norm, then all of them lie between 0 and 1, and choose $p$ so that it lifts small ones fast.
 # The code multiplies the small squares first, and the long matrix last.
+#
+# *In words:* [singular values](mathematics.ipynb#Singular-values).
 
 # %% tags=["quote"]
 from tinyllm.optimizers import orthogonalize
@@ -1054,6 +1066,8 @@ Markdown(recorded.replace("# What has to count more", ""))
 # How sharp have they become?
 # The lengths of queries and keys cannot tell ([chapter 05](05_attention_as_smoothing.ipynb)).
 # What does not depend on how a head is written are its weights, and with them the *effective keys* of a query, $e^H$ with the entropy $H = -\sum_j w_j \ln w_j$.
+#
+# *In words:* [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
 #
 # :::{two-views}
 #

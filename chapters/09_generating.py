@@ -89,6 +89,8 @@ from tinyllm.smoothing import nadaraya_watson
 # Here $w_j$ is row $j$ of the head.
 # Dividing the logits by the temperature $\tau$ raises each probability to the power $\beta = 1/\tau$, and then all are divided by their sum.
 # By hand: from ½, 0.3 and 0.2, half the temperature makes the squares 0.25, 0.09 and 0.04, and divided by their sum that is 0.658, 0.237 and 0.105.
+#
+# *In words:* [softmax](mathematics.ipynb#Softmax), [powers and roots](mathematics.ipynb#Powers-and-roots).
 
 # %% tags=["quote"]
 from tinyllm.generation import next_token
@@ -217,6 +219,12 @@ assert cold.min() < greedy < real.min()
 # | **min-p** | all with at least $p$ times the probability of the likeliest | {cite}`nguyen2025` |
 #
 # All three want the tokens ranked.
+#
+# :::{drawing}
+# ![The same twelve bars three times: top-k with k = 4 leaves four of them with 0.87 of the probability; top-p with p = 0.9 and min-p with 0.1 leave five with 0.92](../pages/drawings/cutting_a_distribution.svg)
+#
+# One distribution and three cuts. Before the choice the rest is divided by its sum.
+# :::
 
 # %% tags=["quote"]
 from tinyllm.generation import truncate
@@ -521,6 +529,12 @@ for shift in (-3.0, 0.0, 3.0):
 # Does it have to?
 # With a causal mask no token sees what comes after it, so when the text grows, the vectors of the earlier tokens stay as they are, layer by layer, and with them their keys and values.
 # Keep those: this is the **KV cache**.
+#
+# :::{drawing}
+# ![Three steps: each new token makes one query, one key and one value; the query meets the keys of all tokens so far, of which the earlier ones are kept](../pages/drawings/cache_growing.svg)
+#
+# A step computes one query, one key and one value, and reads all that were kept.
+# :::
 
 # %%
 from collections.abc import Iterator
@@ -615,6 +629,8 @@ show("…" + tokenizer.decode(new.tolist()))
 #
 # In Taleteller each of the $n_\text{head}$ heads has its own keys and values, so that $n_\text{kv}\, d = C$.
 # Where several query heads share them, which is *grouped-query attention* and chapter 10's, $n_\text{kv}$ is smaller, and so is the cache.
+#
+# *In words:* [sizes multiplied](mathematics.ipynb#Sizes-multiplied).
 
 # %%
 config, T = model.config, model.config.block_size

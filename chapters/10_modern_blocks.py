@@ -93,6 +93,8 @@ n_parameters(base)
 # RMSNorm leaves the first out and divides by the root of the mean square {cite}`zhang2019rms`:
 #
 # $$ \operatorname{RMSNorm}(x) = g \odot \frac{x}{\sqrt{\tfrac1C \sum_c x_c^2 + \varepsilon}} $$
+#
+# *In words:* [norms of a layer](mathematics.ipynb#Norms-of-a-layer).
 
 # %% tags=["quote"]
 from tinyllm.layers import RMSNorm
@@ -149,6 +151,12 @@ assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
 # One plane first: turn the vector of each token by 0.1 radian times its position.
 # Token 7 has been turned by 0.7 and token 5 by 0.5, so the angle between them has changed by 0.2; and so it has between tokens 107 and 105.
 #
+# :::{drawing}
+# ![Two circles with a query and a key as arrows, turned by their positions: 3 and 1 on the left, 7 and 5 on the right. The angle between the arrows is the same](../pages/drawings/rotation_by_position.svg)
+#
+# One plane of a query and a key. Broken lines: before they were turned.
+# :::
+#
 # Now take the $d$ channels of a query as $d/2$ planes.
 # In plane $i$, turn the query at position $t$ by the angle $t\,\omega_i$, and do the same to every key.
 #
@@ -166,6 +174,8 @@ assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
 # Position enters the scores as an offset, without a parameter, and values are not turned.
 # The planes turn at different speeds, as the hands of a clock do.
 # The first turns by one radian per token; the last, with $\theta = 10{,}000$ and $d = 64$, by $1/7{,}499$.
+#
+# *In words:* [rotations](mathematics.ipynb#Rotations).
 
 # %% tags=["quote"]
 from tinyllm.layers import rope_table
@@ -234,6 +244,8 @@ from tinyllm.layers import RotaryAttention
 # It cannot fall forever, since each wave comes back, the slow ones late.
 # How late depends on the size of the heads and on $\theta$: the slowest plane of Qwen 3 needs five million tokens for a turn, so a mean made of slow planes can fall throughout any text that it reads.
 # That RoPE makes attention decay with distance is often said, and as a statement about all queries and keys it is false {cite}`barbero2024`.
+#
+# *In words:* [rotations](mathematics.ipynb#Rotations), [expectation](mathematics.ipynb#Expectation).
 #
 # Let us train models to look at: two blocks of 32 channels, three kinds of positions, three seeds, on texts of 32 letters.
 # Their `block_size` is 128, four times as much, for what comes after.
@@ -587,6 +599,8 @@ assert torch.allclose(slower[turns < 1], torch.full((1,), 32.0).double(), rtol=1
 #
 # SiLU lies between $-0.28$ and 0 for negative numbers, and comes near $z$ for large positive ones: a gate that closes or opens.
 # What passes through it, $W_\text{up}\,x$, has a sign of its own, so an entry can now add or subtract, depending on the token.
+#
+# *In words:* [curves and gates](mathematics.ipynb#Curves-and-gates).
 
 # %% tags=["quote"]
 from tinyllm.layers import GatedMLP
@@ -658,6 +672,8 @@ f"{few.qkv.weight.numel()} weights do what {many.qkv.weight.numel()} did"
 #
 # $$ \text{bytes per token} = 2 \cdot n_\text{layer} \cdot n_\text{kv} \cdot d_\text{head} \cdot \text{bytes per number} $$
 #
+# *In words:* [sizes multiplied](mathematics.ipynb#Sizes-multiplied).
+#
 # (On torch's `meta` device a tensor has a shape and no memory, so the cache of a real model can be asked how large it would be.)
 
 # %%
@@ -682,6 +698,8 @@ for n_kv_head in (32, 8, 1):
 # With gains of 1 all keys have the length $\sqrt d$.
 # Since $q \cdot k = \tfrac12(|q|^2 + |k|^2 - |q - k|^2)$, the first two terms are then the same for every key, and what is added to all scores changes no weight: only the distance is left.
 # So the weights of the points are equal and cancel, and attention is a *plain* Gaussian smoother with $h^2 = \sqrt d$, rotated or not: a rotation keeps lengths.
+#
+# *In words:* [dot products and distances](mathematics.ipynb#Dot-products-and-distances).
 
 # %%
 generator = torch.Generator().manual_seed(0)

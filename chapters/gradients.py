@@ -74,6 +74,8 @@ for h in (1, 0.1, 0.01, 0.001):
 #
 # $$ \frac{(x+h)^2 - x^2}{h} = \frac{2xh + h^2}{h} = 2x + h . $$
 #
+# *In words:* [derivatives](mathematics.ipynb#Derivatives).
+#
 # What this comes to as $h$ goes to 0 is the **derivative** of $f$, here $2x$, and 6 at $x = 3$.
 # These are the few rules that this book needs; the same calculation gives the powers, sums and products:
 #
@@ -142,6 +144,8 @@ print(f"{numerical(f, 3.0):.6f}, {numerical(math.log, 4.0):.6f}")
 # $$
 #
 # The square of an error has a slope of twice the error, and the error changes $x_i$ times as fast as $w$ does.
+#
+# *In words:* [sums](mathematics.ipynb#Sums), [derivatives](mathematics.ipynb#Derivatives).
 
 # %%
 x, y = np.array([1.0, 2, 3, 4]), np.array([1.1, 1.9, 3.2, 3.8])
@@ -208,6 +212,8 @@ fig
 # The distance shrinks if that number lies between −1 and 1: for **η between 0 and $2/\lambda$**, and for no other.
 # Here λ is twice the mean of $x^2$, which is 15, so the limit is 0.133; at $1/\lambda$ one step would do.
 # (A curve that is no parabola has another curvature at each place; near its bottom the limit is the one of the curvature there.)
+#
+# *In words:* [a step downhill](mathematics.ipynb#A-step-downhill).
 
 # %%
 curvature = 2 * (x * x).mean()
@@ -236,6 +242,8 @@ for lr in (0.02, 0.12, 0.14, 1 / curvature):
 #
 # The vector of all partial derivatives is the **gradient**, written $\nabla L$.
 # Descent is as before, for all numbers at once.
+#
+# *In words:* [gradients](mathematics.ipynb#Gradients).
 
 # %%
 lengths = np.array([2.6, 3.4, 4.7, 5.3])
@@ -368,6 +376,8 @@ for questions in (200, 10_000):
 # For each single operation the slopes are in the table above; call them *local*.
 # The **chain rule** joins them: if $c$ moves three times as fast as $a$, and $L$ moves ⅛ as fast as $c$, then $L$ moves ⅜ as fast as $a$ on this way.
 # Slopes along a path are multiplied, and **where several paths lead from a number to the result, they are added**.
+#
+# *In words:* [chain rule](mathematics.ipynb#Chain-rule).
 
 # %% alt="A graph of five nodes: a = 2 and b = 3 lead to c = ab = 6; c and a lead to d = 8; d leads to L = ln d = 2.079. Local slopes stand at the edges. Below each node its slope of L: L 1, d 0.125, c 0.125, b 0.25, a 0.5" tags=["hide-input"]
 nodes = {  # place, formula, value, slope of L
@@ -566,6 +576,8 @@ assert worst < 1e-12
 # \end{aligned}
 # $$
 #
+# *In words:* [softmax](mathematics.ipynb#Softmax), [exponential and logarithm](mathematics.ipynb#Exponential-and-logarithm).
+#
 # Take the slope in one logit $z_i$.
 # The logarithm gives $1 / \sum_j e^{z_j}$, times the slope of the sum, in which only $e^{z_i}$ moves, and its slope is $e^{z_i}$: together $p_i$.
 # The second term gives −1 if $i$ is the token that came, and else 0.
@@ -577,6 +589,8 @@ assert worst < 1e-12
 # The gradient is the prediction minus the truth, if the truth is written as a vector with a 1 in one place, **one-hot**.
 # By hand: the logits $(\ln 2, 0, 0)$ have the probabilities $(½, ¼, ¼)$.
 # If the second token came, the gradient is $(½, -¾, ¼)$.
+#
+# *In words:* [the gradient of softmax and loss](mathematics.ipynb#The-gradient-of-softmax-and-loss).
 
 # %%
 z = [Value(math.log(2)), Value(0), Value(0)]
@@ -605,6 +619,8 @@ print([round(zi.grad, 12) for zi in z])
 # $$
 #
 # A **tensor** is PyTorch's array, with any number of axes: it has a `shape` and a `dtype`, the kind of its numbers.
+#
+# *In words:* [matrix products](mathematics.ipynb#Matrix-products).
 
 # %%
 X = torch.tensor([[1.0, 2], [3, 4], [5, 6]])
@@ -656,6 +672,8 @@ error
 # As matrices these are $X^{\mathsf T} G$, the column sums of $G$, and $G W^{\mathsf T}$.
 # What was copied by broadcasting is summed on the way back.
 # (In the code, `detach` gives a tensor without its history, and `item`, further down, the plain number in it.)
+#
+# *In words:* [the gradient of a matrix product](mathematics.ipynb#The-gradient-of-a-matrix-product), [outer products](mathematics.ipynb#Outer-products).
 
 # %%
 X, W, bias = (t.double().requires_grad_() for t in (X, W, bias))
@@ -800,6 +818,8 @@ print(f"after 60 steps w = {theirs[0]:.3f}, b = {theirs[1]:.3f}, as by hand")
 # A smoother with a Gaussian kernel, $w_j \propto e^{-(q - k_j)^2 / 2h^2}$, takes a mean of the same values, measured at the places $k_j$.
 # Multiply the square out: $q^2$ is the same for both keys, and so is $k_j^2 = 1$, so what remains is $e^{q k_j / h^2}$, the same weights with $\beta = 1/h^2$.
 # How does the answer move when the query moves?
+#
+# *In words:* [attention](mathematics.ipynb#Attention), [kernels](mathematics.ipynb#Kernels).
 
 # %%
 KEYS, VALUES = (-1.0, 1.0), (0.0, 1.0)

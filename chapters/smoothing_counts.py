@@ -101,6 +101,8 @@ for discount in (0.5, 0.75, 1.0):
 # | after how many different letters | 2 (`b`, `n`) | 0 | 1 (`a`) |
 #
 # In `NGram` that is `kneser_ney=True`, and it changes only what $c$ counts in the shorter contexts.
+#
+# *In words:* [discounted counts](mathematics.ipynb#Discounted-counts).
 
 # %%
 banana = np.array([1, 0, 2, 0, 2, 0])  # a, b, n are 0, 1, 2

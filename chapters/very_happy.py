@@ -242,6 +242,8 @@ for kind, models in both_kinds.items():
 # That is $\sum_j p(j \mid i) \ln \frac{p(j \mid i)}{p(j)}$, the **KL divergence** of the company of *this* word from that of *any* word, in nats.
 # `very_quiet` is rarer than `quiet` and narrower in its company.
 # So fit $\ln |e|$ on the *plain* words, which contain no phrase, by the log count, by the logarithm of the gain, and by both, and predict from the fit how much longer the phrases should be.
+#
+# *In words:* [cross-entropy and KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence), [least squares](mathematics.ipynb#Least-squares).
 
 
 # %%

@@ -17,6 +17,7 @@ import os
 import re
 import symtable
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jupytext
+import matplotlib
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
@@ -33,8 +35,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("chapters", "solutions", "exercises")
 CELL_TIMEOUT = 600  # seconds
 
+_EMPTY = tempfile.TemporaryDirectory(prefix="attention-twice-", ignore_cleanup_errors=True)
+
 # Every kernel that builds or tests a notebook runs with these, so that outputs do not depend on the machine.
 KERNEL_ENVIRONMENT = {
+    "IPYTHONDIR": _EMPTY.name,  # not the user's own settings
+    "MATPLOTLIBRC": str(Path(matplotlib.get_data_path(), "matplotlibrc")),  # a file of comments
     "OMP_NUM_THREADS": "1",  # sums in another order give other digits
     "COURSE_PROGRESS": "off",  # `check` would write the learner's progress file
     "MPLBACKEND": "",  # the kernel's own: figures go into the notebook
@@ -106,7 +112,7 @@ def plan(target: Target, root: Path) -> Plan:
         raise BuildError(f"{target.source}:1: a source starts with a cell marker, `# %%`")
     # jupytext does not say where a cell starts, so each marker carries its line number.
     lines = [
-        f"{line.rstrip()} line={number}" if line.startswith("# %%") else line
+        f"{line.rstrip()} line={number}" if re.match(r"# %%+(\s|$)", line) else line
         for number, line in enumerate(text.split("\n"), 1)
     ]
     # Comments stay comments: jupytext would take "# ls ..." for a shell command.

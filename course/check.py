@@ -20,12 +20,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from course.checks import Part, Question, Sheet, Wrong, count, kind_of, load, sheets
 from course.sandbox.call import OutOfTime, call, within
 from course.sandbox.plain import decode, encode
 
 SEEDS = range(3)  # the grader tries more
+LONG = 2000  # characters of a message
 PROGRESS = Path(".progress.json")
+BOOK = Path(__file__).resolve().parent.parent
+SOLUTIONS = (BOOK / "solutions").is_dir() or not (BOOK / "exercises").is_dir()  # a copy for students has none
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,9 @@ def assess(question: Question, tried: list[list[Case]], outcome: Callable[[int, 
 
 
 def _clean(text: str) -> str:
-    """Without the control characters that an answer may have put in."""
+    """Without the control characters that an answer may have put in, and no longer than one reads."""
+    if len(text) > LONG:
+        text = f"{text[: LONG // 2]} ... {text[-LONG // 2 :]}"
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
@@ -138,7 +146,10 @@ def _judge(part: Part, inputs: tuple, came: dict) -> tuple[str, bool]:
     except (KeyError, ValueError, OutOfTime):
         return "what came back from your function could not be read", False
     try:
-        return within(10, part.judge, inputs, answer) or "", True
+        says = within(10, part.judge, inputs, answer) or ""
+        if not part.nan and _holds_nan(answer):  # a judge that asks `if error > limit` is told no
+            raise Wrong("your function returned nan, which is not a number")
+        return says, True
     except Wrong as wrong:
         return str(wrong), False
     except (Exception, OutOfTime) as error:  # a judge may stumble over what no one thought of
@@ -146,6 +157,14 @@ def _judge(part: Part, inputs: tuple, came: dict) -> tuple[str, bool]:
             f"your function returned {kind_of(answer)}, which could not be judged ({type(error).__name__})",
             False,
         )
+
+
+def _holds_nan(value: object) -> bool:
+    if isinstance(value, (float, torch.Tensor, np.ndarray)):
+        return bool((value != value) if isinstance(value, float) else (value != value).any())
+    if isinstance(value, dict):
+        return any(map(_holds_nan, (*value, *value.values())))
+    return isinstance(value, (list, tuple, set)) and any(map(_holds_nan, value))
 
 
 def _context(inputs: tuple, came: dict) -> str:
@@ -209,7 +228,7 @@ class Check:
         if result.parts and not result.passed and opened < len(question.hints):
             text += f'\nHint {opened + 1} of {len(question.hints)}: check.hint("{id}")'
         text += f"\n{self._standing()}"
-        return Feedback(text, f"../solutions/{self.sheet.name}.ipynb" if result.passed else "")
+        return Feedback(text, f"../solutions/{self.sheet.name}.ipynb" if result.passed and SOLUTIONS else "")
 
     def hint(self, id: str) -> Feedback:
         """Opens the next hint of that question; after the last one all are shown again."""

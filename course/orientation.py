@@ -1,4 +1,4 @@
-"""Where a reader is: chapters have their numbers in titles and sidebar, and answers are not on the way.
+"""Where a reader is: chapters and figures have their numbers, and answers are not on the way.
 
 The number of a chapter is that of its file, `04_attention_as_lookup`; a page without one has none.
 From a sheet of exercises the next page is the next chapter, and no search finds the solutions.
@@ -18,6 +18,11 @@ def number_of(page: str) -> str | None:
     return found and found[1]
 
 
+def anchor(title: str) -> str:
+    """The name of a section in a link, `page.ipynb#Name-of-the-section`: JupyterLab's, so that it holds there, too."""
+    return title.replace(" ", "-")
+
+
 def number_chapters(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Give each chapter its number; the sections in it get none."""
     changed = []
@@ -31,6 +36,18 @@ def number_chapters(app: Sphinx, env: BuildEnvironment) -> list[str]:
         for link in links:
             if not link["anchorname"]:
                 link["secnumber"] = (number,)
+    return changed + number_figures(env)
+
+
+def number_figures(env: BuildEnvironment) -> list[str]:
+    """Figure 4.1 is the first of chapter 04; a page without a number counts its own from 1."""
+    changed = []
+    for page, kinds in env.toc_fignumbers.items():
+        chapter = (int(number),) if (number := number_of(page)) else ()
+        figures = {name: (*chapter, i) for i, name in enumerate(kinds.get("figure", ()), start=1)}
+        if figures != kinds.get("figure", {}):
+            kinds["figure"] = figures
+            changed.append(page)
     return changed
 
 

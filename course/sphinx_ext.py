@@ -1,6 +1,8 @@
-"""What the rendered book needs beyond jupyter-book: boxes, live widgets, links, buttons of a repository."""
+"""What the rendered book needs beyond jupyter-book: boxes, drawings, live widgets, links, buttons of a repository."""
 
+import html
 import json
+import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +81,38 @@ class Live(Directive):
         return [place]
 
 
+class drawing(nodes.General, nodes.Element):
+    """One of the book's drawings, in a page as a part of it, so that it has the page's colors."""
+
+
+class Drawn(Directive):
+    """`:::{drawing}` around the picture of a drawing, with its alt text, and then its caption."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        place = nodes.figure(classes=["drawn"])
+        self.state.nested_parse(self.content, self.content_offset, place)
+        picture, *rest = [*place.findall(nodes.image)], *place.children[1:]
+        image = picture[0] if picture else None
+        if image is None or not image.get("alt") or len(rest) != 1 or not isinstance(rest[0], nodes.paragraph):
+            raise self.error("a drawing needs a picture with an alternative text, and then its caption")
+        path = Path(self.state.document.settings.env.srcdir) / "pages/drawings" / Path(image["uri"]).name
+        if not path.is_file():
+            raise self.error(f"there is no drawing {path.name}; `python -m course.drawings` writes them")
+        self.state.document.settings.env.note_dependency(str(path))
+        caption = nodes.caption("", "", *rest[0].children)
+        place.children = []
+        place += [drawing("", svg=path.read_text(encoding="utf8"), alt=image["alt"]), caption]
+        return [place]
+
+
+def visit_drawing(self: HTML5Translator, node: drawing) -> None:
+    label = html.escape(node["alt"], quote=True)
+    self.body.append(node["svg"].replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
+    raise nodes.SkipNode
+
+
 def visit_live(self: HTML5Translator, node: live) -> None:
     data = {"data-widget": node["widget"], "data-options": json.dumps(node["options"])}
     self.body.append(self.starttag(node, "div", CLASS="live", **data))
@@ -86,6 +120,10 @@ def visit_live(self: HTML5Translator, node: live) -> None:
 
 def depart_live(self: HTML5Translator, node: live) -> None:
     self.body.append("</div>\n")
+
+
+def pass_by(self: nodes.NodeVisitor, node: live) -> None:
+    """On paper and in plain text a widget is its picture and its sentence."""
 
 
 def bring_to_life(
@@ -110,15 +148,23 @@ def set_buttons(app: Sphinx, config: Config) -> None:
 
 def link_pages(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Lead from page to page where a cell's output leads from notebook to notebook."""
+
+    def link(found: re.Match) -> str:
+        other = posixpath.normpath(posixpath.join(posixpath.dirname(page), found[1]))
+        return f'href="{app.builder.get_relative_uri(page, other)}"' if other in app.env.all_docs else found[0]
+
     if "body" in context:
-        context["body"] = re.sub(r'href="(\.\./[^":]+)\.ipynb"', r'href="\1.html"', context["body"])
+        context["body"] = re.sub(r'href="(\.\./[^":]+)\.ipynb"', link, context["body"])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     for name in BOXES:
         app.add_directive(name, Box)
     app.add_directive("live", Live)
-    app.add_node(live, html=(visit_live, depart_live))
+    app.add_directive("drawing", Drawn)
+    others = dict.fromkeys(["latex", "text", "man", "texinfo"], (pass_by, pass_by))
+    app.add_node(live, html=(visit_live, depart_live), **others)
+    app.add_node(drawing, html=(visit_drawing, None), **others)
     app.connect("config-inited", set_buttons)
     app.connect("html-page-context", link_pages)
     app.connect("html-page-context", bring_to_life)

@@ -45,7 +45,7 @@ def reading(browser: Browser, **settings) -> Iterator[Page]:
     page.on("request", lambda sent: complaints.append(sent.url) if sent.url[:4] == "http" else None)
     yield page
     context.close()
-    assert complaints == []
+    assert complaints == [], complaints
 
 
 def violations(page: Page, **options) -> list[tuple]:

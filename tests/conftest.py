@@ -31,6 +31,7 @@ def live_book(tmp_path_factory) -> Path:
     for name in ["_config.yml", "references.bib"]:
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "pages", source / "pages")
+    shutil.copytree(ROOT / "tinyllm/taleteller", source / "tinyllm/taleteller")
     scripts = (source / "pages/live").glob("*.js")
     widgets = [path.stem for path in scripts if f'Live.widget("{path.stem}"' in path.read_text()]
     (source / "chapters").mkdir()

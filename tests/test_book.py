@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -46,6 +47,7 @@ A guess, named as such.
 |---|---|---|---|---|---|---|
 | duplicate keys | averaged | two observations | - | 4 | 0.123456 | 0.123456 |
 """
+HOME = "https://someone.github.io/somewhere"
 SAMPLE_TOC = """
 format: jb-book
 root: references
@@ -66,7 +68,8 @@ def sample(tmp_path_factory) -> Path:
     """A book of one sheet below one chapter, whose repository is set."""
     source = tmp_path_factory.mktemp("sample")
     config = (ROOT / "_config.yml").read_text(encoding="utf8")
-    config = config.replace('url: ""', "url: https://github.com/someone/somewhere")
+    config = config.replace('baseurl: ""', f"baseurl: {HOME}")
+    config = config.replace(' url: ""', " url: https://github.com/someone/somewhere")
     (source / "_config.yml").write_text(config, encoding="utf8")
     (source / "_toc.yml").write_text(SAMPLE_TOC)
     (source / "chapters").mkdir()
@@ -96,7 +99,7 @@ def pages_of(book: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def pages(book, sample) -> list[Path]:
     """Every page but index.html, which only leads on to the first one, and the sample."""
-    return [*(page for page in pages_of(book) if page.name != "index.html"), sample / "exercises/sample.html"]
+    return [*(page for page in pages_of(book) if page.name not in ("index.html", "404.html")), sample / "exercises/sample.html"]
 
 
 class Elements(HTMLParser):
@@ -132,7 +135,7 @@ def test_a_page_names_no_resource_on_the_network(pages):
         for page in pages
         for tag, attributes in Elements(page).found
         for address in [attributes.get("src"), attributes.get("href") if tag == "link" else None]
-        if address and urlsplit(address).netloc
+        if address and urlsplit(address).netloc and attributes.get("rel") != "canonical"  # it says where, and loads nothing
     ]
     assert loaded == []
 
@@ -159,6 +162,34 @@ def test_every_picture_says_what_it_shows(pages):
     assert len(images) >= 1
     # Without an alt text of ours, docutils gives the picture's path.
     assert [image for image in images if not image[2] or image[2] == image[1]] == []
+
+
+def meta(page: Path) -> dict[str, str]:
+    found = [values for tag, values in Elements(page).found if tag == "meta"]
+    return {v.get("name") or v.get("property"): v.get("content") for v in found}
+
+
+def test_every_page_says_in_a_sentence_what_it_is(pages):
+    for page in pages:
+        if page.name not in ("search.html", "genindex.html", "references.html"):
+            assert 20 < len(meta(page)["description"]) <= 202, page
+            assert meta(page)["og:title"] and "og:url" not in meta(page) or HOME in meta(page)["og:url"]
+
+
+def test_the_address_of_the_site_gives_pages_theirs_a_map_and_a_picture(book, sample):
+    page = sample / "exercises/sample.html"
+    assert meta(page)["og:url"] == f"{HOME}/exercises/sample.html"
+    assert f'<link rel="canonical" href="{HOME}/exercises/sample.html"' in page.read_text(encoding="utf8")
+    picture = meta(page)["og:image"].removeprefix(HOME + "/")
+    assert (sample / picture).is_file()
+    assert f"<loc>{HOME}/exercises/sample.html</loc>" in (sample / "sitemap.xml").read_text(encoding="utf8")
+    assert f'href="{HOME}/search.html"' in (sample / "404.html").read_text(encoding="utf8")
+    assert not (book / "sitemap.xml").exists() and "canonical" not in (book / "intro.html").read_text(encoding="utf8")
+
+
+def test_every_arxiv_id_is_a_link(book):
+    text = (book / "references.html").read_text(encoding="utf8")
+    assert text.count(">arXiv:") > 30 and not re.search(r'(?<![>/"])arXiv:\d{4}\.', text)
 
 
 def test_buttons_to_the_repository_wait_for_its_address(book, sample):
@@ -222,6 +253,12 @@ def test_chapters_have_their_numbers_in_title_and_sidebar_and_sections_have_none
         assert page.locator("article h1").inner_text().startswith("04. Attention I")
         assert page.locator("h2 .section-number").count() == 0
         assert page.locator(".bd-sidebar-primary a.current").inner_text().startswith("04. ")
+
+
+def test_figures_are_counted_within_their_chapter(book):
+    for name, expected in (("04_attention_as_lookup", ["4.1", "4.2", "4.3"]), ("09_generating", ["9.1", "9.2"])):
+        html = (book / f"chapters/{name}.html").read_text(encoding="utf8")
+        assert re.findall(r'class="caption-number">Fig\. ([\d.]+)', html) == expected
 
 
 def test_the_way_from_page_to_page_leads_past_the_solutions(browser, book):

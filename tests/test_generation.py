@@ -2,13 +2,16 @@
 
 import copy
 import math
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from tinyllm.generation import Cache, generate, next_token, penalize, prepare, stream
+from tinyllm.generation import Cache, WithoutOneDNN, generate, new_ids, next_token, penalize, prepare, stream
 from tinyllm.model import GPT, Config, load, save
 from tinyllm.tokens import Tokenizer
 
@@ -106,6 +109,68 @@ def test_a_prepared_model_keeps_the_hooks_it_has_and_refuses_new_ones():
     assert seen == [1]
     with pytest.raises(RuntimeError, match="register them before"):
         model.blocks[0].attention.register_forward_hook(print)
+
+
+def test_a_prepared_model_calls_its_parts_without_looking_for_hooks():
+    model = prepare(random_gpt())
+    plain = nn.Module.__call__
+    assert not [name for name, part in model.named_modules() if type(part).__call__ is plain and name != "blocks"]
+    assert isinstance(model, GPT) and isinstance(model.norm, nn.LayerNorm)
+    assert torch.equal(generate(model, [3, 1], 9, temperature=0), generate(MODEL, [3, 1], 9, temperature=0))
+
+
+def test_a_norm_of_any_kind_is_the_same_when_prepared():
+    for norm in (nn.LayerNorm(12), nn.LayerNorm(12, 1e-2, bias=False), nn.LayerNorm(12, elementwise_affine=False)):
+        model, x = random_gpt(dtype=torch.float32), torch.randn(2, 5, 12, generator=seeded())
+        model.norm = norm
+        expected = norm(x)
+        assert torch.equal(prepare(model).norm(x), expected)
+
+
+class Watched(nn.Module):
+    """Notes whether torch would go to oneDNN, and may fail."""
+
+    def __init__(self, log, fails=False):
+        super().__init__()
+        self.log, self.fails = log, fails
+
+    def forward(self, x):
+        self.log.append(torch.backends.mkldnn.enabled)
+        if self.fails and len(self.log) > 1:
+            raise InterruptedError
+        return x
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_token_of_32_bits_is_no_work_for_onednn_and_its_switch_is_put_back(enabled, dtype, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", enabled)
+    for fails in (False, True):
+        model, log = random_gpt(dtype=dtype), []
+        model.blocks[1].mlp = Watched(log, fails)
+        with pytest.raises(InterruptedError) if fails else nullcontext():
+            generate(model, [3, 1], 4, temperature=0)
+        steps = [enabled and dtype == torch.bfloat16] * (1 if fails else 3)
+        assert log == [enabled, *steps], "the prompt, and then each token"
+        assert torch.backends.mkldnn.enabled == enabled
+    texts = new_ids(random_gpt(), [[3, 1]], 4, temperature=0)
+    assert all(torch.backends.mkldnn.enabled == enabled for _ in texts), "between two tokens it is as it was"
+
+
+def test_the_last_of_several_threads_puts_the_switch_back():
+    before, contexts = torch.backends.mkldnn.enabled, [WithoutOneDNN() for _ in range(2)]
+    for context in contexts:
+        context.__enter__()
+        assert not torch.backends.mkldnn.enabled
+    contexts[0].__exit__()
+    assert not torch.backends.mkldnn.enabled
+    contexts[1].__exit__()
+    assert torch.backends.mkldnn.enabled == before
+    model, expected = random_gpt(), generate(MODEL, [3], 15, temperature=0)
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda _: generate(model, [3], 15, temperature=0), range(40)))
+    assert all(torch.equal(text, expected) for text in texts)
+    assert torch.backends.mkldnn.enabled == before
 
 
 def test_a_prepared_model_can_be_changed_copied_and_trained_like_any_other(tmp_path):

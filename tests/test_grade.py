@@ -11,39 +11,23 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
+import torch
 from demo_answers import RIGHT, SHEETS, STUBS, notebook
+from grading import MEMORY, command, demo, processes  # noqa: F401  (fixtures)
 
 import course.checks
 from course.__main__ import main
-from course.checks import load
+from course.check import assess
+from course.checks import Part, Question, Wrong, load
 from course.grade import Graded, Limits, Runner, grade, report, runner
 from course.grade.judge import control
+from course.sandbox import isolation
+from course.sandbox.plain import encode
 
-MEMORY = 500_000_000
 COURSE = runner.ROOT / "course"
-
-
-@pytest.fixture(autouse=True)
-def demo(monkeypatch):
-    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """One runner for all tests that need no special one: loading torch takes longer than grading."""
-    with Runner(MEMORY) as running:
-        yield running
-
-
-@pytest.fixture
-def command(processes, monkeypatch):
-    """`python -m course`, with the processes that the other tests use."""
-    monkeypatch.setattr(course.grade, "Runner", lambda *args: processes)
-    monkeypatch.setattr(Runner, "__enter__", lambda self: self)
-    monkeypatch.setattr(Runner, "__exit__", lambda self, *_: None)
-    return main
 
 
 @pytest.fixture
@@ -370,6 +354,82 @@ def softmax(s):
     raise ValueError(f"{others} {rights} {unmounted} {root}")
 """)
     assert "ValueError: [] 0 -1 False" in str(result)
+
+
+def test_an_answer_has_no_namespace_of_its_own_and_threads_all_the_same(isolated, try_q1):
+    result, _ = try_q1("""
+import ctypes, os, threading
+def softmax(s):
+    for call, flags in ((56 if os.uname().machine == "x86_64" else 220, 0x10000011), (435, 0)):
+        child = ctypes.CDLL(None).syscall(call, flags, 0, 0, 0, 0)
+        if child == 0: os._exit(0)
+        if child > 0: raise ValueError("a child that is root of its own")
+    done = []
+    thread = threading.Thread(target=done.append, args=(1,))
+    thread.start()
+    thread.join()
+    return s.softmax(-1)
+""")
+    assert result.points == 3, str(result)
+
+
+def test_files_without_bytes_are_bounded_as_well(isolated, try_q1):
+    result, _ = try_q1("""
+import os
+def softmax(s):
+    for number in range(40_000):
+        os.mknod(f"/tmp/scratch/{number}")
+    return s.softmax(-1)
+""")
+    assert result.points == 0 and "No space left" in str(result)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_memory_that_a_process_hides_is_counted(monkeypatch):
+    before = isolation.Path.read_text
+
+    def refused(path, **options):
+        if path.name == "smaps_rollup":
+            raise PermissionError
+        return before(path, **options)
+
+    monkeypatch.setattr(isolation.Path, "read_text", refused)
+    assert isolation.memory_of([os.getpid()]) > 10_000_000
+
+
+def test_lines_without_end_end_in_time(processes, tmp_path, monkeypatch):
+    monkeypatch.setattr("course.grade.judge.TOTAL", 5)
+    source = r"""
+import os
+for _ in range(2):
+    if os.fork() == 0:
+        while True: os.write(4, b"{}\n" * 1000)
+while True:
+    try: os.read(0, 1); os.waitpid(-1, 0)
+    except BaseException: pass
+"""
+    start = time.monotonic()
+    graded = graded_in(notebook(tmp_path / "x.ipynb", source, *RIGHT.values()), processes)
+    assert time.monotonic() - start < 19 and graded.points == 0  # 20 is what a statement may take
+
+
+def test_a_message_is_no_longer_than_one_reads_and_nan_passes_no_judge():
+    def lenient(inputs, answer):
+        if isinstance(answer, str) and answer == "long":
+            raise Wrong("x" * 10**6)
+
+    def said(answer):
+        part = Part("it is right", 1, lenient)
+        question = Question("q1", "Long", "f", 1, 1, (part,))
+        (one,) = assess(question, [[((), [])]], lambda *_: {"answer": encode(answer)}).parts
+        return one
+
+    assert len(said("long").says) < 3000
+    nan = float("nan")
+    for answer in (nan, [1, (nan,)], {"a": nan}, {nan: 1}, np.array([1, nan]), torch.tensor([nan]), torch.tensor(nan).bfloat16()):
+        assert not said(answer).passed and "nan" in said(answer).says
+    for answer in (1, 0.0, [float("inf")], {"a": "nan"}, np.ones((2, 2)), torch.zeros(0), torch.tensor([True]), np.array([1], "u2"), "x"):
+        assert said(answer).passed
 
 
 def test_the_report_says_which_protections_were_on_and_which_were_not():

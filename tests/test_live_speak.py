@@ -1,6 +1,7 @@
 """The model in the page: it goes on with what is typed, and shows its heads as the library computes them."""
 
 import io
+import math
 import re
 from base64 import b64decode
 from pathlib import Path
@@ -91,14 +92,26 @@ def caption(page: Page) -> str:
 # --- loading ----------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_loaded_until_somebody_types(visit):
+SCRIPTS = "[...document.scripts].map(one => one.src.split('/').at(-1))"
+
+
+def test_the_model_comes_when_the_page_is_idle_and_the_picture_stays_until_then(visit):
     page = visit()
-    scripts = "[...document.scripts].map(one => one.src.split('/').at(-1))"
-    assert not {"gpt.js", "taleteller.js"} & set(page.evaluate(scripts))
+    expect(page.locator(".live-picture")).to_be_hidden()
+    assert page.locator(".live-speak-next > button").count() and not page.url.partition("?")[2]
+    assert {"gpt.js", "taleteller.js"} <= set(page.evaluate(SCRIPTS))
+
+
+def test_for_a_reader_who_saves_data_nothing_is_loaded_until_somebody_types(browser, book):
+    page = browser.new_page(**DESK)
+    page.add_init_script("Object.defineProperty(navigator, 'connection', { value: { saveData: true } })")
+    open_widget(page, book, "speak")
+    assert not {"gpt.js", "taleteller.js"} & set(page.evaluate(SCRIPTS))
     expect(page.get_by_role("status")).to_contain_text("loads the model")
     page.get_by_label("Your text").press_sequentially("O")
     expect(tokens(page)).to_have_text(["⏎", "⏎", "O"])
-    assert {"gpt.js", "taleteller.js"} <= set(page.evaluate(scripts))
+    assert {"gpt.js", "taleteller.js"} <= set(page.evaluate(SCRIPTS))
+    page.close()
 
 
 def test_a_model_that_does_not_come_is_named_and_asked_for_again(browser, book):
@@ -262,18 +275,21 @@ def test_hovering_looks_ahead_and_a_tap_chooses(browser, book, visit):
 def test_both_views_show_the_same_weights(visit):
     page = visit(prompt=PROMPT, layer=2, head=2)
     page.get_by_role("button", name="Compare the two views").click()
+    def numbers(name):
+        cells = page.locator(f".live-speak-pairs [data-number={name}]").all_text_contents()
+        return [math.inf if "·" in cell else float(cell) for cell in cells]
+
     lookup, smoother = (
-        [row.locator("td").all_text_contents() for row in table.locator("tbody tr").all()]
-        for table in page.locator(".live-speak-views table").all()
+        page.locator(f".live-speak-pairs td.live-of-{view} .live-speak-bar").all_text_contents()
+        for view in ("lookup", "smoother")
     )
-    assert len(lookup) == 6 and [row[-1] for row in lookup] == [row[-1] for row in smoother]
-    for _, gaussian, count, weight in smoother:
-        if "10" not in gaussian + count:
-            rounding = 0.001 * (1 + float(count))
-            assert float(gaussian) * float(count) == pytest.approx(float(weight), rel=0.05, abs=rounding)
-    scores = [float(score) for score, _ in lookup]
-    weights = [float(weight) for _, weight in lookup]
-    ratios = torch.tensor(scores).softmax(-1) / torch.tensor(weights)
+    assert len(lookup) == 6 and lookup == smoother
+    for gaussian, count, weight in zip(numbers("gaussian"), numbers("count"), smoother):
+        if gaussian * count < math.inf:
+            rounding = 0.001 * (1 + count)
+            assert gaussian * count == pytest.approx(float(weight), rel=0.05, abs=rounding)
+    weights = [float(weight) for weight in lookup]
+    ratios = torch.tensor(numbers("score")).softmax(-1) / torch.tensor(weights)
     assert torch.allclose(ratios / ratios[0], torch.ones(6), atol=0.05)
     assert re.search(r"by more than [\d.]+·10⁻[⁷⁸⁹¹]", page.locator(".live-speak-same").text_content())
     assert address(page)["compare"] == "yes"

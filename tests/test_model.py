@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tinyllm.attention import causal_mask
 from tinyllm.loss import cross_entropy
-from tinyllm.model import GPT, Config, flops_per_token, from_dict, load, n_parameters, save
+from tinyllm.model import GPT, Config, flops_per_token, from_dict, initialize, load, n_parameters, save
 
 SIZES = ["vocab_size", "block_size", "n_layer", "n_head", "d_model"]
 TINY = Config(vocab_size=17, block_size=8, n_layer=2, n_head=2, d_model=12)
@@ -129,6 +129,39 @@ def test_a_new_block_changes_nothing():
     assert all(torch.equal(block(x), x) for block in model.blocks)
 
 
+class Wrapped(nn.Module):
+    """As DistributedDataParallel does it."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args, **options):
+        return self.module(*args, **options)
+
+
+def with_wrapped_parts(model):
+    """As it is done to shard a model, or to compute parts of it again."""
+    for block in model.blocks:
+        block.attention.out, block.mlp.down = Wrapped(block.attention.out), Wrapped(block.mlp.down)
+    model.blocks[1], model.head = torch.compile(model.blocks[1]), Wrapped(model.head)
+    model.token, model.position = Wrapped(model.token), Wrapped(model.position)
+    return model
+
+
+@pytest.mark.parametrize("wrap", [Wrapped, torch.compile, with_wrapped_parts, lambda m: Wrapped(torch.compile(m))])
+@pytest.mark.parametrize("parts", [{}, dict(bias=True, tie_weights=True), dict(mlp="swiglu", positions="none")])
+def test_a_model_begins_in_the_same_way_however_it_is_wrapped(wrap, parts):
+    plain, wrapped = GPT(replace(TINY, **parts)), GPT(replace(TINY, **parts))
+    for model, begun in ((plain, plain), (wrapped, wrap(wrapped))):
+        for p in model.parameters():
+            nn.init.constant_(p, 3.0)
+        torch.manual_seed(0)
+        initialize(begun)
+    for p, q in zip(plain.parameters(), wrapped.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
 def test_what_reads_the_stream_keeps_its_variance():
     torch.manual_seed(0)
     model, x = GPT(replace(TINY, d_model=192)), torch.randn(500, 192)
@@ -193,7 +226,11 @@ def test_tied_weights_are_one_matrix():
         (torch.zeros(2, 9, dtype=torch.long), "9 ids are too many for a context of 8"),
         (torch.zeros(2, 0, dtype=torch.long), r"at least one, not \(2, 0\)"),
         (torch.tensor(3), r"\(\.\.\., T\), at least one, not \(\)"),
-        (torch.zeros(2, 3), "whole numbers, not torch.float32"),
+        (torch.zeros(2, 3), "whole numbers, of 64 or 32 bits, not torch.float32"),
+        (torch.zeros(2, 3, dtype=torch.bool), "not torch.bool"),
+        (torch.zeros(2, 3, dtype=torch.int16), "not torch.int16"),
+        (torch.tensor([[17]]), "id 17 is not in the vocabulary, 0 to 16"),
+        (torch.tensor([[-1]]), "id -1 is not in the vocabulary, 0 to 16"),
     ],
 )
 def test_ids_that_the_model_does_not_know_are_refused(ids, message):
@@ -209,7 +246,7 @@ def test_ids_that_the_model_does_not_know_are_refused(ids, message):
         ({"n_layer": "2"}, "n_layer must be .* not '2'"),
         ({"n_head": 5}, "multiple of n_head, not 12 and 5"),
         ({"norm": "batch"}, "norm must be one of 'layer', 'rms', not 'batch'"),
-        ({"positions": "sinus"}, "positions must be one of 'learned', 'rope', 'none'"),
+        ({"positions": "sinus"}, "positions must be one of 'learned', 'rope', 'alibi', 'none'"),
         ({"mlp": "relu"}, "mlp must be one of 'gelu', 'gelu_tanh', 'swiglu'"),
         ({"n_kv_head": 3}, "n_head must be a multiple of n_kv_head, not 2 and 3"),
         ({"d_head": 5, "positions": "rope"}, "channels turn in pairs: d_head cannot be 5"),
@@ -273,11 +310,6 @@ def test_a_model_of_other_parts_is_saved_with_their_names_and_comes_back(tmp_pat
 
 
 def test_a_model_is_saved_as_itself_however_it_is_wrapped(tmp_path):
-    class Wrapped(nn.Module):  # as DistributedDataParallel does it
-        def __init__(self, module):
-            super().__init__()
-            self.module = module
-
     model = random_gpt()
     for name, wrapped in (("compiled", torch.compile(model)), ("wrapped", Wrapped(torch.compile(model)))):
         save(wrapped, tmp_path / name)

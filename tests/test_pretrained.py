@@ -268,6 +268,11 @@ def test_a_shard_that_differs_from_its_index_is_refused(published, tmp_path):
     index.write_text(json.dumps(spare))
     with pytest.raises(ValueError, match=f"names model.spare.weight, which {where} does not hold"):
         load_pretrained(tmp_path)
+    for elsewhere in (f"../{where}", f"/tmp/{where}", "..", 3, None):
+        spare["weight_map"]["model.spare.weight"] = elsewhere
+        index.write_text(json.dumps(spare))
+        with pytest.raises(ValueError, match="which is no file of its folder"):
+            load_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["GPT-2", "Qwen 2"])
@@ -332,6 +337,17 @@ def test_a_shape_that_does_not_fit_is_named(published, tmp_path):
 
 
 @torch.no_grad()
+def test_a_table_of_positions_is_cut_when_asked_for_and_never_silently(published, tmp_path):
+    theirs, folder = published("GPT-2")
+    table = theirs.transformer.wpe.weight
+    assert torch.equal(load_pretrained(folder, block_size=9).position.weight, table[:9])
+    for rows in (63, 65, 32):
+        with pytest.raises(ValueError, match=f"wpe.weight has 64 positions, config.json says n_positions = {rows}"):
+            load_pretrained(changed(folder, tmp_path, n_positions=rows), block_size=9)
+    assert same(load_pretrained(changed(folder, tmp_path, n_ctx=32)), load_pretrained(folder)), "as `transformers` does"
+
+
+@torch.no_grad()
 def test_settings_of_either_age_mean_the_same(published, tmp_path):
     _, folder = published("Llama 3.2")
     old = {name: value for name, value in LLAMA3.items() if name != "rope_theta"}
@@ -369,6 +385,16 @@ def test_16_bits_can_be_kept_or_widened(dtype, published, tmp_path):
     for p in theirs.parameters():
         p.copy_(p.to(dtype))
     assert difference(wide(ids), theirs(ids).logits) < 2e-5
+
+
+@torch.no_grad()
+def test_where_some_weights_have_more_bits_none_loses_any(published, tmp_path):
+    _, folder = published("Qwen 3")
+    mixed = {name: tensor if "norm" in name else tensor.bfloat16() for name, tensor in tensors_of(folder).items()}
+    model = load_pretrained(changed(folder, tmp_path, mixed))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert torch.equal(model.norm.weight, mixed["model.norm.weight"])
+    assert load_pretrained(tmp_path, torch.bfloat16).norm.weight.dtype == torch.bfloat16
 
 
 def test_the_file_is_mapped_and_never_written_to(published, tmp_path):

@@ -1,16 +1,19 @@
 """The language model without a library against the library: same ids, same logits, same gradients."""
 
 import ast
+import json
 import math
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import regex
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +42,7 @@ def small(seed: int, **change) -> tuple[standalone.GPT, GPT]:
     with torch.no_grad():
         for p in theirs.parameters():
             p.normal_()
-    weights = {name: p.tolist() for name, p in theirs.named_parameters()}
+    weights = {name: torch.atleast_2d(p).tolist() for name, p in theirs.named_parameters()}
     return standalone.GPT(weights, config.n_layer, config.n_head), theirs
 
 
@@ -85,12 +88,16 @@ def test_every_gradient_is_that_of_torch(shape):
     assert abs(loss - expected.item()) < 1e-12
     assert gradient.keys() == dict(theirs.named_parameters()).keys()
     for name, p in theirs.named_parameters():
-        assert torch.allclose(torch.tensor(gradient[name], dtype=torch.float64), p.grad, rtol=1e-9, atol=1e-9), name
+        ours_here = torch.tensor(gradient[name], dtype=torch.float64).view_as(p)
+        assert torch.allclose(ours_here, p.grad, rtol=1e-9, atol=1e-9), name
 
 
-def test_steps_are_those_of_torchs_adam():
+def test_steps_are_those_of_torchs_adam_with_a_tenth_of_the_rate_in_blocks():
     ours, theirs = small(2)
-    optimizer, oracle = standalone.Adam(ours), torch.optim.Adam(theirs.parameters(), lr=0.01, betas=(0.9, 0.99))
+    inside = [p for name, p in theirs.named_parameters() if name.startswith("blocks.")]
+    outside = [p for name, p in theirs.named_parameters() if not name.startswith("blocks.")]
+    groups = [{"params": inside, "lr": 0.001}, {"params": outside, "lr": 0.01}]
+    optimizer, oracle = standalone.Adam(ours), torch.optim.Adam(groups)
     for step in range(3):
         ids = [random.randrange(11) for _ in range(6)]
         optimizer.step(standalone.loss_and_gradient(ours, ids)[1], 0.01)
@@ -98,20 +105,46 @@ def test_steps_are_those_of_torchs_adam():
         cross_entropy(theirs(torch.tensor(ids[:-1])), torch.tensor(ids[1:])).backward()
         oracle.step()
     for name, p in theirs.named_parameters():
-        assert torch.allclose(torch.tensor(ours.weights[name], dtype=torch.float64), p, rtol=0, atol=1e-9), name
+        ours_here = torch.tensor(ours.weights[name], dtype=torch.float64).view_as(p)
+        assert torch.allclose(ours_here, p, rtol=0, atol=1e-9), name
+
+
+def test_a_new_model_has_the_names_shapes_and_spreads_of_the_librarys():
+    random.seed(0)
+    torch.manual_seed(0)
+    weights = standalone.new_model(50, 40, 2, 2, 32).weights
+    theirs = dict(GPT(Config(50, 40, n_layer=2, n_head=2, d_model=32)).named_parameters())
+    assert weights.keys() == theirs.keys()
+    for name, p in theirs.items():
+        ours = torch.tensor(weights[name]).view_as(p)
+        assert abs(ours.mean() - p.mean()) < 0.02 and abs(ours.std() - p.std()) < 0.05 * p.std() + 1e-9, name
 
 
 def test_a_new_model_begins_with_a_uniform_guess_and_learns():
     random.seed(0)
-    model = standalone.new_model(8, block_size=16, n_layer=1, n_head=2, d_model=8)
+    model = standalone.new_model(8, 16, n_layer=1, n_head=2, C=8)
     ids = [0, 1, 2, 3, 4, 5, 6, 7] * 40
     losses = list(standalone.train(model, ids, 60))
     assert abs(losses[0] - math.log(8)) < 1e-9 and losses[-1] < 0.3
 
 
+def test_words_lose_nothing_and_spell_what_is_rare():
+    text = "A cat, a cat, a cat, a dog\n\nand a café"
+    words = standalone.Words(text, 2)
+    assert b"".join(words.vocab[i] for i in words.encode(text)).decode() == text
+    assert [words.vocab[i] for i in words.encode(" a cat")] == [b" a", b" cat"]
+    assert [words.vocab[i] for i in words.encode(" dog")] == [b" ", b"d", b"o", b"g"]
+
+
+def test_without_the_dot_product_of_python_3_12_the_results_are_the_same(monkeypatch, taleteller):
+    a, b = [[random.gauss(0, 1) for _ in range(50)] for _ in range(2)]
+    plain = sum(x * y for x, y in zip(a, b))
+    assert abs(standalone.dot(a, b) - plain) < 1e-12
+
+
 OLD = st.characters(max_codepoint=0x2FFF, exclude_categories=["Cn", "Cs"])  # in every Unicode table of today
 TEXTS = st.lists(
-    st.one_of(st.text(OLD, max_size=8), st.text("aB'stvedrl 1\t\n\r\x1c\x85\xa0é²½ⅷ—!", max_size=12)), max_size=8
+    st.one_of(st.text(OLD, max_size=8), st.text("aB'stvedrl 1\t\n\r\x1c\x1f\x85\xa0\u2028\u200bé²½ⅷ一—!\ud800", max_size=12)), max_size=8
 )
 
 
@@ -119,8 +152,13 @@ TEXTS = st.lists(
 @given(TEXTS)
 def test_any_text_has_the_ids_that_the_library_gives_it(parts):
     text = "".join(parts)
-    ours = standalone.Tokenizer(FOLDER / "tokenizer.json")
+    ours = standalone.Tokenizer(json.loads((FOLDER / "tokenizer.json").read_text(encoding="utf-8")))
     assert ours.encode(text) == load_tokenizer("taleteller").encode(text)
+
+
+def test_the_spaces_are_those_of_the_librarys_pattern():
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    assert {c for c in every if standalone.kind(c) == "S"} | {" "} == set(regex.findall(r"\s", every))
 
 
 def run(*options: str, python: str = sys.executable, cwd=None, file=FILE) -> subprocess.CompletedProcess:
@@ -139,30 +177,108 @@ def test_the_command_goes_on_with_a_text_from_any_folder(tmp_path):
 def test_the_model_may_stand_beside_the_file_or_be_named(tmp_path):
     shutil.copy(FILE, tmp_path)
     told = run("Once", "--tokens", "2", file=tmp_path / FILE.name)
-    assert told.returncode == 1 and "taleteller is no model: it has no file model.json" in told.stderr
+    assert told.returncode == 1 and "taleteller holds no model that can be read" in told.stderr
+    assert "No such file" in told.stderr and "model.json" in told.stderr
     assert run("Once", "--tokens", "2", "--model", str(FOLDER), file=tmp_path / FILE.name).returncode == 0
     shutil.copytree(FOLDER, tmp_path / "taleteller")
     assert run("Once", "--tokens", "2", file=tmp_path / FILE.name).returncode == 0
 
 
-def test_a_model_of_another_form_is_refused(tmp_path):
+def changed(tmp_path, name, change) -> subprocess.CompletedProcess:
+    """What is said of a model one of whose files was changed."""
     shutil.copytree(FOLDER, tmp_path / "other")
-    about = tmp_path / "other" / "model.json"
-    about.write_text(about.read_text().replace('"config": {', '"config": {\n  "norm": "rms",', 1))
+    path = tmp_path / "other" / name
+    path.write_bytes(change(path.read_bytes()))
     told = run("--model", str(tmp_path / "other"))
-    assert told.returncode == 1 and "of another form: ['norm']" in told.stderr
+    assert told.returncode == 1 and told.stdout == "" and "Traceback" not in told.stderr
+    assert told.stderr.startswith(f"error: {tmp_path / 'other'} holds no model that can be read: ")
+    return told.stderr
+
+
+BROKEN = {
+    "a part of another kind": (
+        "model.json", lambda data: data.replace(b'"config": {', b'"config": {"norm": "rms",'), "'norm': 'rms'"),
+    "tied weights": ("model.json", lambda data: data.replace(b"false", b"true"), "another one"),
+    "no sha256": ("model.json", lambda data: data.replace(b"sha256", b"md5"), "what is 'sha256'?"),
+    "half a file": ("model.safetensors", lambda data: data[: len(data) // 2], "model.safetensors is damaged"),
+    "one bit": ("model.safetensors", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "is damaged"),
+    "no JSON": ("tokenizer.json", lambda data: data[:100], "line 1"),
+    "a published tokenizer": ("tokenizer.json", lambda data: b'{"model": {}}', "what is 'vocab'?"),
+    "a list": ("model.json", lambda data: b"[]", "list"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_model_that_cannot_be_read_is_refused_in_words(tmp_path, what):
+    name, change, says = BROKEN[what]
+    assert says in changed(tmp_path, name, change)
 
 
 def test_a_prompt_that_fills_the_context_is_an_error_and_not_a_traceback():
     told = run("word " * 400)
-    assert told.returncode == 1 and told.stderr.startswith("error: ") and "Traceback" not in told.stderr
+    assert told.returncode == 1 and "are more than the context of 384" in told.stderr
+    assert told.stderr.startswith("error: ") and "Traceback" not in told.stderr
+
+
+def test_a_prompt_may_be_empty_and_no_token_may_be_asked_for():
+    assert run("", "--tokens", "0").stdout == "\n"
+    assert len(run("", "--tokens", "3", "--temperature", "0").stdout) > 4
+
+
+@pytest.mark.parametrize("option", ["--tokens=-1", "--temperature=-0.5", "--temperature=nan", "--steps=-3"])
+def test_a_negative_number_is_refused(option):
+    told = run("Once", option)
+    assert told.returncode == 2 and "cannot be negative" in told.stderr
+
+
+def test_a_terminal_that_lacks_a_character_shows_a_question_mark(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    command = [sys.executable, "-S", str(FILE), "Léa 🙂", "--tokens", "0"]
+    told = subprocess.run(command, capture_output=True)
+    assert (told.returncode, told.stdout.strip()) == (0, b"L?a ?"), told.stderr
+
+
+def test_bytes_of_a_prompt_that_the_terminals_encoding_does_not_know_are_read_as_utf_8(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    command = [sys.executable, "-S", str(FILE), "Léa", "--tokens", "0"]
+    told = subprocess.run(command, capture_output=True)
+    assert (told.returncode, told.stdout.strip().decode()) == (0, "Léa"), told.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are others on Windows")
+def test_ctrl_c_and_a_closed_pipe_end_it_without_a_traceback():
+    for end in (lambda p: p.send_signal(signal.SIGINT), lambda p: p.stdout.close()):
+        command = [sys.executable, "-u", "-S", str(FILE), "Once", "--tokens", "300"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(4)  # it has begun to write
+        end(process)
+        process.wait(60)
+        assert process.stderr.read() == b""
 
 
 def test_it_learns_from_a_file_of_text(tmp_path):
-    (tmp_path / "tales.txt").write_text(tales(20_000, seed=0), encoding="utf-8")
-    told = run("--train", "tales.txt", "--steps", "40", "--seed", "0", cwd=tmp_path)
-    losses = [float(line.split()[-1]) for line in told.stdout.splitlines() if line.startswith("step")]
-    assert told.returncode == 0 and len(losses) == 20 and losses[-1] < losses[0] - 0.5, told.stderr
+    (tmp_path / "tales.txt").write_text(tales(3_000, seed=0), encoding="utf-8")
+    told = run("--train", "tales.txt", "--steps", "200", "--seed", "0", cwd=tmp_path)
+    lines = [line for line in told.stdout.splitlines() if line.startswith("step ")]
+    losses = [float(line.split(",")[1].split()[0]) for line in lines]
+    assert told.returncode == 0 and len(losses) == 2 and losses[-1] < losses[0] - 0.3, told
+
+
+@pytest.mark.parametrize("data, says", [
+    (b"", "is too short: 0 tokens, 65 are needed"),
+    (b"Once there was a cat.", "is too short: 6 tokens, 65"),
+    (b"caf\xe9 " * 100, "can't decode byte 0xe9"),
+    (None, "No such file"),
+])
+def test_a_text_that_cannot_be_learned_from_is_refused_in_words(tmp_path, data, says):
+    if data is not None:
+        (tmp_path / "tales.txt").write_bytes(data)
+    told = run("--train", "tales.txt", cwd=tmp_path)
+    assert told.returncode == 1 and told.stderr.startswith("error: ") and says in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 def test_no_module_beyond_the_standard_library_is_named():

@@ -110,7 +110,8 @@ def attend(
     attend to keys after its own; `mask` hides others besides. With a list for the
     weights it is `attention` that runs, and appends them: (..., n_head, T, T_k).
     """
-    check_mask(mask, q)
+    if mask is not None:
+        check_mask(mask, q)
     T = q.shape[-2]
     causal = causal and T > 1  # the newest token alone may attend to all keys
     if causal and (mask is not None or weights is not None or T < k.shape[-2]):
@@ -124,10 +125,8 @@ def attend(
     return output
 
 
-def check_mask(mask: Tensor | None, q: Tensor) -> None:
+def check_mask(mask: Tensor, q: Tensor) -> None:
     """Raise `ValueError` for a mask that would be added, or taken for one of other axes."""
-    if mask is None:
-        return
     if mask.dtype != torch.bool:
         raise ValueError(f"expected a boolean mask, True where a query may attend, got {mask.dtype}")
     if mask.ndim not in (2, q.ndim):
@@ -142,7 +141,7 @@ def fused_attention(
 
     On a CPU it adds up in 32 bits under autocast, too, which is faster there.
     """
-    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+    if q.is_cpu and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
             return fused_attention(q.float(), k.float(), v.float(), mask, causal)
     fewer = k.shape[-3] != q.shape[-3]

@@ -4,14 +4,17 @@ import codecs
 import functools
 import math
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from numbers import Integral
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
+from torch.backends import mkldnn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from tinyllm.layers import head_size
+from tinyllm.layers import SOFTMAX, head_size, is_plain
 from tinyllm.model import GPT, Config, check_ids
 from tinyllm.tokens import Tokenizer
 
@@ -142,9 +145,59 @@ class Cache:
         return places, slot >= self.padding[:, None, None, None], past
 
 
+class States(Cache):
+    """What each layer remembers of all tokens so far, if it is not always keys and values.
+
+    `past` has a dictionary for each layer, which its mixer fills in; see `Mixer`. Keys and
+    values, (n, B, n_kv_head, slots, d_head), are there for the n layers that keep them.
+    """
+
+    def __init__(self, model: GPT, batch_size: int, slots: int) -> None:
+        check_token_embedding(model)
+        config, weight = model.config, model.token.weight
+        self.layers, self.length, self.padding = config.layers(), 0, None
+        lookups = sum(layer.mixer in SOFTMAX for layer in self.layers)
+        heads = config.n_kv_head or config.n_head
+        shape = lookups, batch_size, heads, slots, head_size(config)
+        self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        self.values = torch.zeros_like(self.keys)
+        self.past = [{} for _ in self.layers]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that keys, values and states take."""
+        states = (z for past in self.past for name, z in past.items() if name not in ("keys", "values"))
+        return super().n_bytes + sum(z.nbytes for z in states)
+
+    def extend(self, T: int) -> tuple[slice | Tensor, Tensor | None, Iterator]:
+        """As that of `Cache`; a past is a layer's dictionary, or its keys and values."""
+        if self.length == 0:
+            self.past = [{} for _ in self.layers]
+        places, mask, pairs = super().extend(T)
+        for layer, past in zip(self.layers, self.past):
+            if layer.mixer in SOFTMAX:
+                past["keys"], past["values"] = next(pairs)
+        kinds = zip(self.layers, self.past)
+        pasts = ((past["keys"], past["values"]) if is_plain(layer) else past for layer, past in kinds)
+        return places, mask, pasts
+
+
+def make_cache(model: GPT, batch_size: int, slots: int) -> Cache:
+    """Room for what a model remembers of `slots` tokens."""
+    plain = all(map(is_plain, model.config.layers()))
+    return (Cache if plain else States)(model, batch_size, slots)
+
+
 def check_cacheable(model: GPT) -> None:
     """Raise `ValueError` for a model that needs more of a text than keys and values."""
-    if type(model.token) is not nn.Embedding:
+    check_token_embedding(model)
+    if not all(map(is_plain, model.config.layers())):
+        raise ValueError(f"{model.config} remembers more than keys and values; see make_cache")
+
+
+def check_token_embedding(model: GPT) -> None:
+    """Raise `ValueError` for a model whose token vectors depend on more than the token."""
+    if type(model.token).forward is not nn.Embedding.forward:
         kind = type(model.token).__name__
         unknown = f"its {kind} may look at earlier ids, which no cache keeps"
         raise ValueError(f"{unknown}; generate with cache=False")
@@ -164,7 +217,7 @@ def prepare(model: GPT) -> GPT:
             p.data = p.data.T.contiguous().T
     for module in model.modules():
         vars(module).update(module._parameters | module._modules)
-    for module in model.blocks.modules():
+    for module in model.modules():
         if not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks):
             module.__class__ = without_hooks(type(module))
     return model
@@ -179,7 +232,45 @@ def without_hooks(kind: type[nn.Module]) -> type[nn.Module]:
 
     names = "forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"
     bare = {f"register_{name}": refuse for name in names}
-    return type(kind.__name__, (kind,), bare | {"__call__": kind.forward})
+    call = SHORTER.get(kind.forward, kind.forward)
+    return type(kind.__name__, (kind,), bare | {"__call__": call})
+
+
+def layer_norm(self: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Its `forward`, without asking first whether x is a tensor."""
+    return torch.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+SHORTER = {nn.LayerNorm.forward: layer_norm}
+
+
+class WithoutOneDNN:
+    """A context in which torch computes on a CPU what it would give to the library oneDNN.
+
+    For large tensors that library is fast. But a GELU of the few numbers of one token takes
+    several times as long there, and is no more exact. The switch is that of the whole
+    process: the last thread to leave puts it back.
+    """
+
+    lock, inside, before = Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with WithoutOneDNN.lock:
+            if not WithoutOneDNN.inside:
+                WithoutOneDNN.before = mkldnn.enabled
+                mkldnn.enabled = False
+            WithoutOneDNN.inside += 1
+
+    def __exit__(self, *error) -> None:
+        with WithoutOneDNN.lock:
+            WithoutOneDNN.inside -= 1
+            if not WithoutOneDNN.inside:
+                mkldnn.enabled = WithoutOneDNN.before
+
+
+def without_onednn(weight: Tensor) -> WithoutOneDNN | nullcontext:
+    """For weights of 32 or 64 bits; products of 16 bits are what oneDNN is needed for."""
+    return WithoutOneDNN() if weight.itemsize >= 4 else nullcontext()
 
 
 def visible_from(length: int, block_size: int) -> int:
@@ -218,8 +309,8 @@ def new_ids(
     check_prompts(model.config, texts, max_new_tokens, slide)
     texts, block_size = [list(text) for text in texts], model.config.block_size
     slots = min(block_size, max(map(len, texts)) + max_new_tokens)
-    memory, before = Cache(model, len(texts), slots) if cache else None, None
-    device = model.token.weight.device
+    memory, before = make_cache(model, len(texts), slots) if cache else None, None
+    device, few_numbers = model.token.weight.device, without_onednn(model.token.weight)
     for _ in range(max_new_tokens):
         starts = [visible_from(len(text), block_size) for text in texts]
         if memory is None or starts != before:
@@ -227,7 +318,8 @@ def new_ids(
             logits = prefill(model, windows, memory)
         else:
             last = torch.tensor([text[-1:] for text in texts], device=device)  # (B, 1)
-            logits = model(last, memory)[:, -1]
+            with few_numbers:
+                logits = model(last, memory)[:, -1]
         before = starts
         ids = choose(logits, texts, **sampling)
         for text, i in zip(texts, ids):

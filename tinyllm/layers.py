@@ -1,7 +1,7 @@
 """The parts that a block is made of, those of GPT-2 and those that came after it, each by a name."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ class Parts:
     """Which parts a model has; the defaults are those of chapter 07.
 
     norm: "layer" or "rms"; norm_eps: what it adds to the variance.
-    positions: "learned", or "rope" (by a rotation of queries and keys), or "none".
+    positions: "learned", or "rope" (by a rotation of queries and keys), or "alibi" (scores
+        fall with distance), or "none".
     rope_theta: its slowest channels turn by about 1/rope_theta a token. rope_scaling: for
         longer contexts, as in Llama 3; see `rope_table`.
     mlp: "gelu", "gelu_tanh" (as GPT-2 computes it) or "swiglu" (gated).
@@ -25,6 +26,11 @@ class Parts:
     qk_norm: queries and keys are normed, each over its d_head channels.
     bias: all norms and matrices but the head add a vector; qkv_bias: so do queries, keys
         and values, or not, whatever the others do.
+    mixer: what tokens tell each other, one of `SOFTMAX` and `FIXED_STATE`, or a tuple of
+        them, one for each layer. See `tinyllm.mixers`.
+    window, sinks: tokens that the mixer "window" sees, the last ones and the first.
+    n_features: random features of the mixer "favor".
+    conv: a key is mixed with those right before it, of so many tokens in all.
     """
 
     norm: str = "layer"
@@ -39,6 +45,42 @@ class Parts:
     qk_norm: bool = False
     bias: bool = False
     qkv_bias: bool | None = None
+    mixer: str | tuple[str, ...] = "softmax"
+    window: int | None = None
+    sinks: int = 0
+    n_features: int = 256
+    conv: int | None = None
+
+    def layers(self) -> list:
+        """The configuration of each layer: it has one mixer."""
+        if isinstance(self.mixer, str):
+            return [self] * self.n_layer
+        return [replace(self, mixer=mixer) for mixer in self.mixer]
+
+    def mixer_weights(self) -> int:
+        """Weights that mixers have besides those of chapter 07's attention, in all layers."""
+        C, d, n_head = self.d_model, head_size(self), self.n_head
+        taps = (self.conv or 0) * (self.n_kv_head or n_head) * d
+        more = {  # a norm over d_head, a gate, the strength of a write
+            "identity": d, "retention": d, "gated": d + C * n_head + n_head,
+            "delta": d + C * n_head, "gated_delta": d + 2 * C * n_head + n_head,
+        }
+        return sum(taps + more.get(layer.mixer, 0) for layer in self.layers())
+
+    def keys_seen(self) -> list[int]:
+        """With how many keys each layer compares a query, or what takes as many products.
+
+        A state of d_f features is written and read in place of d_f keys; the delta rule
+        reads it twice.
+        """
+        T, d = self.block_size, head_size(self)
+        sizes = {
+            "window": min(T, (self.window or T) + self.sinks), "softmax_one": T + 1,
+            "elu": d, "relu2": d, "power2": math.comb(d + 1, 2), "power4": math.comb(d + 3, 4),
+            "taylor": math.comb(d + 2, 2), "favor": self.n_features, "identity": d,
+            "retention": d, "gated": d, "delta": 3 * d // 2, "gated_delta": 3 * d // 2,
+        }
+        return [sizes.get(layer.mixer, T) for layer in self.layers()]
 
     def chosen(self) -> dict:
         """All sizes, and those parts that are not the default ones."""
@@ -58,10 +100,11 @@ def check_config(config: Parts) -> None:
     above = "a number above 0", lambda x: type(x) in (int, float) and 0 < x < math.inf
     yes_no = "true or false", lambda x: type(x) is bool
     rules = dict.fromkeys(["vocab_size", "block_size", "n_layer", "n_head", "d_model"], whole)
+    rules |= {"n_features": whole, "sinks": ("a whole number", lambda x: type(x) is int and x >= 0)}
     rules |= dict.fromkeys(["norm_eps", "rope_theta"], above)
     rules |= dict.fromkeys(["tie_weights", "qk_norm", "bias"], yes_no)
     rules |= {name: one_of(kinds) for name, kinds in KINDS.items()}
-    optional = dict.fromkeys(["d_ff", "n_kv_head", "d_head"], whole) | {"qkv_bias": yes_no}
+    optional = dict.fromkeys(["d_ff", "n_kv_head", "d_head", "window", "conv"], whole) | {"qkv_bias": yes_no}
     for name, (wanted, fits) in optional.items():
         rules[name] = f"{wanted} or null", lambda x, fits=fits: x is None or fits(x)
     for name, (wanted, fits) in rules.items():
@@ -79,13 +122,32 @@ def check_config(config: Parts) -> None:
     scaling = config.rope_scaling
     if scaling is not None and not (len(scaling) == 4 and all(above[1](x) for x in scaling)):
         raise ValueError(f"rope_scaling must be four numbers above 0, not {scaling!r}")
+    check_mixers(config)
+
+
+def check_mixers(config: Parts) -> None:
+    """Raise `ValueError` unless there is a mixer for each layer, with all that it needs."""
+    mixers = config.mixer if isinstance(config.mixer, tuple) else (config.mixer,)
+    if not all(mixer in SOFTMAX + FIXED_STATE for mixer in mixers):
+        raise ValueError(f"a mixer must be {one_of(SOFTMAX + FIXED_STATE)[0]}, not {config.mixer!r}")
+    if isinstance(config.mixer, tuple) and len(mixers) != config.n_layer:
+        raise ValueError(f"{config.n_layer} layers need as many mixers, not {config.mixer!r}")
+    if "window" in mixers and config.window is None:
+        raise ValueError(f"the mixer 'window' needs a window, not {config.window!r}")
+    if config.positions == "alibi" and not set(mixers) <= set(SOFTMAX):
+        raise ValueError(f"only scores of {one_of(SOFTMAX)[0]} can fall with distance, not {config.mixer!r}")
 
 
 KINDS = {
     "norm": ("layer", "rms"),
-    "positions": ("learned", "rope", "none"),
+    "positions": ("learned", "rope", "alibi", "none"),
     "mlp": ("gelu", "gelu_tanh", "swiglu"),
 }
+SOFTMAX = "softmax", "window", "softmax_one"  # mixers that keep all keys
+FIXED_STATE = (
+    "elu", "relu2", "power2", "power4", "taylor", "favor", "identity", "retention", "gated",
+    "delta", "gated_delta",
+)
 
 
 def one_of(kinds: tuple[str, ...]):
@@ -284,7 +346,11 @@ class RotaryAttention(MultiHeadAttention):
 def make_attention(config: Parts) -> MultiHeadAttention:
     """What tokens tell each other."""
     sizes = config.d_model, config.n_head, True, config.bias, config.n_kv_head, config.d_head
-    if config.positions == "rope" or config.qk_norm:
+    if not is_plain(config):
+        from tinyllm.mixers import MIXERS  # which are made of the parts in this file
+
+        layer = MIXERS[config.mixer](config)
+    elif config.positions == "rope" or config.qk_norm:
         layer = RotaryAttention(*sizes, qk_norm=config.qk_norm, eps=config.norm_eps)
     else:
         layer = MultiHeadAttention(*sizes)
@@ -292,3 +358,8 @@ def make_attention(config: Parts) -> MultiHeadAttention:
         rows, C = layer.qkv.weight.shape
         layer.qkv = nn.Linear(C, rows, bias=config.qkv_bias)
     return layer
+
+
+def is_plain(config: Parts) -> bool:
+    """Whether a layer remembers a text by the keys and values of its tokens, and nothing else."""
+    return config.mixer == "softmax" and config.positions != "alibi" and not config.conv

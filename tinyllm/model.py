@@ -100,7 +100,7 @@ class GPT(nn.Module):
         self.config, C = config, config.d_model
         self.token = nn.Embedding(config.vocab_size, C)
         self.position = make_positions(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(layer) for layer in config.layers())
         self.norm = make_norm(config)
         self.head = nn.Linear(C, config.vocab_size, bias=False)
         if config.tie_weights:
@@ -122,16 +122,18 @@ class GPT(nn.Module):
 
 def check_ids(ids: Tensor, config: Config) -> None:
     """Raise `ValueError` unless ids (..., T) are ones that the model knows."""
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise ValueError(f"ids must be whole numbers, not {ids.dtype}")
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"ids must be whole numbers, of 64 or 32 bits, not {ids.dtype}")
     if not ids.ndim or not ids.numel():
         raise ValueError(f"expected ids (..., T), at least one, not {tuple(ids.shape)}")
     if ids.shape[-1] > config.block_size:
         size = f"a context of {config.block_size}"
         raise ValueError(f"{ids.shape[-1]} ids are too many for {size}")
-    if ids.device.type != "cpu":
-        return  # to look at values, a GPU would have to be waited for
-    low, high = map(int, ids.aminmax())
+    if not ids.is_cpu:
+        # To look at values, a GPU would have to be waited for. CUDA stops at a wrong one by
+        # itself, MPS takes zeros for its vector; `generate` and `train` look before.
+        return
+    low, high = map(int, ids.aminmax() if ids.numel() > 1 else (ids, ids))
     if low < 0 or high >= config.vocab_size:
         wrong = low if low < 0 else high
         last = config.vocab_size - 1
@@ -146,13 +148,14 @@ def initialize(model: "GPT") -> None:
     each block begins as the identity. An untied head is zero, so that the first loss
     is log V. Embeddings are normal with standard deviation 0.02, as in GPT-2.
     """
-    for name, p in model.named_parameters():
-        if name.startswith(("token", "position")):
+    for name, p in unwrap(model).named_parameters():
+        path = name.split(".")
+        if path[0] in ("token", "position"):
             nn.init.normal_(p, std=0.02)
-        elif name.endswith(("out.weight", "down.weight", "head.weight", "bias")):
+        elif path[-1] == "bias" or not {"out", "down", "head"}.isdisjoint(path):
             nn.init.zeros_(p)
-        elif p.ndim == 2:  # the others scale the norms, and stay 1
-            nn.init.normal_(p, std=model.config.d_model**-0.5)
+        elif p.ndim == 2:  # (..., C); the others scale the norms, and stay 1
+            nn.init.normal_(p, std=p.shape[1] ** -0.5)
 
 
 def n_parameters(config: Config) -> int:
@@ -172,7 +175,8 @@ def n_parameters(config: Config) -> int:
         block += C + mlp_size(config) * (2 if config.mlp == "swiglu" else 1) + C
     places = config.block_size * C if config.positions == "learned" else 0
     head = norm + (0 if config.tie_weights else config.vocab_size * C)
-    return config.vocab_size * C + places + config.n_layer * block + head
+    blocks = config.n_layer * block + config.mixer_weights()
+    return config.vocab_size * C + places + blocks + head
 
 
 def block_matrices(config: Config) -> int:
@@ -193,9 +197,9 @@ def flops_per_token(config: Config) -> int:
     take another 4·T·C in each layer; what the mask hides is counted, too.
     This is a forward pass. The backward pass takes twice as many, so training 3×.
     """
-    T, heads = config.block_size, config.n_head * head_size(config)  # C channels in all
-    layer = 2 * block_matrices(config) + 4 * T * heads
-    return config.n_layer * layer + 2 * config.vocab_size * config.d_model
+    heads = config.n_head * head_size(config)  # C channels in all
+    layers = sum(2 * block_matrices(config) + 4 * T * heads for T in config.keys_seen())
+    return layers + 2 * config.vocab_size * config.d_model
 
 
 def save(

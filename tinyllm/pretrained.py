@@ -7,6 +7,7 @@ Such a folder holds `config.json` and `model.safetensors`, or several files of w
 import json
 import re
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 
 import safetensors
@@ -60,8 +61,9 @@ def load_pretrained(
 
     Weights are mapped from the file, and read when they are used; those that have to be
     changed, to `dtype` or because three matrices are one here, are copied. Without
-    `dtype` they stay what they are in the file. `block_size` is the context to be used,
-    at most the one that the model was made for; if not given that, or 8192.
+    `dtype` they stay what they are in the file; where they differ, all become what holds
+    each. `block_size` is the context to be used, at most the one that the model was made
+    for; if not given that, or 8192.
 
     Each tensor of the file is used exactly once. Raises `ValueError` that names a tensor
     which is missing, left over, there twice or of the wrong shape, or a setting that this
@@ -71,6 +73,7 @@ def load_pretrained(
     raw = read_json(folder / "config.json")
     config, names = read_config(raw, block_size), NAMES[raw["model_type"]]
     given = read_tensors(folder)
+    check_positions(given, raw, folder)
     with torch.device("meta"):  # shapes, but no memory
         model = GPT(config)
     found = {}
@@ -82,7 +85,7 @@ def load_pretrained(
     left = [name for name in given if not NOT_LEARNED.fullmatch(name)]
     if left:
         raise ValueError(f"{folder} holds {len(left)} tensors with no place in this model: {left[:3]}")
-    dtype = dtype or found["token.weight"].dtype
+    dtype = dtype or reduce(torch.promote_types, (weight.dtype for weight in found.values()))
     found = {name: weight.to(dtype) for name, weight in found.items()}
     model.load_state_dict(found, assign=True)
     if config.tie_weights:
@@ -105,7 +108,7 @@ def assemble(
         part = given.pop(theirs)
         parts.append(part.T if SIDEWAYS.fullmatch(theirs) else part)
     weight = parts[0] if len(parts) == 1 else torch.cat(parts)
-    if name == "position.weight":  # a shorter context than it could be
+    if name == "position.weight":  # a shorter context than it could be: `block_size`
         weight = weight[: shape[0]]
     if weight.shape != shape:
         shapes = f"{tuple(weight.shape)}, not {tuple(shape)} as config.json says"
@@ -119,6 +122,14 @@ def check_tied(given: dict[str, Tensor], token: Tensor, folder: Path) -> None:
     if not torch.equal(head, token):
         tied = "config.json says tie_word_embeddings"
         raise ValueError(f"{folder}: {tied}, but lm_head.weight is not the embedding")
+
+
+def check_positions(given: dict[str, Tensor], raw: Mapping, folder: Path) -> None:
+    """Raise `ValueError` if GPT-2's table of positions has other rows than it says."""
+    table = given.get("wpe.weight")
+    if table is not None and len(table) != raw.get("n_positions", len(table)):
+        rows = f"wpe.weight has {len(table)} positions, config.json says n_positions = {raw['n_positions']}"
+        raise ValueError(f"{folder}: {rows}; a shorter context is asked for by block_size")
 
 
 # ---------------------------------------------------------------------------------------- files
@@ -148,6 +159,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         where = read_json(index).get("weight_map")
         if not isinstance(where, dict):
             raise ValueError(f"{index} has no weight_map")
+        for name in where.values():
+            if not isinstance(name, str) or not re.fullmatch(r"[^/\\]+\.safetensors", name):
+                raise ValueError(f"{index} names {name!r}, which is no file of its folder")
         files = [folder / name for name in sorted(set(where.values()))]
     else:
         raise FileNotFoundError(no_weights(folder))
@@ -233,7 +247,7 @@ def refuse(raw: Mapping, name: str, *fine) -> None:
 
 
 def read_gpt2(raw: Mapping) -> tuple[dict, int]:
-    """Sizes and parts of GPT-2, and its context."""
+    """Sizes and parts of GPT-2, and its context: n_positions; n_ctx means nothing, as in `transformers`."""
     for name, fine in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False)):
         refuse(raw, name, fine)
     refuse(raw, "add_cross_attention", False)

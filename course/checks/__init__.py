@@ -101,6 +101,7 @@ class Part:
     """One thing that a question checks: a sentence, its points, a judge, and the inputs it is tried on.
 
     With `needs_another` it earns its points only beside another part: what a planted bug leaves right.
+    With `nan` an answer that is not a number may be right, which elsewhere passes no judge.
     """
 
     checks: str
@@ -108,6 +109,7 @@ class Part:
     judge: Judge
     cases: Cases = _no_inputs
     needs_another: bool = False
+    nan: bool = False
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,7 @@ def is_a(answer: Any, kind: type | tuple[type, ...], what: str = "the answer") -
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not _fits(answer, kinds):
-        mine = _number(answer)
+        mine = number(answer)
         yours = repr(mine) if isinstance(mine, float) and int in kinds else kind_of(answer)
         raise Wrong(
             f"{_should(what)} be {' or '.join(_KINDS.get(k, k.__name__) for k in kinds)}; yours is {yours}"
@@ -329,7 +331,7 @@ def is_a(answer: Any, kind: type | tuple[type, ...], what: str = "the answer") -
 
 def _fits(answer: Any, kinds: tuple[type, ...]) -> bool:
     if int in kinds or float in kinds:
-        answer = _number(answer)
+        answer = number(answer)
     allowed = (*kinds, int) if float in kinds else kinds
     return isinstance(answer, allowed) and (bool in kinds or not isinstance(answer, bool))
 
@@ -379,7 +381,8 @@ def _numbers(value: Any) -> np.ndarray:
     return array
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
+    """The number in a tensor without axes; anything else as it is."""
     return value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
 
 
@@ -393,7 +396,7 @@ def _near(answer: Any, expected: Any, rtol: float, atol: float) -> bool:
 
 def _same(answer: Any, expected: Any) -> bool:
     if isinstance(expected, (int, float)):
-        answer = _number(answer)
+        answer = number(answer)
     if type(answer) is not type(expected):
         return False
     if isinstance(expected, (list, tuple)):

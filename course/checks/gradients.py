@@ -173,6 +173,7 @@ def used_twice(seed):
     yield ([*start, ("add", 0, 1), ("add", 0, 2)],)
     yield ([*start, ("log", 0), ("add", 2, 0), ("add", 3, 1)],)
     yield ([start[0], ("add", 0, 0)],)
+    yield ([*start, ("log", 0), ("mul", 2, 1), ("mul", 3, 2)],)  # the logarithm is a factor, too
 
 
 def random_tapes(seed):

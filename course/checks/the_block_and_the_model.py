@@ -18,7 +18,7 @@ def _generator(seed: int) -> torch.Generator:
 
 def _several(answer):
     """Several values as a tuple, whether they came as a tuple, a list, or an array of them."""
-    if isinstance(answer, (list, torch.Tensor, np.ndarray)) and len(np.shape(answer)):
+    if isinstance(answer, list) or isinstance(answer, (torch.Tensor, np.ndarray)) and answer.ndim:
         return tuple(answer)
     is_a(answer, tuple, "the answer")
     return answer
@@ -176,11 +176,13 @@ def no_attention(seed):
 
 def whole_block(seed):
     yield from _sizes(seed)
+    x, *rest = next(_sizes(seed))
+    yield 0.01 * x, *rest  # where what is added to the variance is felt
 
 
-def _norm(x, over=-1, correction=0, centered=True):
+def _norm(x, over=-1, correction=0, centered=True, eps=1e-5):
     mean = x.mean(over, keepdim=True)
-    return (x - mean * centered) / (x.var(over, correction=correction, keepdim=True) + 1e-5).sqrt()
+    return (x - mean * centered) / (x.var(over, correction=correction, keepdim=True) + eps).sqrt()
 
 
 def _block(inputs, *bugs):
@@ -192,6 +194,8 @@ def _block(inputs, *bugs):
         norm = lambda x: _norm(x, correction=1)
     if "mean" in bugs:
         norm = lambda x: _norm(x, centered=False)
+    if "eps" in bugs:
+        norm = lambda x: _norm(x, eps=0)
     attended = (weights.T if "queries" in bugs else weights) @ (x if "unread 1" in bugs else norm(x)) @ W_vo
     old, x = x, attended if "no sum 1" in bugs else (norm(x) if "on stream" in bugs else x) + attended
     if "after" in bugs:
@@ -208,6 +212,7 @@ BUGS = {
     "tokens": "the norm is taken over the tokens; each token is normed over its own channels",
     "n - 1": "the variance is divided by C - 1; LayerNorm divides by C",
     "mean": "the mean is not subtracted in the norm",
+    "eps": "nothing is added to the variance; LayerNorm adds 1e-5 there, before the root",
     "queries": "the attention weights are transposed: row t holds the weights with which token t attends",
     "unread 1": "attention reads the stream itself, not a normed copy",
     "on stream": "what attention writes is added to the normed copy; it belongs on the stream",

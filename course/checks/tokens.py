@@ -3,7 +3,7 @@
 import math
 import random
 
-from course.checks import Part, Question, Sheet, Wrong, close, equal, is_a
+from course.checks import Part, Question, Sheet, Wrong, close, equal, is_a, number
 from tinyllm.tokens import Tokenizer, split, train_bpe
 
 WORDS = "naïve|façade|smörgåsbord|灯塔|маяк|🙂🙃|lantern|日本語|ñandú|🏳️‍🌈|\u00a0|plain".split("|")
@@ -37,6 +37,7 @@ def cut_blocks(seed):
 def starts(inputs, answer):
     (data,) = inputs
     is_a(answer, list, "the positions")
+    answer = [number(position) for position in answer]
     for position in answer:
         if not isinstance(position, int) or not 0 <= position < len(data):
             raise Wrong(f"{position!r} is not a position in a block of {len(data)} bytes")

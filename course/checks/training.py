@@ -269,6 +269,8 @@ def _length(D, kind):
 def steep(inputs, answer):
     G, kind = inputs
     D = torch.as_tensor(same_shape(answer, G, "D", axes=("row", "column"))).double()
+    if not D.isfinite().all():
+        raise Wrong("D holds numbers that are not finite")
     G = G.double()
     U, S, Vh = torch.linalg.svd(G, full_matrices=False)
     right = {"frobenius": G / G.norm(), "entry": G.sign(), "spectral": U @ Vh}

@@ -12,8 +12,14 @@ with warnings.catch_warnings():
 
 
 def folder() -> Path:
-    """The book's cache folder: where the system keeps such things for this user. It may not exist yet."""
-    return pooch.os_cache("attention-twice")
+    """The book's cache folder: where the system keeps such things for this user. It may not exist yet.
+
+    A user without a home, as a container may have, gets one in the system's folder for temporary files.
+    """
+    try:
+        return pooch.os_cache("attention-twice")
+    except (RuntimeError, KeyError, OSError):
+        return Path(tempfile.gettempdir(), "attention-twice")
 
 
 def read(path: Path, sha256: str) -> bytes | None:

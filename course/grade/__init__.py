@@ -7,6 +7,7 @@ the notebook uses, on more seeds.
 
 import argparse
 import functools
+import gc
 import os
 import sys
 from collections import deque
@@ -14,12 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from course.grade import report
+from course.checks import sheets
+from course.grade import gradebook, report
 from course.grade.judge import SEEDS, Graded, Limits, control, grade
+from course.grade.roster import Unusable, roster
+from course.grade.rows import overrides, worth
 from course.grade.runner import PROTECTIONS, Broken, Runner
-from course.grade.submissions import printable, submissions
+from course.grade.submissions import printable, submissions, within
 from course.grade.worker import Worker, result, wait
 
 __all__ = ["Graded", "Limits", "Runner", "grade"]
@@ -42,6 +46,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row for each notebook")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that is known")
+    parser.add_argument(
+        "--feedback", type=Path, metavar="FOLDER", help="write a page for each submission, for its student to read"
+    )
+    parser.add_argument(
+        "--roster",
+        type=Path,
+        metavar="FILE",
+        help="a CSV of the class: Canvas's gradebook, Moodle's grades or grading worksheet, or columns name, email",
+    )
+    parser.add_argument("--canvas", type=Path, metavar="FILE", help="write a CSV for Canvas's gradebook (needs --roster)")
+    parser.add_argument("--moodle", type=Path, metavar="FILE", help="write a CSV for Moodle's gradebook (needs --roster)")
+    parser.add_argument(
+        "--column",
+        type=_column,
+        action="append",
+        default=[],
+        metavar="SHEET=TITLE",
+        help="what that sheet is called there, such as '04_attention_as_lookup=Homework 4 (1234)'",
+    )
+    parser.add_argument(
+        "--overrides",
+        type=Path,
+        metavar="FILE",
+        help="a CSV of points set by hand: student, question (or total), points, reason",
+    )
+    parser.add_argument(
+        "--merge",
+        type=Path,
+        metavar="FILE",
+        help="what an earlier --json knows of other notebooks is kept, and written anew with the rest",
+    )
+    parser.add_argument(
+        "--several",
+        choices=("best", "latest"),
+        default="best",
+        help="which of a student's attempts at a sheet counts (default: %(default)s)",
+    )
+    parser.add_argument("--sheet", choices=[sheet.name for sheet in sheets()], metavar="SHEET", help="only this sheet is graded")
     parser.add_argument(
         "--gradescope", type=Path, metavar="FILE", help="write Gradescope's results.json, for one student"
     )
@@ -91,26 +133,37 @@ def _count(text: str) -> int:
     return number
 
 
+def _column(text: str) -> tuple[str, str]:
+    sheet, _, title = text.partition("=")
+    if not title or sheet not in [known.name for known in sheets()]:
+        raise ValueError
+    return sheet, title
+
+
 # argparse says: invalid positive number value: '-1'
-_positive.__name__, _count.__name__ = "positive number", "number from 1 to 1000"
+_positive.__name__, _count.__name__, _column.__name__ = "positive number", "number from 1 to 1000", "SHEET=TITLE"
 
 
 def run(args: argparse.Namespace) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal of another encoding loses a letter, not a report
-    for output in filter(None, (args.csv, args.json, args.gradescope)):
+    outputs = [args.csv, args.json or args.merge, args.gradescope, args.canvas, args.moodle]
+    for output in filter(None, outputs):
         if problem := report.cannot_write(output):
             print(f"{printable(output)}: {problem}", file=sys.stderr)
             return 2
-    handed = [submission for path in args.paths for submission in submissions(path)]
-    graded = [Graded(one.path, error=one.error or "not graded yet", failed=not one.error) for one in handed]
-    todo = [number for number, one in enumerate(handed) if not one.error]
-    if args.gradescope and len({one.path.resolve().parent for one in handed}) > 1:
+    try:
+        book = _prepared(args)
+    except Unusable as error:
+        print(error, file=sys.stderr)
+        return 2
+    graded, limits = book.graded, book.limits
+    todo = [number for number, one in enumerate(graded) if one.failed and one.path in book.named]
+    if args.gradescope and not args.sheet and len({one.path.resolve().parent for one in graded}) > 1:
         return _not_one_student()
-    limits = Limits(args.seconds, args.seeds)
-    book = report.Book(graded, limits, args.memory)
-    if args.json:
+    args.json = args.json or args.merge
+    if args.json and not args.merge:
         book.resume(args.json, todo)
         todo = [number for number in todo if graded[number].failed]
 
@@ -126,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
             if todo:
                 book.protected = _tried(runner, args.unprotected)
                 save()
-                broken = _grade_all(graded, todo, runner, limits, args.jobs, save)
+                broken = _grade_all(book, todo, runner, args.jobs, save)
         except Broken as error:
             print(f"could not be graded: {error}", file=sys.stderr)
             return 1
@@ -137,6 +190,7 @@ def run(args: argparse.Namespace) -> int:
             one.error = broken if one.failed else one.error
     book.complete = not interrupted and not broken
     save(last=True)
+    trouble = _for_the_class(book, args)
     report.show(Console(highlight=False, markup=False, soft_wrap=True), book)
     if broken:
         print(f"could not be graded: {broken}", file=sys.stderr)
@@ -145,10 +199,60 @@ def run(args: argparse.Namespace) -> int:
         print(f"Interrupted: {len(graded) - left} of {len(graded)} graded.", file=sys.stderr)
         return 130
     if args.gradescope:
+        if args.sheet:  # whatever a student sends, the best of it counts
+            graded[:] = sorted(graded, key=worth)[-1:]
         if len({one.sheet for one in graded if one.sheet}) < sum(one.sheet is not None for one in graded):
             return _not_one_student()
         report.write(args.gradescope, book.as_gradescope(), last=True)
-    return 1 if broken or any(one.error for one in graded) else 0
+    return 1 if broken or trouble or any(one.error for one in graded) else 0
+
+
+def _prepared(args: argparse.Namespace) -> "report.Book":
+    """The book before anything is graded. Raises `Unusable`, in words about the file that is to blame."""
+    handed = [(one, path) for path in args.paths for one in submissions(path)]
+    graded = []
+    for one, named in handed:
+        place = within(one.path, named, several=len(args.paths) > 1)
+        error = one.error or "not graded yet"
+        graded.append(Graded(one.path, error=error, failed=not one.error, within=place, modified=_modified(one.path)))
+    book = report.Book(graded, Limits(args.seconds, args.seeds, args.sheet), args.memory, latest=args.several == "latest")
+    book.named = {one.path for one in graded}
+    if args.roster:
+        book.roster = roster(args.roster)
+    elif args.canvas or args.moodle:
+        raise Unusable("--canvas and --moodle need --roster: the class, as Canvas or Moodle exports it")
+    if args.overrides:
+        places = [one.within for one in graded]
+        book.overrides = overrides(args.overrides, book.roster, None if args.merge else places)
+    if args.merge:
+        book.merge(args.merge)
+    if args.feedback and args.feedback.exists() and not args.feedback.is_dir():
+        raise Unusable(f"{printable(args.feedback)}: --feedback wants a folder, and this is a file")
+    return book
+
+
+def _modified(path: Path) -> int:
+    try:
+        return int(os.lstat(path).st_mtime)
+    except OSError:
+        return 0
+
+
+def _for_the_class(book: "report.Book", args: argparse.Namespace) -> bool:
+    """Writes what is for the students and for their gradebooks; whether something went wrong with that."""
+    lines, unused = book.rows()
+    titles, problems = dict(args.column), []
+    for output, content in ((args.canvas, gradebook.canvas), (args.moodle, gradebook.moodle)):
+        if output:
+            try:
+                report.write(output, content(lines, book.roster, titles))
+            except Unusable as error:
+                problems.append(str(error))
+    if args.feedback:
+        problems += book.write_feedback(args.feedback)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return bool(problems or unused)
 
 
 def _not_one_student() -> int:
@@ -220,15 +324,16 @@ def _grade(runner: Runner, path: Path, limits: Limits, send: Callable[[dict], No
         send(report.entry(graded) | {"surprising": graded.surprising, "done": True})
 
 
-def _grade_all(
-    graded: list[Graded], numbers: list[int], runner: Runner, limits: Limits, jobs: int, save: Callable
-) -> str | None:
+def _grade_all(book: "report.Book", numbers: list[int], runner: Runner, jobs: int, save: Callable) -> str | None:
     """Grades those of the list; why it had to stop, where a known answer did not come back any more."""
+    graded, limits = book.graded, book.limits
     todo, running, again = deque(numbers), {}, set()
+    gc.freeze()  # a collection in a worker would touch, and so copy, all that was loaded here
     console = Console(stderr=True)
     try:
+        columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         with Progress(
-            console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
+            *columns, console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
         ) as progress:
             bar = progress.add_task("graded", total=len(todo))
             while todo or running:
@@ -249,6 +354,8 @@ def _grade_all(
                         again.add(number)
                         todo.append(number)
                         continue
+                    before = graded[number]
+                    one.within, one.modified, one.by = before.within, before.modified, book.by
                     graded[number] = one
                     progress.advance(bar)
                     progress.refresh()

@@ -29,6 +29,8 @@ class Graded:
     An ungraded one has the sheet that its file is named after, if any. `failed` where the fault may not be the
     learner's: then there are no points, not zero points. `surprising` where a process ended
     that should not have, which may be the answer's doing or the machine's.
+    `within` is its place in what was handed in, `modified` when the file was written, in seconds, and `by` which
+    checks graded it, on how many seeds.
     """
 
     path: Path
@@ -39,6 +41,13 @@ class Graded:
     failed: bool = False
     sha256: str = ""
     surprising: bool = False
+    within: Path = Path()
+    modified: int = 0
+    by: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.within == Path():
+            self.within = Path(self.path.name)
 
     @property
     def points(self) -> int:
@@ -47,10 +56,11 @@ class Graded:
 
 @dataclass(frozen=True)
 class Limits:
-    """What `--seconds` and `--seeds` say."""
+    """What `--seconds`, `--seeds` and `--sheet` say."""
 
     seconds: float | None = None
     seeds: int = SEEDS
+    sheet: str | None = None
 
 
 def grade(graded: Graded, runner: Runner, limits: Limits = Limits(), done: Callable = lambda: None) -> None:
@@ -65,6 +75,9 @@ def grade(graded: Graded, runner: Runner, limits: Limits = Limits(), done: Calla
         graded.sha256 = hashlib.sha256(data).hexdigest()
         notebook = parse(data)
         graded.sheet, said = sheet_of(notebook, graded.path)
+        if limits.sheet and graded.sheet.name != limits.sheet:
+            other, graded.sheet = graded.sheet.name, None
+            raise Unreadable(f"it is the sheet {other}, and {limits.sheet} was asked for")
     except Unreadable as error:
         graded.error = str(error)
         return
@@ -147,6 +160,8 @@ class Answers:
         while True:
             session.allow()
             try:
+                if time.monotonic() >= end:  # also where line after line comes
+                    raise Ended("late")
                 line = session.line(min(4 * seconds + 20, end - time.monotonic()))
             except Ended as error:
                 self.surprising = True

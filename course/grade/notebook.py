@@ -81,14 +81,14 @@ class Notebook:
 
     def matters(self, number: int, name: str) -> bool:
         """Whether `name` may be different because the statement of that number went wrong."""
-        statement, needed = self.statements[number], self._needed(name)
+        statement, needed = self.statements[number], self.needed(name)
         return bool(
             statement.binds & needed
             or "*" in statement.binds
             or statement.uses & (needed - {name} - self._imported)
         )
 
-    def _needed(self, name: str) -> set[str]:
+    def needed(self, name: str) -> set[str]:
         """The names that it takes to make what `name` is, itself among them."""
         needed, todo = {name}, [name]
         while todo:

@@ -9,8 +9,9 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,8 +23,12 @@ from rich.text import Text
 import course
 from course.check import PartResult, Result
 from course.checks import count, load
+from course.grade import feedback
+from course.grade.gradebook import no_formula
 from course.grade.judge import Graded, Limits
 from course.grade.notebook import Unreadable
+from course.grade.roster import Roster, Unusable
+from course.grade.rows import Override, Row, rows
 from course.grade.submissions import contents, printable
 
 PROTECTIONS = {
@@ -44,6 +49,14 @@ class Book:
     memory: float
     protected: list[str] | None = None  # before an answer was run
     complete: bool = False
+    roster: Roster | None = None
+    overrides: list[Override] = field(default_factory=list)
+    latest: bool = False  # of several attempts the latest counts, not the best
+    named: set[Path] = field(default_factory=set)  # what is to be graded now
+
+    def rows(self) -> tuple[list[Row], list[str]]:
+        """The lines of the result, and what is to be said of overrides that were not used."""
+        return rows(self.graded, self.roster, self.overrides, self.latest, self.limits.sheet)
 
     def as_json(self) -> str:
         notebooks = [entry(one) for one in self.graded]
@@ -51,6 +64,8 @@ class Book:
             "complete": self.complete,
             "protections": {name: name in (self.protected or []) for name in PROTECTIONS},
             "notebooks": notebooks,
+            "overrides": [asdict(override) for override in self.overrides],
+            "rows": [_line(row) for row in self.rows()[0]],
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -61,7 +76,30 @@ class Book:
             "seeds": self.limits.seeds,
             "seconds": self.limits.seconds,
             "memory": self.memory,
+            "sheet": self.limits.sheet,
         }
+
+    @property
+    def by(self) -> dict:
+        """Which checks grade here, and on how many seeds."""
+        return {"version": _version(), "source": _source(), "seeds": self.limits.seeds}
+
+    def merge(self, path: Path) -> None:
+        """Takes over what an earlier run found of other notebooks, and its overrides where there are no new ones."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            earlier = {os.path.abspath(one["file"]): back(one, Path(one["file"])) for one in content["notebooks"]}
+            kept = [Override(**override) for override in content["overrides"]]
+            self.protected = self.protected or [name for name in PROTECTIONS if content["protections"].get(name)]
+        except OSError as error:
+            raise Unusable(f"{printable(path)}: {error.strerror or 'cannot be read'}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise Unusable(f"{printable(path)}: not what --json of this version writes") from None
+        for one in self.graded:
+            if same := earlier.pop(os.path.abspath(printable(one.path)), None):
+                one.within = same.within
+        self.graded += earlier.values()
+        self.overrides = self.overrides or kept
 
     def resume(self, path: Path, numbers: Iterable[int]) -> None:
         """Takes over what an interrupted run found, for files and conditions that are the same still."""
@@ -80,26 +118,48 @@ class Book:
             except Unreadable:
                 continue
             if found:
-                self.graded[number] = back(found, path)
+                within, self.graded[number] = self.graded[number].within, back(found, path)
+                self.graded[number].within = within
 
     def as_csv(self) -> str:
         ids = sorted({r.question.id for one in self.graded for r in one.results}, key=lambda id: (len(id), id))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", "sheet", "points", "of", *ids, "error", "notes"])
-        for one in self.graded:
-            points = {result.question.id: result.points for result in one.results}
-            row = [
-                printable(one.path),
-                one.sheet.name if one.sheet else "",
-                "" if one.failed else one.points,
-                one.sheet.points if one.sheet else "",
-                *(points.get(id, "") for id in ids),
-                one.error or "",
-                "; ".join(one.notes),
+        who = ["student", "login"] if self.roster else []
+        by_hand = ["overrides"] if self.overrides else []
+        writer.writerow([*who, "file", "sheet", "points", "of", *ids, *by_hand, "error", "notes"])
+        for row in self.rows()[0]:
+            points = {id: row.points_of(id) for id in ids}
+            cells = [
+                *([row.student.name, row.student.login] if row.student else [""] * len(who)),
+                printable(row.one.path) if row.one else "",
+                row.sheet.name if row.sheet else "",
+                "" if row.open else row.points,
+                row.sheet.points if row.sheet else "",
+                *("" if points[id] is None else points[id] for id in ids),
+                *(["; ".join(map(str, row.overrides.values()))] if by_hand else []),
+                row.error,
+                "; ".join(row.notes),
             ]
-            writer.writerow([_no_formula(cell) if isinstance(cell, str) else cell for cell in row])
+            writer.writerow([no_formula(cell) if isinstance(cell, str) else cell for cell in cells])
         return text.getvalue()
+
+    def write_feedback(self, folder: Path) -> list[str]:
+        """A page for each submission that was judged; what could not be written."""
+        taken, problems = set(), []
+        for row in self.rows()[0]:
+            if row.one and not row.one.failed:
+                place = feedback.place(row)
+                while place in taken or os.path.isdir(folder / place):  # two of one name, or a folder called a.html
+                    place = place.with_name(f"{place.stem}-2.html")
+                taken.add(place)
+                path = folder / place
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write(path, feedback.page(row))
+                except OSError as error:  # such as a name that is too long: the others get theirs
+                    problems.append(f"{printable(path)}: {error.strerror or 'cannot be written'}")
+        return problems
 
     def as_gradescope(self) -> str:
         tests = [
@@ -116,7 +176,11 @@ class Book:
             if one.sheet
             for result in one.results
         ]
-        notes = [f"{printable(one.path)}: {note}" for one in self.graded for note in _said(one)]
+        notes = [
+            f"{printable(one.path)}: {note}"
+            for one in self.graded
+            for note in ([printable(one.error)] if one.error else one.notes)
+        ]
         content = {
             "score": sum(one.points for one in self.graded),
             "output": "\n".join(notes),
@@ -126,17 +190,33 @@ class Book:
         return json.dumps(content, indent=1) + "\n"
 
 
+def _line(row: Row) -> dict:
+    return {
+        "student": row.student and row.student.name,
+        "login": row.student and row.student.login,
+        "sheet": row.sheet and row.sheet.name,
+        "file": row.one and printable(row.one.path),
+        "points": None if row.open else row.points,
+        "of": row.sheet.points if row.sheet else 0,
+        "overrides": {id: [one.points, one.reason] for id, one in row.overrides.items()},
+        "error": row.error and printable(row.error),
+    }
+
+
 def entry(one: Graded) -> dict:
     """All that is known of a notebook, in plain JSON."""
     return {
         "file": printable(one.path),
+        "within": printable(one.within),
+        "modified": one.modified,
+        "by": one.by,
         "sha256": one.sha256,
         "sheet": one.sheet and one.sheet.name,
         "error": one.error and printable(one.error),
         "failed": one.failed,
         "points": None if one.failed else one.points,
         "of": one.sheet.points if one.sheet else 0,
-        "notes": [printable(note).replace("\n", " ") for note in one.notes],
+        "notes": [printable(note).replace("\n", " ")[:500] for note in one.notes],
         "questions": [_question(result) for result in one.results],
     }
 
@@ -184,64 +264,93 @@ def back(content: dict, path: Path) -> Graded:
         content["failed"],
         content["sha256"],
         content.get("surprising", False),
+        Path(content["within"]),
+        content["modified"],
+        content["by"],
     )
 
 
 def show(console: Console, book: Book) -> None:
     """Prints one notebook in full, several as a table."""
-    if len(book.graded) == 1:
-        console.print(Text(details(book.graded[0])))
+    lines, unused = book.rows()
+    if len(book.graded) == 1 and not book.roster:
+        console.print(Text(details(lines[0])))
     else:
-        console.print(_table(book.graded))
-        for one in book.graded:
-            for note in _said(one):
-                console.print(Text(f"{printable(one.path)}: {note}"))
+        console.print(_table(lines, console.width))
+        for row in lines:
+            said = [printable(row.error)] if row.error and not row.missing else [*row.notes, *map(str, row.overrides.values())]
+            for note in said:
+                console.print(Text(f"{printable(row.one.path) if row.one else row.name}: {note}"))
         console.print("Grade one notebook alone to see what is right and wrong in it.")
+    for problem in unused:
+        console.print(Text(f"Attention: {problem}"))
+    if len({json.dumps(one.by) for one in book.graded if one.by}) > 1:
+        console.print("Attention: some were graded by other checks or on other seeds than the rest; only those that share them compare.")
     console.print(Text(protection(book.protected)))
 
 
-def _said(one: Graded) -> list[str]:
-    return [printable(one.error)] if one.error else one.notes
-
-
-def details(one: Graded) -> str:
+def details(row: Row) -> str:
     """All that there is to say about one notebook."""
+    one = row.one
     if one.error or not one.sheet:
         return f"{printable(one.path)}: could not be graded: {one.error}"
     lines = [f"{printable(one.path)} · {one.sheet.name}", "", *map(str, one.results), ""]
     lines += [f"Note: {note}" for note in one.notes]
-    return "\n".join([*lines, f"{one.points} of {count(one.sheet.points, 'point')}"])
+    lines += map(str, row.overrides.values())
+    return "\n".join([*lines, f"{row.points:g} of {count(one.sheet.points, 'point')}"])
 
 
-def _table(graded: list[Graded]) -> Table:
+def _table(lines: list[Row], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("notebook", overflow="fold")
-    # A file that has its sheet's name need not be told twice.
-    names = ["" if not one.sheet or one.sheet.name == one.path.stem else one.sheet.name for one in graded]
-    if any(names):
+    students = any(row.student for row in lines)
+    names = [row.name if students else printable(row.one.within) for row in lines]
+    # A file that has its sheet's name need not be told twice, nor the sheet that all have.
+    told = [_sheet_of(row) if students or _sheet_of(row) != row.one.path.stem else "" for row in lines]
+    if students and len(set(filter(None, told))) < 2:
+        told = [""] * len(lines)
+    table.add_column("student" if students else "notebook", overflow="fold")
+    if any(told):
         table.add_column("sheet", no_wrap=True)
     for heading in ("solved", "points", "of"):
-        table.add_column(heading, justify="right")
-    for one, name in zip(graded, names):
-        solved = "not graded"
-        if one.sheet and not one.error:
-            solved = f"{sum(result.passed for result in one.results)}/{len(one.sheet.questions)}"
+        table.add_column(heading, justify="right", no_wrap=True)
+    room = width - 38 - (max(map(len, told)) + 2 if any(told) else 0)
+    for row, name, sheet in zip(lines, names, told):
         table.add_row(
-            Text(printable(one.path)),
-            *([name] if any(names) else []),
-            solved,
-            "" if one.failed else str(one.points),
-            str(one.sheet.points) if one.sheet else "",
+            Text(_broken(name, room)),
+            *([sheet] if any(told) else []),
+            _solved(row),
+            "" if row.open else f"{row.points:g}{'*' if row.overrides else ''}",
+            str(row.sheet.points) if row.sheet else "",
         )
-    if all(one.sheet for one in graded) and len({one.sheet.name for one in graded}) == len(graded):
+    if not students and all(map(_sheet_of, lines)) and len(set(map(_sheet_of, lines))) == len(lines):
         table.add_section()  # one learner's sheets have a sum, one sheet of several learners has none
-        table.add_row(
-            "all",
-            *[""] * (len(table.columns) - 3),
-            str(sum(one.points for one in graded)),
-            str(sum(one.sheet.points for one in graded)),
-        )
+        total = sum(row.points for row in lines)
+        table.add_row("all", *[""] * (len(table.columns) - 3), f"{total:g}", str(sum(row.sheet.points for row in lines)))
+    if any(row.overrides for row in lines):
+        table.caption = "* set by hand"
     return table
+
+
+def _sheet_of(row: Row) -> str:
+    return row.sheet.name if row.sheet else ""
+
+
+def _solved(row: Row) -> str:
+    if row.missing:
+        return "missing"
+    if not row.sheet or row.error:
+        return "not graded"
+    return f"{sum(result.passed for result in row.one.results)}/{len(row.sheet.questions)}"
+
+
+def _broken(name: str, room: int) -> str:
+    """A name on as many lines as it needs, cut after the signs in it."""
+    lines = [""]
+    for piece in re.findall(r"[^/_. -]*[/_. -]*", name):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > max(room, 12):
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip(" ") for line in lines)
 
 
 def protection(protected: list[str] | None) -> str:
@@ -256,11 +365,6 @@ def protection(protected: list[str] | None) -> str:
 def without(protected: list[str]) -> str:
     """The protections that are not among those."""
     return ", ".join(text for name, text in PROTECTIONS.items() if name not in protected)
-
-
-def _no_formula(cell: str) -> str:
-    """A text that no spreadsheet runs."""
-    return f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell
 
 
 @functools.cache
@@ -293,13 +397,14 @@ def cannot_write(path: Path) -> str | None:
     return None
 
 
-def write(path: Path, content: str, last: bool = True) -> None:
+def write(path: Path, content: str | bytes, last: bool = True) -> None:
     """Replaces the file in one step: whoever reads it finds the old content or the new."""
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
     if path.exists() and not path.is_file():
         if last:
-            path.write_text(content, encoding="utf-8")
+            path.write_bytes(data)
         return
     path = Path(os.path.realpath(path))
-    new = path.with_name(path.name + ".new")
-    new.write_text(content, encoding="utf-8")
+    new = path.with_name(path.name[:-4] + ".new" if len(os.fsencode(path.name)) > 250 else path.name + ".new")
+    new.write_bytes(data)
     os.replace(new, path)

@@ -36,6 +36,14 @@ def submissions(path: Path) -> list[Submission]:
     return found or [Submission(path, "there is no notebook in this folder" + _instead(path))]
 
 
+def within(path: Path, named: Path, several: bool) -> Path:
+    """The place of something in what was `named` on the command line; of `several`, each with its name ahead."""
+    if path != named:
+        below = path.relative_to(named)
+        return Path(named.name, below) if several else below
+    return Path(*[part for part in path.parts[-2:] if part not in (path.anchor, os.curdir, os.pardir)] or ["-"])
+
+
 def _below(path: Path) -> list[Submission]:
     """The notebooks in a folder and the folders in it, or what the path itself stands for."""
     found, todo = [], [path]

@@ -12,6 +12,7 @@ follows may be forged by the learner's code.
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import pkgutil
@@ -37,6 +38,8 @@ def serve(memory: int, bare: bool) -> None:
     for name in ["course.figures", *(f"tinyllm.{module.name}" for module in pkgutil.iter_modules(tinyllm.__path__))]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would touch, and so copy, all that was loaded here
     isolation.adopt_orphans()
     view = None if bare else isolation.plan()
     keepers: set[int] = set()
@@ -163,6 +166,7 @@ def main() -> None:
             serve(memory, bare)
         finally:
             isolation.end_children()
+            os._exit(0)  # taking torch apart would take seconds
     else:
         learn(os.dup(0), os.dup(1), memory, None, os.getpid())
 

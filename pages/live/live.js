@@ -5,8 +5,8 @@
 //   Live.widget("name", (stage, options, state) => { stage.append(Live.make("p", {}, "Hello")); });
 //
 // In a page stands <div class="live" id="..." data-widget="name" data-options="{...}"> around a picture and a
-// sentence. When the reader comes near, the widget is mounted and takes the picture's place. If it cannot be,
-// the picture stays. Everything here runs from the disk as from any host, and asks for nothing beyond it.
+// sentence. When the reader comes near, the widget is mounted; when it is ready, and not before, it takes the
+// picture's place. If it cannot be, the picture stays. Everything here runs from the disk as from any host, and asks for nothing beyond it.
 
 "use strict";
 
@@ -109,6 +109,9 @@ const Live = (() => {
   // Does the reader want nothing to move by itself?
   const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+  // Fulfilled when the page has nothing more urgent to do.
+  const idle = () => new Promise((resume) => (window.requestIdleCallback ?? setTimeout)(() => resume()));
+
   // --- data ----------------------------------------------------------------------------------------------
 
   // A page on the disk may not fetch a file, but it may run one: data come as scripts that call `provide`.
@@ -175,7 +178,7 @@ const Live = (() => {
   function mount(place) {
     place.mounted ??= (async () => {
       const { element, state } = place, { widget, options } = element.dataset;
-      const stage = make("div", { class: "live-stage", role: "group", "aria-label": `Live: ${widget}` });
+      const stage = make("div", { class: "live-stage live-waiting", role: "group", "aria-label": `Live: ${widget}` });
       element.querySelector(".live-picture").after(stage);
       try {
         if (!mounts[widget]) throw new Error(`there is no widget "${widget}" in this page.`);
@@ -186,6 +189,7 @@ const Live = (() => {
         stage.replaceChildren();
         say(stage, `This stays a picture: ${error.message}`);
       }
+      stage.classList.remove("live-waiting");
     })();
     return place.mounted;
   }
@@ -215,6 +219,6 @@ const Live = (() => {
 
   const widget = (name, mount) => { mounts[name] = mount; };
   return {
-    widget, need, provide, say, softmax, set, make, svg, slider, check, colors, shade, onTheme, still,
+    widget, need, provide, say, softmax, set, make, svg, slider, check, colors, shade, onTheme, still, idle,
   };
 })();

@@ -1,6 +1,7 @@
 // Taleteller: the reader begins a story, the model goes on, and its heads show what they look at.
 //
-// gpt.js is the model's engine, taleteller.js holds its weights; both are loaded when they are first needed.
+// gpt.js is the model's engine, taleteller.js holds its weights; both are loaded when the page has nothing else
+// to do, or, for a reader who saves data, when they are first needed.
 // All that is shown follows from one text: its tokens, every head's weights on them, and what may come next.
 
 "use strict";
@@ -312,26 +313,28 @@
       const view = model.views(memory, now.layer - 1, now.head - 1, t), { weights, products } = view;
       const top = [...weights.keys()].sort((a, b) => weights[b] - weights[a]).slice(0, 6);
       const apart = Math.max(...products.map((product, j) => Math.abs(product - weights[j])));
-      const bar = (weight) =>
-        make("div", { class: "live-bar", style: `--share: ${weight / weights[top[0]]}` }, weight.toFixed(3));
       const power = (base, exponent) => [base, make("sup", {}, exponent)];
-      const heading = (name) => make("th", { scope: "col" }, name);
-      const column = (view, title, sentence, columns, numbers) =>
-        make("div", { class: `live-speak-view live-of-${view}` },
-          make("p", {}, make("strong", {}, title), ...sentence),
-          make("table", { class: "live-table" },
-            make("thead", {}, make("tr", {}, ...["key", ...columns].map(heading))),
-            make("tbody", {}, ...top.map((j) => make("tr", {},
-              make("th", { scope: "row" }, spans[j].ariaLabel, make("sub", {}, start + j + 1)),
-              ...numbers(j).map((cell) => make("td", {}, cell)))))));
+      // Each key between its two bars: the lookup's, by its score, and the smoother's, by its distance and count.
+      const cell = (view, weight, ...numbers) => make("td", { class: `live-of-${view}` },
+        make("div", { class: "live-speak-bar", style: `--share: ${weight / weights[top[0]]}` },
+          make("span", {}, weight.toFixed(3))),
+        make("div", { class: "live-speak-numbers" }, ...numbers));
+      const number = (name, value) => make("span", { "data-number": name }, value);
+      const row = (j) => make("tr", {},
+        cell("lookup", weights[j], "score ", number("score", view.scores[j].toFixed(2))),
+        make("th", { scope: "row" }, spans[j].ariaLabel, make("sub", {}, start + j + 1)),
+        cell("smoother", products[j], number("gaussian", digits(view.gaussians[j])), " × ",
+          number("count", digits(view.counts[j])), " at ", number("distance", view.distances[j].toFixed(2))));
+      const heading = (view, title, ...sentence) => make("th", { scope: "col", class: `live-of-${view}` },
+        make("strong", {}, title), make("span", {}, ...sentence));
       views.replaceChildren(
-        column("lookup", "As a lookup. ", [`What does ${quoted(t)} look up among ${weights.length} keys?`],
-          ["q·k/√d", "weight"], (j) => [view.scores[j].toFixed(2), bar(weights[j])]),
-        column("smoother", "As a smoother. ", ["Which keys lie near it, by a Gaussian of h = ",
-          ...power(d, "1/4"), ` = ${h.toFixed(2)}, and how often does each count?`],
-          ["|q−k|", "Gaussian", "×\u00a0count", "=\u00a0weight"],
-          (j) => [view.distances[j].toFixed(2), digits(view.gaussians[j]), digits(view.counts[j]),
-            bar(products[j])]),
+        make("table", { class: "live-table live-speak-pairs" },
+          make("thead", {}, make("tr", {},
+            heading("lookup", "As a lookup", `What does ${quoted(t)} find? Weights by scores q·k/√d.`),
+            make("th", { scope: "col" }, "key"),
+            heading("smoother", "As a smoother", "What lies near it? A Gaussian of h = ", ...power("d", "1/4"),
+              ` = ${h.toFixed(2)}, times how often each key counts.`))),
+          make("tbody", {}, ...top.map(row))),
         make("div", { class: "live-speak-same" },
           kernelPlot(view, h, clamp(stage.clientWidth, 280, 760)),
           make("p", {}, "Rings lie on the Gaussian, ", ...power("e", "−|q−k|²/2√d"), " over its sum; dots are the ",
@@ -410,7 +413,7 @@
       const { layer, head, query, temperature, topK, compare } = now;
       const heads = whole ? { layer, head, query } : {};
       state.set({ prompt: text.value, ...heads, temperature, topk: topK < Infinity ? topK : null,
-        compare: compare ? "yes" : null });
+        compare: compare ? "yes" : options.compare ? "no" : null });
     }
 
     function change(changes) {
@@ -421,7 +424,7 @@
 
     function follow(values) {
       interrupt();
-      now = fromAddress(values);
+      now = fromAddress({ compare: options.compare, ...values });
       text.value = values.prompt ?? options.prompt ?? "";
       heat.set(now.temperature);
       cut.set(TOP_K.indexOf(now.topK));
@@ -431,6 +434,7 @@
     state.watch((values) => { follow(values); update(); });
     Live.onTheme(() => { colors = null; painted = []; if (memory?.ids.length) draw(); });
     if (Object.keys(state.get()).length) return update();  // somebody shared what is to be seen
+    if (!navigator.connection?.saveData) return Live.idle().then(update);
     Live.say(stage, "“Go on”, or the first letter that you type, loads the model: 1.2 MB.");
   });
 }

@@ -106,6 +106,7 @@ def clipped_gradient(W, x, y, n_parts, max_norm):
     ("q5", "the 10 bits of float16", _lost("2.0 ** (e - 11)")),
     ("q5", "the 23 bits of float32", _lost("2.0 ** (e - 24)")),
     ("q6", "points uphill", _steepest(frobenius="-G / G.norm()")),
+    ("q6", "not finite", _steepest(spectral="G * math.inf")),
     ("q6", "long in the sense", _steepest(frobenius="G")),
     ("q6", "all entries but the largest could still grow", _steepest(entry="G / G.abs().max()")),
     ("q6", 'that of "entry"', _steepest(spectral="G.sign()")),
