@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 import torch
 from course.data import tales
-from course.data.tales import SEPARATOR, Tale, tell
+from course.data.tales import SEPARATOR, Tale, score, tell
 from course.taleteller import HELD_OUT_SEED, SEED, SIZE, surprises
 from machine import machine
 
@@ -29,12 +29,8 @@ DEVELOPMENT_SEED, N_DEVELOPMENT, N_HELD_OUT = 2, 300, 1000
 
 def above(nats: Callable[[str], float], told: list[Tale]) -> tuple[float, float, float]:
     """Loss in nats per character; how far it is above the stories' own; standard error of that difference."""
-    sizes = np.array([len(tale.text) + len(SEPARATOR) for tale in told])
-    losses = np.array([nats(tale.text) for tale in told])
-    extra = losses + np.array([tale.log_prob for tale in told])
-    mean = extra.sum() / sizes.sum()
-    error = np.sqrt(((extra - mean * sizes) ** 2).sum()) / sizes.sum()
-    return losses.sum() / sizes.sum(), mean, error
+    found = score([nats(tale.text) for tale in told], told)
+    return found.loss, found.excess, found.excess_error
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ from time import process_time
 import torch
 from course.data import tales
 from course.data.bindings import KINDS, Language, Texts, tell
-from course.data.tales import SEPARATOR, tell as tell_tales
-from course.taleteller import beginnings, said_again, surprises
+from course.data.tales import SEPARATOR
+from course.taleteller import beginnings, held_out_tales, said_again, story_score
 from machine import machine
 from tinyllm.model import GPT, Config, load_tokenizer
 from tinyllm.optimizers import make_optimizers
@@ -164,31 +164,19 @@ def corpus() -> tuple[Tokenizer, Tensor, Tensor]:
     return tokenizer, ids, beginnings(ids, tokenizer)
 
 
-@cache
-def judged() -> list[tuple[Tensor, float, int]]:
-    """Stories that were not trained on: ids, nats at least, characters."""
-    tokenizer, told = corpus()[0], tell_tales(1)
-    found = []
-    for _, tale in zip(range(N_STORIES), told):
-        ids = torch.tensor(tokenizer.encode(SEPARATOR + tale.text + SEPARATOR))
-        found.append((ids, -tale.log_prob, len(tale.text) + len(SEPARATOR)))
-    return found
-
-
 def play_tales(mixer: str, seed: int) -> dict:
-    """Train a model on the beginnings of tales, and score it on whole stories."""
+    """Train a model on the beginnings of tales, and score it on whole stories that were held out."""
     tokenizer, ids, starts = corpus()
     torch.manual_seed(seed)
     config = Config(len(tokenizer.vocab), T, **dict(positions="none") | TALES_SIZES | MIXERS[mixer])
     model, recipe, curve = GPT(config), replace(TALES_RECIPE, seed=seed), []
-    beginning = [z[:T] for z, *_ in judged()]
+    told = held_out_tales(N_STORIES)
+    beginning = [torch.tensor(tokenizer.encode(SEPARATOR + tale.text + SEPARATOR))[:T] for tale in told]
     for record in train(model, ids, recipe, starts=starts):
         curve.append([record["step"], round(record["loss"], 4), round(said_again(model, tokenizer, beginning[:60]), 4)])
-    first = len(tokenizer.encode(SEPARATOR))
-    over = [float(surprises(model, z)[first - 1 :].sum()) - nats for z, nats, _ in judged()]
     return dict(
         curve=curve, weights=sum(p.numel() for p in model.parameters()),
-        excess=sum(over) / sum(size for *_, size in judged()), again=said_again(model, tokenizer, beginning),
+        excess=story_score(model, tokenizer, told).excess, again=said_again(model, tokenizer, beginning),
     )
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 
 import pytest
 
-from course.data.tales import SEPARATOR, Tale, floor, judge, parse, tales, tell
+from course.data.tales import SEPARATOR, Tale, floor, judge, parse, score, tales, tell
 from course.data.tales_grammar import LINES, Sampler, Table, Teller, alternatives, pool
 from course.data.tales_plots import PLOTS, TURNS, story
 from course.data.tales_things import THINGS
@@ -248,6 +248,20 @@ def test_the_floor_is_the_mean_surprise_of_held_out_stories():
     error = math.hypot(found.standard_error, other.standard_error)
     assert abs(found.nats_per_character - other.nats_per_character) < 4 * error
     assert 0.0001 < found.standard_error < 0.01
+
+
+def test_the_excess_of_a_model_that_knows_the_grammar_is_zero_and_has_no_error():
+    told = list(islice(tell(1), 50))
+    nats = [-tale.log_prob for tale in told]
+    found, best = score(nats, told), floor(stories=50)
+    assert found == (best.nats_per_character, best.standard_error, 0, 0)
+    # What costs each character the same is all excess, without any spread: the difference is by story.
+    more = score([n + 0.25 * (len(tale.text) + len(SEPARATOR)) for n, tale in zip(nats, told)], told)
+    assert more.excess == pytest.approx(0.25) and more.excess_error == pytest.approx(0, abs=1e-9)
+    assert more.loss == pytest.approx(best.nats_per_character + 0.25)
+    assert more.loss_error == pytest.approx(best.standard_error)
+    with pytest.raises(ValueError, match="a number of nats for each story, got 1 for 50"):
+        score([1.0], told)
 
 
 def test_alternatives_that_begin_alike_are_refused():

@@ -1,6 +1,8 @@
 """Where a model is trained: on which device, in how many processes."""
 
 import os
+import platform
+from pathlib import Path
 
 import torch
 from torch import distributed, nn
@@ -33,6 +35,28 @@ def has_bf16(device: torch.device) -> bool:
     can = torch.cpu.get_capabilities()  # the names of x86 and of ARM
     fast = any(can.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
     return device.type == "cpu" and fast
+
+
+def machine() -> dict[str, str | int | bool]:
+    """What this computer is, and how much of it this process and those beside it use.
+
+    `units` are those that torch multiplies vectors with; `bf16` says whether there are some
+    for matrices of 16 bits, which `TrainConfig.bf16` needs to make a difference.
+    """
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = (line.split(": ")[1] for line in lines if line.startswith("model name"))
+        cpu = next(names, cpu)
+    return {
+        "processor": cpu,
+        "cores": os.cpu_count(),
+        "units": torch.backends.cpu.get_cpu_capability(),
+        "bf16": has_bf16(torch.device("cpu")),
+        "processes": distributed.get_world_size() if is_distributed() else 1,
+        "threads": torch.get_num_threads(),  # of each process
+        "system": platform.system(),
+    }
 
 
 def join_processes(device: torch.device) -> None:

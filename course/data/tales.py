@@ -8,7 +8,7 @@ whole corpus, the best loss that any model can reach, is known.
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -49,6 +49,19 @@ class Floor(NamedTuple):
     bits_per_byte: float
     stories: int
     characters: int
+
+
+class Score(NamedTuple):
+    """The loss of a model on stories, and its excess over their own exact -log p, in nats per character.
+
+    `excess_error` is the standard error of the paired difference, story by story. An odd story costs the model and the
+    generator alike: the nearer a model is to the floor, the smaller is this error beside `loss_error`.
+    """
+
+    loss: float
+    loss_error: float
+    excess: float
+    excess_error: float
 
 
 def tell(seed: int = 0) -> Iterator[Tale]:
@@ -120,9 +133,27 @@ def floor(seed: int = 1, stories: int = 2000) -> Floor:
     if stories < 2:
         raise ValueError(f"stories must be at least 2 for a standard error, got {stories}")
     told = list(islice(tell(seed), stories))
-    nats = [-tale.log_prob for tale in told]
-    sizes = [len(tale.text) + len(SEPARATOR) for tale in told]
+    nats, characters = [-tale.log_prob for tale in told], sum(map(n_characters, told))
+    data = sum(len(tale.text.encode()) + len(SEPARATOR) for tale in told)
+    return Floor(*per_character(nats, told), sum(nats) / data / math.log(2), stories, characters)
+
+
+def score(nats: Sequence[float], told: Sequence[Tale]) -> Score:
+    """How good a model is that found these stories `nats` (n,) surprising, each with the separator after it."""
+    if not len(nats) == len(told) > 0:
+        raise ValueError(f"expected a number of nats for each story, got {len(nats)} for {len(told)}")
+    extra = [n + tale.log_prob for n, tale in zip(nats, told)]
+    return Score(*per_character(nats, told), *per_character(extra, told))
+
+
+def per_character(nats: Sequence[float], told: Sequence[Tale]) -> tuple[float, float]:
+    """What stories cost together, by character, and the standard error of that ratio of two sums."""
+    sizes = list(map(n_characters, told))
     rate = sum(nats) / sum(sizes)
     spread = math.sqrt(sum((n - rate * size) ** 2 for n, size in zip(nats, sizes)))
-    data = sum(len(tale.text.encode()) + len(SEPARATOR) for tale in told)
-    return Floor(rate, spread / sum(sizes), sum(nats) / data / math.log(2), stories, sum(sizes))
+    return rate, spread / sum(sizes)
+
+
+def n_characters(tale: Tale) -> int:
+    """Characters of a story and of the separator after it."""
+    return len(tale.text) + len(SEPARATOR)
