@@ -121,8 +121,9 @@ const GPT = (() => {
     });
 
     // All that was computed for the ids so far, so that none is computed twice. `work` counts tokens computed.
-    const remember = () => ({
-      ids: [], work: 0,
+    // With `without`, { layer, head, output }, that head (counted from 0) gives this output at every place.
+    const remember = (without = null) => ({
+      ids: [], work: 0, without,
       q: layers.map(() => new Float32Array(T * C)),
       k: layers.map(() => new Float32Array(T * C)),
       v: layers.map(() => new Float32Array(T * C)),
@@ -131,18 +132,32 @@ const GPT = (() => {
     });
 
     // Attention of the token at place t to all up to itself; fills in row t of each head's weights.
-    function attend({ q, k, v, weights }, layer, t) {
-      const heard = new Float32Array(C), values = v[layer];
+    function attend({ q, k, v, weights, without }, layer, t) {
+      const output = new Float32Array(C);
       for (const h of heads) {
         const row = softmax(scoresOf(q[layer], k[layer], h, t));
         weights[layer][h].set(row, t * T);
-        for (let j = 0; j <= t; j++) {
-          const w = row[j];
-          for (let c = h * d; c < (h + 1) * d; c++) heard[c] += w * values[j * C + c];
-        }
+        if (without?.layer === layer && without.head === h) output.set(without.output, h * d);
+        else addValues(row, v[layer], h, output.subarray(h * d, (h + 1) * d));
       }
-      return heard;
+      return output;
     }
+
+    // output += the mean of the values of head h under these weights, one for each key from the first on.
+    function addValues(weights, values, h, output) {
+      for (let j = 0; j < weights.length; j++)
+        for (let c = 0; c < d; c++) output[c] += weights[j] * values[j * C + h * d + c];
+    }
+
+    // What head h of a layer gave on average over all places of the text, (d,).
+    function meanOutput({ ids, weights, v }, layer, h) {
+      const sum = new Float32Array(d);
+      for (let t = 0; t < ids.length; t++) addValues(rowOf(weights[layer][h], t), v[layer], h, sum);
+      return sum.map((x) => x / ids.length);
+    }
+
+    // The weights of the query at place t on all keys up to it, out of a head's T · T.
+    const rowOf = (weights, t) => weights.subarray(t * T, t * T + t + 1);
 
     // q·k/√d of the query at place t and each key up to it, in head h.
     function scoresOf(q, k, h, t) {
@@ -217,12 +232,12 @@ const GPT = (() => {
       const mean = relative.reduce((sum, count, j) => sum + gaussians[j] * count, 0);
       const counts = relative.map((count) => count / mean);
       return {
-        scores, weights: weights[layer][h].slice(t * T, t * T + t + 1), distances: squares.apart.map(Math.sqrt),
+        scores, weights: rowOf(weights[layer][h], t), distances: squares.apart.map(Math.sqrt),
         gaussians, counts, products: gaussians.map((gaussian, j) => gaussian * counts[j]),
       };
     }
 
-    return { config, ...tokenizer(merges, pattern), remember, read, logits, views };
+    return { config, ...tokenizer(merges, pattern), remember, read, logits, views, meanOutput, rowOf };
   }
 
   // --- generation (chapter 09) ------------------------------------------------------------------------------
@@ -249,7 +264,53 @@ const GPT = (() => {
     return Math.max(0, Math.ceil((length - block) / hop)) * hop;
   }
 
-  return { load, probabilities, draw, visibleFrom };
+  // --- measures of a head (chapter 12) ----------------------------------------------------------------------
+  //
+  // `rows` are the weights of a head, row t on the keys 0 to t. Nothing but weights is looked at, so that every
+  // parametrisation that gives the same weights has the same measures.
+
+  // exp of the entropy of a row: 1 if one key has all the weight, n if n keys share it evenly.
+  const effectiveKeys = (row) => Math.exp(-row.reduce((sum, w) => sum + (w > 0 ? w * Math.log(w) : 0), 0));
+
+  // Which part of the way from uniform weights to these one number for each offset goes ("offset"), or one for
+  // each key ("key"): 1 - Σ KL(w‖p) / Σ KL(w‖uniform), where row t of p is in proportion to the numbers of the
+  // t + 1 keys in sight. The numbers that predict a row are fitted to the other rows. The likeliest are known
+  // without a search, as for truncated data (Lynden-Bell 1971): in a row that sees item m, m has a part r_m of
+  // what it and all items below it have, and r_m is that part in all such rows taken together. One uniform row
+  // is counted with them, so that no part is 0 of 0.
+  function explained(rows, by) {
+    const turned = rows.map((row) => Float64Array.from(by === "offset" ? row.slice().reverse() : row));
+    const own = rows.map(() => 0), atRisk = rows.map(() => 0);
+    const visit = (row, add) => row.reduce((below, w, m) => { add(m, w, below + w); return below + w; }, 0);
+    for (const row of turned) visit(row, (m, w, below) => { own[m] += w; atRisk[m] += below; });
+    let missed = 0, whole = 0;
+    for (const row of turned) {
+      const n = row.length, r = row.slice();
+      visit(row, (m, w, below) => { r[m] = (own[m] - w + 1 / n) / (atRisk[m] - below + (m + 1) / n); });
+      let above = 0;  // log of the part that is left for item m
+      for (let m = n - 1; m >= 0; m--) {
+        const log = Math.log(row[m] || 1);
+        missed += row[m] * (log - above - Math.log(m ? r[m] : 1));
+        whole += row[m] * (log + Math.log(n));
+        above += Math.log(1 - (m ? r[m] : 0));
+      }
+    }
+    return whole > 0 ? 1 - missed / whole : 0;
+  }
+
+  // --- what people see --------------------------------------------------------------------------------------
+
+  // A token as it can be seen: what is white by signs, bytes that are no whole character by their numbers.
+  const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
+  function visible(bytes) {
+    try {
+      const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+      if (!/[^\P{Cc}\n\t]/u.test(text)) return text.replace(/[ \n\t]/g, (white) => SIGNS[white]);
+    } catch { /* a part of a character */ }
+    return [...bytes].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+  }
+
+  return { load, probabilities, draw, visibleFrom, effectiveKeys, explained, visible };
 })();
 
 Live.provide("gpt", GPT);
