@@ -86,7 +86,7 @@
 
     // - the parts -
 
-    const label = (text, field) => make("label", { class: "live-check" }, make("span", {}, text), field);
+    const label = (text, field) => make("label", { class: "live-check live-heads-label" }, make("span", {}, text), field);
     const select = (choices, chosen) => make("select", { class: "live-field", onchange: (e) => chosen(e.target.value) },
       ...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
     const strip = (name, text) => make("div", { class: "live-speak-strip", role: "listbox", tabindex: 0,
@@ -353,9 +353,9 @@
       shade(seen, row);
       about.replaceChildren(make("strong", {}, `Head ${layer}.${head}. `),
         `The offset explains ${percent(offset)} of its weights here, the key ${percent(key)}; it has ` +
-        `${spread.toFixed(1)} effective keys on average, from ${Math.min(...spreads.slice(first)).toFixed(1)} to ` +
-        `${Math.max(...spreads).toFixed(1)}. These numbers are taken from the weights alone: with other queries and ` +
-        "keys that give the same weights they are the same.");
+        `${spread.toFixed(1)} effective keys on average, from ${Math.min(...spreads.slice(Math.min(first, ids.length - 1))).toFixed(1)} to ` +
+        `${Math.max(...spreads).toFixed(1)}. These numbers are functions of the weights alone, so they stay as they ` +
+        "are if q becomes Aq and k becomes A⁻ᵀk, or if all keys are moved by one vector.");
       looks.textContent = `${quoted(t)}, the query, gives most weight, ${row[best].toFixed(2)}, to ${quoted(best)}` +
         `${t > best ? `, ${t - best} back` : ""}; it has ${GPT.effectiveKeys(row).toFixed(1)} effective keys.`;
     }
@@ -365,10 +365,10 @@
       without.classList.toggle("live-heads-waiting", !known);
       if (!known) return;
       const most = Math.max(0.1, ...growth), from = (i) => `${before[i].toFixed(2)} to ${after[i].toFixed(2)}`;
-      shade(lost, [...Array(first), ...growth.map((x) => (x > 0 ? x / most : null))]);
+      shade(lost, [...Array(first), ...growth.map((x) => (x > 0 ? (x / most) ** 2 : null))]);
       growth.forEach((x, i) => {
         lost.children[first + i].title = `${from(i)} nats`;
-        lost.children[first + i].classList.toggle("live-heads-gained", x < -0.05);
+        lost.children[first + i].classList.toggle("live-heads-gained", x < -0.1);
       });
       if (!growth.length) {
         costs.textContent = "There is no token yet on which anything could be lost.";
@@ -379,7 +379,7 @@
           make("strong", {}, other[0].toFixed(3)), ` without this one (${signed(other[0] - one[0], 3)}); per token ` +
           `${one[1].toFixed(2)} and ${other[1].toFixed(2)}.`);
         const worst = growth.indexOf(Math.max(...growth)), at = t - first;
-        grows.textContent = `It grows most at ${quoted(first + worst)}: from ${from(worst)} nats. Dotted: it falls.` +
+        grows.textContent = `It grows most at ${quoted(first + worst)}: from ${from(worst)} nats. Dotted: it falls by more than 0.1.` +
           `${at >= 0 && at !== worst ? ` At ${quoted(t)}, the chosen token: from ${from(at)}.` : ""}`;
       }
       drawNext(t);
