@@ -21,6 +21,7 @@ PROMPT = "On a bus"
 DESK = {"viewport": {"width": 1280, "height": 1000}}
 PHONE = {"viewport": {"width": 375, "height": 800}, "has_touch": True, "is_mobile": True}
 ALL = [(layer, head) for layer in (0, 1) for head in (0, 1)]
+SEEN = torch.ones(60, 60, dtype=torch.bool).tril()  # the keys of each query
 
 expect.set_options(timeout=PATIENCE)
 
@@ -73,6 +74,20 @@ def weights_of(model: GPT, ids: list[int]) -> torch.Tensor:
     return model(torch.tensor(ids), return_attention=True)[1]  # (n_layer, n_head, T, T)
 
 
+@torch.no_grad()
+def mean_scores(model: GPT, ids: list[int]) -> torch.Tensor:
+    """Log of the weights (n_layer, n_head, T, T) that the mean query of each head gives at every place."""
+    found, T = [], len(ids)
+    hooks = [block.attention.register_forward_pre_hook(
+        lambda layer, args: found.append(layer.heads(args[0])[:2])) for block in model.blocks]
+    model(torch.tensor(ids))
+    for hook in hooks:
+        hook.remove()
+    q, k = (torch.stack(z).double() for z in zip(*found))  # (n_layer, n_head, T, d)
+    scores = (q.mean(-2, keepdim=True) @ k.mT / q.shape[-1] ** 0.5).expand(-1, -1, T, -1)
+    return scores.masked_fill(~SEEN[:T, :T], -torch.inf).log_softmax(-1)
+
+
 def address(page: Page) -> dict[str, str]:
     page.wait_for_timeout(400)
     return {key: values[0] for key, values in parse_qs(page.url.partition("?")[2]).items()}
@@ -115,45 +130,43 @@ def test_without_a_head_the_page_has_the_library_s_logits(visit, model, tokenize
 
 MEASURE = """async (rows) => {
   const GPT = await Live.need("gpt"), typed = rows.map((row) => Float32Array.from(row));
-  return [typed.map(GPT.effectiveKeys), GPT.explained(typed, "offset"), GPT.explained(typed, "key")];
+  return [typed.map(GPT.effectiveKeys), GPT.explained(typed, GPT.byOffset(typed))];
 }"""
 
 
 def measured(page: Page, weights: torch.Tensor):
-    """Effective keys of each row, and what offset and key explain, of a head's weights (T, T)."""
+    """Effective keys of each row, and what the offset explains, of a head's weights (T, T)."""
     return page.evaluate(MEASURE, [row[: t + 1].tolist() for t, row in enumerate(weights)])
 
 
-def deviance_share(weights: torch.Tensor, by: str) -> float:
-    """What `explained` gives, with the numbers of each row's prediction found by a search."""
-    T, missed, whole = len(weights), 0.0, 0.0
-    item = torch.arange(T)[None].expand(T, T)  # of the key in each column, for the query of each row
-    if by == "offset":
-        item = (torch.arange(T)[:, None] - torch.arange(T)).clamp(min=0)
-    seen = torch.ones(T, T, dtype=torch.bool).tril()
+def deviance_share(weights: torch.Tensor, log_p: torch.Tensor) -> float:
+    seen = SEEN[: len(weights), : len(weights)]
+    n_keys = torch.arange(1.0, len(weights) + 1)[:, None]
+    missed = torch.xlogy(weights, weights) - weights * log_p.masked_fill(~seen, 0)
+    return 1 - float(missed.sum() / torch.xlogy(weights, weights * n_keys).sum())
 
-    def log_p(numbers):
-        return numbers[item].masked_fill(~seen, -1e9).log_softmax(-1)
 
+def offset_share(weights: torch.Tensor) -> float:
+    """What the page's closed form gives, with the numbers that predict each row found by a search."""
+    T = len(weights)
+    seen, offset = SEEN[:T, :T], (torch.arange(T)[:, None] - torch.arange(T)).clamp(min=0)
+    found = []
     for t in range(T):
         numbers = torch.zeros(T, dtype=torch.float64, requires_grad=True)
-        others = torch.arange(T) != t
-        search = torch.optim.LBFGS([numbers], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14,
+        search = torch.optim.LBFGS([numbers], max_iter=1000, tolerance_grad=1e-10, tolerance_change=1e-14,
                                    line_search_fn="strong_wolfe")
 
         def loss():
             search.zero_grad()
-            log = log_p(numbers)
-            # Besides the other rows, one uniform row of as many keys.
-            loss = -(weights * log)[others].sum() - log[t, seen[t]].mean() + 1e-12 * numbers.square().sum()
-            loss.backward()
-            return loss
+            log = numbers[offset].masked_fill(~seen, -1e9).log_softmax(-1)
+            # Besides the other rows, one of as many keys that have equal weights.
+            nats = -(weights * log)[torch.arange(T) != t].sum() - log[t, seen[t]].mean()
+            nats.backward()
+            return nats
 
         search.step(loss)
-        w = weights[t, : t + 1]
-        missed += (torch.special.xlogy(w, w) - w * log_p(numbers.detach())[t, : t + 1]).sum().item()
-        whole += (torch.special.xlogy(w, w) + w * torch.log(torch.tensor(t + 1.0))).sum().item()
-    return 1 - missed / whole
+        found.append(numbers.detach()[offset].masked_fill(~seen, -1e9).log_softmax(-1)[t])
+    return deviance_share(weights, torch.stack(found))
 
 
 def test_the_closed_form_gives_the_likeliest_numbers(visit):
@@ -161,30 +174,22 @@ def test_the_closed_form_gives_the_likeliest_numbers(visit):
     torch.manual_seed(0)
     for T in (2, 3, 7):
         scores = 2 * torch.randn(T, T, dtype=torch.float64)
-        weights = scores.masked_fill(~torch.ones(T, T, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
-        keys, offset, key = measured(page, weights)
+        weights = scores.masked_fill(~SEEN[:T, :T], -torch.inf).softmax(-1)
+        keys, offset = measured(page, weights)
         entropy = torch.distributions.Categorical(weights).entropy()
         assert keys == pytest.approx(entropy.exp().tolist(), abs=1e-4)
-        assert offset == pytest.approx(deviance_share(weights, "offset"), abs=1e-4)
-        assert key == pytest.approx(deviance_share(weights, "key"), abs=1e-4)
+        assert offset == pytest.approx(offset_share(weights), abs=1e-4)
 
 
-def test_a_window_is_a_window_and_favorite_keys_are_keys(visit):
-    page, T = visit(), 60
+def test_a_window_is_explained_by_the_offset_and_random_weights_are_not(visit):
+    page = visit()
     torch.manual_seed(0)
-    i, j = torch.arange(T)[:, None], torch.arange(T)
-    seen = j <= i
-    favorites = 3 * torch.randn(T)
-    for scores, offset_explains, key_explains in (
-        (-0.3 * (i - j), True, False),
-        (favorites.expand(T, T), False, True),
-        (3 * torch.randn(T, T), False, False),
-    ):
-        _, offset, key = measured(page, scores.float().masked_fill(~seen, -torch.inf).softmax(-1))
-        assert (offset > 0.95) == offset_explains and (key > 0.9) == key_explains
-        assert offset < 0.6 or offset_explains
+    i, j = torch.arange(60)[:, None], torch.arange(60)
+    window, chance = (scores.masked_fill(~SEEN, -torch.inf).softmax(-1)
+                      for scores in (-0.3 * (i - j), 3 * torch.randn(60, 60)))
+    assert measured(page, window)[1] > 0.95 and measured(page, chance)[1] < 0.05
     assert measured(page, torch.eye(3))[0] == [1, 1, 1]
-    assert measured(page, torch.ones(1, 1)) == [[1], 0, 0]
+    assert measured(page, torch.ones(1, 1)) == [[1], 0]
 
 
 def test_the_place_of_a_head_is_that_of_every_parametrisation(visit, model, tokenizer, tmp_path):
@@ -210,8 +215,11 @@ def test_the_place_of_a_head_is_that_of_every_parametrisation(visit, model, toke
               await model.read(memory, ids);
               return memory.weights.flat().flatMap((weights) => {
                 const rows = ids.map((_, t) => model.rowOf(weights, t));
-                return [GPT.explained(rows, "offset"), GPT.explained(rows, "key"), ...rows.map(GPT.effectiveKeys)];
-              });
+                return [GPT.explained(rows, GPT.byOffset(rows)), ...rows.map(GPT.effectiveKeys)];
+              }).concat([0, 1].flatMap((layer) => [0, 1].map((h) => {
+                const rows = ids.map((_, t) => model.rowOf(memory.weights[layer][h], t));
+                return GPT.explained(rows, GPT.byKey(model.meanScores(memory, layer, h)));
+              })));
             }""", [data, ids]))
     assert found[0] == pytest.approx(found[1], abs=1e-3)
 
@@ -221,12 +229,12 @@ def test_the_place_of_a_head_is_that_of_every_parametrisation(visit, model, toke
 
 def test_a_head_stands_at_what_was_measured(visit, model, tokenizer):
     page, ids = visit(), ids_of(PROMPT, tokenizer)
-    weights = weights_of(model, ids).double()
+    weights, scores = weights_of(model, ids).double(), mean_scores(model, ids)
     width = page.locator(".live-heads-lanes").evaluate("one => one.clientWidth")
 
     def assert_at(share_of, label):
         for layer, head in ALL:
-            share, text = share_of(weights[layer, head])
+            share, text = share_of(layer, head)
             expect(head_button(page, layer + 1, head + 1)).to_have_attribute(
                 "aria-label", f"layer {layer + 1}, head {head + 1}: {label}, {text}")
             dots = page.locator(f".live-heads-lane[data-layer='{layer + 1}'] circle")
@@ -236,19 +244,20 @@ def test_a_head_stands_at_what_was_measured(visit, model, tokenizer):
     def percent(x):
         return f"{'−' if x < -0.005 else ''}{abs(100 * x):.0f} %"
 
-    def explained(by):
-        def share_of(w):
-            x = deviance_share(w, by)
-            return 1 - min(max(x, 0), 1), percent(x)
-        return share_of
+    def placed(share):
+        return 1 - min(max(share, 0), 1), percent(share)
 
-    assert_at(explained("offset"), "what the offset explains")
+    assert_at(lambda layer, head: placed(offset_share(weights[layer, head])), "what the offset explains")
     page.get_by_label("Place the heads by").select_option("what the key explains")
-    assert_at(explained("key"), "what the key explains")
+    assert_at(lambda layer, head: placed(deviance_share(weights[layer, head], scores[layer, head])),
+              "what the key explains")
     page.get_by_label("Place the heads by").select_option("effective keys")
-    mean = lambda w: torch.distributions.Categorical(w).entropy().exp().mean()
-    assert_at(lambda w: (1 - mean(w).log().item() / torch.tensor(len(ids)).log().item(), f"{mean(w):.1f}"),
-              "effective keys")
+
+    def spread(layer, head):
+        keys = torch.distributions.Categorical(weights[layer, head]).entropy().exp().mean()
+        return 1 - (keys.log() / torch.tensor(len(ids)).log()).item(), f"{keys:.1f}"
+
+    assert_at(spread, "effective keys")
     assert address(page)["by"] == "spread"
 
 

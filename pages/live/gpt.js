@@ -156,6 +156,17 @@ const GPT = (() => {
       return sum.map((x) => x / ids.length);
     }
 
+    // q̄·k/√d of the mean query of a head and each key.
+    function meanScores({ ids, q, k }, layer, h) {
+      const mean = new Float32Array(C), n = ids.length;
+      for (let i = 0; i < n * C; i++) mean[i % C] += q[layer][i] / n;
+      return Float64Array.from({ length: n }, (_, j) => {
+        let dot = 0;
+        for (let c = h * d; c < (h + 1) * d; c++) dot += mean[c] * k[layer][j * C + c];
+        return dot / Math.sqrt(d);
+      });
+    }
+
     // The weights of the query at place t on all keys up to it, out of a head's T · T.
     const rowOf = (weights, t) => weights.subarray(t * T, t * T + t + 1);
 
@@ -237,7 +248,7 @@ const GPT = (() => {
       };
     }
 
-    return { config, ...tokenizer(merges, pattern), remember, read, logits, views, meanOutput, rowOf };
+    return { config, ...tokenizer(merges, pattern), remember, read, logits, views, meanOutput, meanScores, rowOf };
   }
 
   // --- generation (chapter 09) ------------------------------------------------------------------------------
@@ -272,31 +283,42 @@ const GPT = (() => {
   // exp of the entropy of a row: 1 if one key has all the weight, n if n keys share it evenly.
   const effectiveKeys = (row) => Math.exp(-row.reduce((sum, w) => sum + (w > 0 ? w * Math.log(w) : 0), 0));
 
-  // Which part of the way from uniform weights to these one number for each offset goes ("offset"), or one for
-  // each key ("key"): 1 - Σ KL(w‖p) / Σ KL(w‖uniform), where row t of p is in proportion to the numbers of the
-  // t + 1 keys in sight. The numbers that predict a row are fitted to the other rows. The likeliest are known
-  // without a search, as for truncated data (Lynden-Bell 1971): in a row that sees item m, m has a part r_m of
-  // what it and all items below it have, and r_m is that part in all such rows taken together. One uniform row
-  // is counted with them, so that no part is 0 of 0.
-  function explained(rows, by) {
-    const turned = rows.map((row) => Float64Array.from(by === "offset" ? row.slice().reverse() : row));
-    const own = rows.map(() => 0), atRisk = rows.map(() => 0);
-    const visit = (row, add) => row.reduce((below, w, m) => { add(m, w, below + w); return below + w; }, 0);
-    for (const row of turned) visit(row, (m, w, below) => { own[m] += w; atRisk[m] += below; });
+  // Which part of the way from equal weights to these a guess goes: 1 - Σ KL(w‖p) / Σ KL(w‖equal) over all rows.
+  // guess(row, t) gives log p of each key in row t.
+  function explained(rows, guess) {
     let missed = 0, whole = 0;
-    for (const row of turned) {
-      const n = row.length, r = row.slice();
-      visit(row, (m, w, below) => { r[m] = (own[m] - w + 1 / n) / (atRisk[m] - below + (m + 1) / n); });
-      let above = 0;  // log of the part that is left for item m
-      for (let m = n - 1; m >= 0; m--) {
-        const log = Math.log(row[m] || 1);
-        missed += row[m] * (log - above - Math.log(m ? r[m] : 1));
-        whole += row[m] * (log + Math.log(n));
-        above += Math.log(1 - (m ? r[m] : 0));
-      }
-    }
+    rows.forEach((row, t) => {
+      const logs = guess(row, t);
+      row.forEach((w, j) => {
+        if (w === 0) return;
+        missed += w * (Math.log(w) - logs[j]);
+        whole += w * (Math.log(w) + Math.log(row.length));
+      });
+    });
     return whole > 0 ? 1 - missed / whole : 0;
   }
+
+  // The guess that knows how far back a key is, and nothing else: p is in proportion to one number for each
+  // offset, fitted to all other rows, so that a short text does not flatter. The likeliest numbers are known
+  // without a search (Lynden-Bell 1971): in a row that reaches offset o, o has a part of what it and all smaller
+  // offsets have, and the part is that of all such rows taken together. One row of equal weights is counted with
+  // them, so that no part is 0 of 0.
+  function byOffset(rows) {
+    const at = new Float64Array(rows.length), upTo = new Float64Array(rows.length);
+    function visit(row, add) {
+      for (let o = 0, sum = 0; o < row.length; o++) add(o, row[row.length - 1 - o], sum += row[row.length - 1 - o]);
+    }
+    for (const row of rows) visit(row, (o, w, sum) => { at[o] += w; upTo[o] += sum; });
+    return (row) => {
+      const n = row.length, part = new Float64Array(n), logs = new Float64Array(n);
+      visit(row, (o, w, sum) => { part[o] = (at[o] - w + 1 / n) / (upTo[o] - sum + (o + 1) / n); });
+      for (let o = n - 1, left = 0; o >= 0; left += Math.log(1 - part[o--])) logs[n - 1 - o] = left + Math.log(part[o]);
+      return logs;
+    };
+  }
+
+  // The guess that asks the mean query everywhere: p is softmax of its scores, one for each key.
+  const byKey = (scores) => (row, t) => softmax(scores.slice(0, t + 1)).map(Math.log);
 
   // --- what people see --------------------------------------------------------------------------------------
 
@@ -310,7 +332,7 @@ const GPT = (() => {
     return [...bytes].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
   }
 
-  return { load, probabilities, draw, visibleFrom, effectiveKeys, explained, visible };
+  return { load, probabilities, draw, visibleFrom, effectiveKeys, explained, byOffset, byKey, visible };
 })();
 
 Live.provide("gpt", GPT);

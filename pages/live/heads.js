@@ -31,8 +31,8 @@
     key: {
       name: "what the key explains", value: (head) => head.key, place: (x) => 1 - x, text: percent,
       ends: ["the same keys for every query", "each query its own"], ticks: [1, 0.75, 0.5, 0.25, 0],
-      note: "100 %: one number for each key gives all weights: every query wants the same keys, the latest, say, or " +
-        "the names. 0 %: it gives them no better than equal weights do. What is left depends on the query.",
+      note: "100 %: the mean query, asked everywhere, gives all weights of the head: every query wants the same keys, " +
+        "the latest, say. 0 %: it gives them no better than equal weights do. What is left depends on the query.",
     },
     spread: {
       name: "effective keys", value: (head) => head.spread, text: (x) => x.toFixed(x < 10 ? 1 : 0),
@@ -174,7 +174,8 @@
       const { n_layer, n_head } = model.config;
       heads = Array.from({ length: n_layer * n_head }, (_, i) => {
         const layer = 1 + Math.floor(i / n_head), head = 1 + i % n_head, rows = rowsOf(whole, layer, head);
-        const spreads = rows.map(GPT.effectiveKeys), [offset, key] = ["offset", "key"].map((by) => GPT.explained(rows, by));
+        const spreads = rows.map(GPT.effectiveKeys), offset = GPT.explained(rows, GPT.byOffset(rows));
+        const key = GPT.explained(rows, GPT.byKey(model.meanScores({ ...whole, ids }, layer - 1, head - 1)));
         return { layer, head, offset, key, spreads, spread: mean(spreads), cost: null };
       });
       if (now.by === "cost") now.by = "offset";  // the costs were another text's
