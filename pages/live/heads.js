@@ -366,7 +366,7 @@
       without.classList.toggle("live-heads-waiting", !known);
       if (!known) return;
       const most = Math.max(0.1, ...growth), from = (i) => `${before[i].toFixed(2)} to ${after[i].toFixed(2)}`;
-      shade(lost, [...Array(first), ...growth.map((x) => (x > 0 ? (x / most) ** 2 : null))]);
+      shade(lost, [...Array(first), ...growth.map((x) => (x > 0.02 * most ? (x / most) ** 2 : null))]);
       growth.forEach((x, i) => {
         lost.children[first + i].title = `${from(i)} nats`;
         lost.children[first + i].classList.toggle("live-heads-gained", x < -0.1);
