@@ -31,15 +31,15 @@
     key: {
       name: "what the key explains", value: (head) => head.key, place: (x) => 1 - x, text: percent,
       ends: ["the same keys for every query", "each query its own"], ticks: [1, 0.75, 0.5, 0.25, 0],
-      note: "100 %: the mean query, asked everywhere, gives all weights of the head: every query wants the same keys, " +
-        "the latest, say. 0 %: it gives them no better than equal weights do. What is left depends on the query.",
+      note: "100 %: the mean query, asked everywhere, gives all weights of the head: every query wants the same " +
+        "keys, the latest, say. 0 %: it gives them no better than equal weights do.",
     },
     spread: {
       name: "effective keys", value: (head) => head.spread, text: (x) => x.toFixed(x < 10 ? 1 : 0),
       place: (x, { most }) => 1 - Math.log(x) / Math.log(most),
       ends: ["many keys", "one key"], ticks: [256, 64, 16, 4, 1],
-      note: "Effective keys: exp of the entropy of a row of weights, here the mean over all rows. 1 if one key has all " +
-        "the weight; as many as there are keys, if all have the same.",
+      note: "Effective keys: exp of the entropy of a row of weights, here the mean over all rows. 1 if one key has " +
+        "all the weight; as many as there are keys, if all have the same.",
     },
     cost: {
       name: "what removal costs", value: (head) => head.cost, text: (x) => signed(1000 * x, 1),
@@ -86,7 +86,8 @@
 
     // - the parts -
 
-    const label = (text, field) => make("label", { class: "live-check live-heads-label" }, make("span", {}, text), field);
+    const label = (text, field) =>
+      make("label", { class: "live-check live-heads-label" }, make("span", {}, text), field);
     const select = (choices, chosen) => make("select", { class: "live-field", onchange: (e) => chosen(e.target.value) },
       ...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
     const strip = (name, text) => make("div", { class: "live-speak-strip", role: "listbox", tabindex: 0,
@@ -153,7 +154,7 @@
     async function update() {
       const mine = ++turn;
       if (!await wake() || mine !== turn) return;
-      const all = model.encode(BETWEEN + text.value.replace(/ +$/, ""));
+      const all = model.encode(BETWEEN + text.value.trimStart().replace(/ +$/, ""));
       ids = all.slice(0, model.config.block_size);
       cut = all.length - ids.length;
       first = model.encode(BETWEEN).length;
@@ -283,6 +284,11 @@
       for (const strip of [seen, lost]) drawTokens(strip);
       drawLanes();
       drawMap();
+      drawChosen();
+    }
+
+    // What the chosen token looks at, and what its surprise and the next token's probabilities become.
+    function drawChosen() {
       drawQuery();
       drawRemoval();
     }
@@ -292,12 +298,11 @@
       const width = lanes.clientWidth, values = heads.map(value);
       const range = { most: Math.max(2, ids.length), costs: [Math.min(...values), Math.max(...values)] };
       const x = (value) => 8 + clamp(placed(value, range), 0, 1) * (width - 16);
-      const shown = ticks.filter((tick) => now.by !== "spread" || tick <= range.most);
+      const shown = now.by === "cost" ? range.costs : ticks.filter((tick) => tick <= range.most);
       axis.replaceChildren(
         make("div", {}, ...ends.map((end) => make("span", {}, end))),
-        make("div", {}, ...(now.by === "cost" ? range.costs : shown).map((tick, i, all) => make("span", {
-          style: `left: ${x(tick)}px; translate: ${i === 0 && all.length < 3 || x(tick) < 20 ? "-8px" : x(tick) > width - 30 ? "calc(8px - 100%)" : "-50%"}`,
-        }, text(tick)))));
+        make("div", {}, ...shown.map((tick) => make("span",
+          { style: `left: ${x(tick)}px; translate: ${-100 * x(tick) / width}%` }, text(tick)))));
       note.textContent = words;
       for (const lane of lanes.children) {
         const inLane = heads.filter((head) => head.layer === Number(lane.dataset.layer))
@@ -352,11 +357,12 @@
       const t = query(), { layer, head } = now, { offset, key, spread, spreads } = headOf(now);
       const row = model.rowOf(whole.weights[layer - 1][head - 1], t), best = row.indexOf(Math.max(...row));
       shade(seen, row);
+      const [least, most] = [Math.min, Math.max].map((of) => of(...spreads.slice(first - 1)).toFixed(1));
       about.replaceChildren(make("strong", {}, `Head ${layer}.${head}. `),
         `The offset explains ${percent(offset)} of its weights here, the key ${percent(key)}; it has ` +
-        `${spread.toFixed(1)} effective keys on average, from ${Math.min(...spreads.slice(Math.min(first, ids.length - 1))).toFixed(1)} to ` +
-        `${Math.max(...spreads).toFixed(1)}. These numbers are functions of the weights alone, so they stay as they ` +
-        "are if q becomes Aq and k becomes A⁻ᵀk, or if all keys are moved by one vector.");
+        `${spread.toFixed(1)} effective keys on average, from ${least} to ${most}. These numbers are functions of ` +
+        "the weights alone: they stay as they are if q becomes Aq and k becomes A⁻ᵀk, or if one vector is added " +
+        "to all keys.");
       looks.textContent = `${quoted(t)}, the query, gives most weight, ${row[best].toFixed(2)}, to ${quoted(best)}` +
         `${t > best ? `, ${t - best} back` : ""}; it has ${GPT.effectiveKeys(row).toFixed(1)} effective keys.`;
     }
@@ -380,8 +386,9 @@
           make("strong", {}, other[0].toFixed(3)), ` without this one (${signed(other[0] - one[0], 3)}); per token ` +
           `${one[1].toFixed(2)} and ${other[1].toFixed(2)}.`);
         const worst = growth.indexOf(Math.max(...growth)), at = t - first;
-        grows.textContent = `It grows most at ${quoted(first + worst)}: from ${from(worst)} nats. Dotted: it falls by more than 0.1.` +
-          `${at >= 0 && at !== worst ? ` At ${quoted(t)}, the chosen token: from ${from(at)}.` : ""}`;
+        grows.textContent = `It grows most at ${quoted(first + worst)}: from ${from(worst)} nats. ` +
+          `${at >= 0 && at !== worst ? `At ${quoted(t)}, the chosen token: from ${from(at)}. ` : ""}` +
+          "Dotted: it falls by more than 0.1.";
       }
       drawNext(t);
     }
@@ -395,7 +402,8 @@
         make("thead", {}, make("tr", {}, ...[`after ${quoted(t)}`, "whole", "without"].map((name) =>
           make("th", { scope: "col" }, name)))),
         make("tbody", {}, ...order.map((id) => make("tr", {},
-          make("th", { scope: "row" }, signs(id), id === ids[t + 1] ? " ← stands there" : ""), bar(p[id]), bar(q[id])))));
+          make("th", { scope: "row" }, signs(id), id === ids[t + 1] ? " ← stands there" : ""),
+          bar(p[id]), bar(q[id])))));
     }
 
     function drawAhead(one, other) {
@@ -434,11 +442,12 @@
 
     // Arrows lead from button to button: along a lane as they stand there, or to the nearest of the next lane.
     function pressHead(event) {
-      const [over, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [];
+      const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       const from = event.target.closest("button");
-      if (over === undefined || !from) return;
+      if (!step || !from) return;
       event.preventDefault();
-      const layer = Number(from.dataset.layer) + down, lane = buttons.filter((one) => Number(one.dataset.layer) === layer);
+      const [over, down] = step, layer = Number(from.dataset.layer) + down;
+      const lane = buttons.filter((one) => Number(one.dataset.layer) === layer);
       const off = (one) => (down ? Math.abs(parseFloat(one.style.left) - parseFloat(from.style.left))
         : Math.abs(one.dataset.order - from.dataset.order - over));
       const to = lane.reduce((a, b) => (a && off(a) <= off(b) ? a : b), null);
@@ -458,7 +467,8 @@
     function change(changes) {
       now = { ...now, ...changes };
       share();
-      if (!ids.length) return;
+      if (!heads.length) return;
+      if ("query" in changes) return drawChosen();
       draw();
       if ("layer" in changes || "removal" in changes) remove();
     }

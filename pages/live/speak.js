@@ -254,7 +254,8 @@
         const weights = memory.weights.flat()[i], image = new ImageData(T, rows);
         const pixels = new Uint32Array(image.data.buffer);
         for (let t = from; t < n; t++)
-          for (let j = 0; j <= t; j++) pixels[(t - from) * T + j] = colors.pixels[colors.level(weights[t * T + j])];
+          for (let j = 0; j <= t; j++)
+            pixels[(t - from) * T + j] = colors.pixels[colors.level(weights[t * T + j])];
         canvas.getContext("2d").putImageData(image, 0, from);
       });
       painted = [...memory.ids];
