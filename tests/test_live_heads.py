@@ -1,5 +1,6 @@
-"""The heads in the page: what is measured of them, and what is left of a text without one, as the library has it."""
+"""The heads in the page: their measures, and what a text loses without one, are those of the library."""
 
+import gzip
 import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
@@ -9,7 +10,7 @@ import torch
 from playwright.sync_api import Page, expect
 from torch.nn import functional as F
 
-from browser import PATIENCE, follow, open_widget, reading, violations
+from browser import PATIENCE, ROOT, follow, open_widget, reading, violations
 from course.data import tales
 from course.export import script
 from test_live_speak import publish, toy_model
@@ -53,7 +54,7 @@ def ids_of(text, tokenizer):
 
 @torch.no_grad()
 def without(model: GPT, ids: list[int], layer: int, head: int, removal: str) -> torch.Tensor:
-    """Logits (T, V) with the output of one head replaced at every place, by zero or by its mean over the text."""
+    """Logits (T, V) where one head gives zero at every place, or the mean of its outputs over the text."""
     d = model.config.d_model // model.config.n_head
     part = slice(head * d, (head + 1) * d)
 
@@ -111,7 +112,8 @@ def test_without_a_head_the_page_has_the_library_s_logits(visit, model, tokenize
     ids = ids_of("Once there was a bear", tokenizer)[:24]
     found = visit().evaluate(
         """async ([ids, removal]) => {
-          const model = (await Live.need("gpt")).load(await Live.need("taleteller")), whole = model.remember();
+          const model = (await Live.need("gpt")).load(await Live.need("taleteller"));
+          const whole = model.remember();
           await model.read(whole, ids);
           const found = [];
           for (let layer = 0; layer < 2; layer++) for (let head = 0; head < 2; head++) {
@@ -266,8 +268,8 @@ def test_no_button_hides_another_even_where_heads_agree(visit):
     for width in (1280, 375):
         page.set_viewport_size({"width": width, "height": 900})
         for layer in (1, 2):
-            boxes = [one.bounding_box() for one in page.locator(f".live-heads-lane[data-layer='{layer}'] button").all()]
-            lane = page.locator(f".live-heads-lane[data-layer='{layer}']").bounding_box()
+            place = page.locator(f".live-heads-lane[data-layer='{layer}']")
+            boxes, lane = [one.bounding_box() for one in place.locator("button").all()], place.bounding_box()
             (left, one), (right, other) = sorted((box["x"], box["width"]) for box in boxes)
             assert left >= lane["x"] and left + one <= right
             assert right + other <= lane["x"] + lane["width"]
@@ -314,7 +316,8 @@ def test_the_row_of_the_chosen_token_is_the_library_s(visit, model, tokenizer):
         if key:
             seen.press(key)
         shown = seen.locator("span").evaluate_all(colors)
-        assert shown == page.evaluate(shade, weights[place, : place + 1].tolist()) + [""] * (len(ids) - place - 1)
+        later = [""] * (len(ids) - place - 1)
+        assert shown == page.evaluate(shade, weights[place, : place + 1].tolist()) + later
     assert address(page)["query"] == "1"
     assert page.locator(".live-heads-map").evaluate("one => [one.width, one.height]") == [len(ids)] * 2
     page.locator(".live-heads-map").click(position={"x": 3, "y": 3})
@@ -329,7 +332,8 @@ def test_the_loss_the_surprises_and_the_next_tokens_without_a_head_are_the_libra
     first = len(ids_of("", tokenizer))
     page = settled(visit(layer=1, head=2, removal=removal, query=first + 1))
     logits = [model(torch.tensor(ids)).detach(), without(model, ids, 0, 1, removal)]
-    nats = [F.cross_entropy(one[first - 1 : -1], torch.tensor(ids[first:]), reduction="none") for one in logits]
+    told = torch.tensor(ids[first:])
+    nats = [F.cross_entropy(one[first - 1 : -1], told, reduction="none") for one in logits]
     before, after = (one.sum() / len(PROMPT) for one in nats)
     costs = page.get_by_text("The loss of this text").text_content()
     assert f"{before:.3f} nats per character with all heads, {after:.3f} without" in costs
@@ -338,7 +342,8 @@ def test_the_loss_the_surprises_and_the_next_tokens_without_a_head_are_the_libra
         "all => all.map(one => one.title)")
     assert titles == [""] * first + [f"{one:.2f} to {other:.2f} nats" for one, other in zip(*nats)]
     worst = int((nats[1] - nats[0]).argmax())
-    expect(page.get_by_text("It grows most at")).to_contain_text(f"from {nats[0][worst]:.2f} to {nats[1][worst]:.2f}")
+    grown = f"from {nats[0][worst]:.2f} to {nats[1][worst]:.2f}"
+    expect(page.get_by_text("It grows most at")).to_contain_text(grown)
     p = torch.stack([one[first + 1].softmax(-1) for one in logits])
     rows = page.locator(".live-heads-next tbody tr").all()
     shown = [[float(cell.split()[0]) for cell in row.locator("td").all_text_contents()] for row in rows]
@@ -368,9 +373,9 @@ def test_each_head_in_turn_costs_what_the_library_says_and_another_text_starts_a
     intact = loss(model(torch.tensor(ids)).detach())
     for layer, head in ALL:
         cost = 1000 * (loss(without(model, ids, layer, head, "mean")) - intact) / len(PROMPT)
-        name = head_button(page, layer + 1, head + 1)
-        expect(name).to_have_attribute("aria-label", f"layer {layer + 1}, head {head + 1}: what removal costs, "
-                                       f"{'−' if cost < 0 else '+'}{abs(cost):.1f}")
+        costs = f"what removal costs, {'−' if cost < 0 else '+'}{abs(cost):.1f}"
+        expect(head_button(page, layer + 1, head + 1)).to_have_attribute(
+            "aria-label", f"layer {layer + 1}, head {head + 1}: {costs}")
     page.get_by_label("The text whose heads").press_sequentially("!")
     expect(page.get_by_label("Place the heads by")).to_have_value("offset")
     assert page.locator("option[value=cost]").is_disabled()
@@ -379,6 +384,10 @@ def test_each_head_in_turn_costs_what_the_library_says_and_another_text_starts_a
     page.get_by_label("In place of the head's output").select_option("zero")
     expect(page.get_by_label("Place the heads by")).to_have_value("offset")
     assert address(page)["removal"] == "zero"
+
+
+def test_the_widget_is_small():
+    assert len(gzip.compress((ROOT / "pages/live/heads.js").read_bytes())) <= 12_000
 
 
 # --- what people do ---------------------------------------------------------------------------------------
