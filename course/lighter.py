@@ -1,8 +1,8 @@
 """Take out of the built pages what the theme ships and no reader needs, and give them what it leaves to scripts.
 
 Out go icon scripts, fonts of icons, source maps, and the theme's search, which loads the words of the whole book
-into each page. In come the colors of day and night for a browser without scripts, which follow its system, and
-a storage that forgets for a browser that allows none.
+into each page. In come the colors of day and night for a browser without scripts, which follow its system, a
+storage that forgets for a browser that allows none, and roles that a screen reader can use.
 """
 
 import re
@@ -17,6 +17,14 @@ UNUSED = [
 ICON_SCRIPT = re.compile(r'\s*<(?:script|link)\b[^>]*fontawesome[^>]*>(?:\s*</script>)?')
 SEARCH_SCRIPT = re.compile(r'\s*<script\b[^>]*(?:searchtools|language_data|searchindex)\.js[^>]*>\s*</script>')
 SHEET = re.compile(r'<link rel="stylesheet"[^>]*href="([^"?]*_static/[^"?]*\.css)[^"]*"[^>]*>')
+
+# What keeps those out who have a page read to them: a sidebar that is no part of a page's outline, roles that a list
+# may not hold or that are none any more, heads of columns without a word.
+SAID_BETTER = [
+    (re.compile(r'<div id="pst-primary-sidebar" (?!role)'), '<div id="pst-primary-sidebar" role="complementary" aria-label="The book" '),
+    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+    (re.compile(r"<th((?: [^>]*)?)>((?:\s|&nbsp;|<p>\s*</p>)*)</th>"), r"<td\1>\2</td>"),
+]
 
 STORAGE = """<script>
     try { localStorage; sessionStorage; } catch {
@@ -92,6 +100,8 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
             continue
         page = path.read_text(encoding="utf-8")
         lighter = SEARCH_SCRIPT.sub("", ICON_SCRIPT.sub("", page))
+        for wrong, right in SAID_BETTER:
+            lighter = wrong.sub(right, lighter)
         for address in SHEET.findall(page):
             sheets[address.replace("../", "")] = None
         if FIRST_USE in lighter and WITHOUT_SCRIPTS not in lighter:

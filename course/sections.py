@@ -21,7 +21,6 @@ UNSAID = ("cell_code_output",)  # what a cell printed is not what one looks for
 UNREAD = (nodes.comment, nodes.raw, nodes.substitution_definition, addnodes.glossary)
 Section = tuple[str, str, str, str]  # the place in its page, title, words, code
 
-
 SIGNS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "varepsilon": "ε", "eta": "η", "theta": "θ",
     "kappa": "κ", "lambda": "λ", "mu": "μ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "varphi": "φ", "phi": "φ",
@@ -33,7 +32,7 @@ SIGNS = {
 
 def readable(formula: str) -> str:
     """A short formula as one would type it in a letter: `h^2 = \\sqrt d` as h² = √d."""
-    plain = re.sub(r"\\([A-Za-z]+) ?", lambda found: SIGNS.get(found[1], ""), formula)
+    plain = re.sub(r"\\(sqrt )?([A-Za-z]*)", lambda found: "√" + found[2] if found[1] else SIGNS.get(found[2], ""), formula)
     return re.sub(r"[{}$\\]", "", plain.replace("^2", "²")).strip()
 
 

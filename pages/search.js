@@ -66,7 +66,7 @@ function show(query) {
   const said = Object.assign(document.createElement("p"), { className: "search-summary", role: "status" });
   const many = found.length > MOST ? `, the first ${MOST} of them here` : "";
   said.textContent = !words.length ? "" : found.length ? `${found.length} ${found.length === 1 ? "section holds" : "sections hold"} ${words.length > 1 ? "all of these words" : "this word"}${many}.`
-    : "No section holds all of these words.";
+    : `No section holds ${words.length > 1 ? "all of these words" : "this word"}.`;
   const list = Object.assign(document.createElement("ul"), { className: "search" });
   for (const section of found.slice(0, MOST)) {
     const item = document.createElement("li");
