@@ -16,7 +16,7 @@ UNUSED = [
 ]
 ICON_SCRIPT = re.compile(r'\s*<(?:script|link)\b[^>]*fontawesome[^>]*>(?:\s*</script>)?')
 SEARCH_SCRIPT = re.compile(r'\s*<script\b[^>]*(?:searchtools|language_data|searchindex)\.js[^>]*>\s*</script>')
-SHEET = re.compile(r'<link rel="stylesheet"[^>]*href="([^"?]*_static/[^"?]*\.css)[^"]*"[^>]*>')
+SHEET = re.compile(r'<link\b(?=[^>]*rel="stylesheet")[^>]*href="([^"?]*_static/[^"?]*\.css)[^"]*"[^>]*>')
 
 # What keeps those out who have a page read to them: a sidebar that is no part of a page's outline, roles that a list
 # may not hold or that are none any more, heads of columns without a word.
@@ -110,6 +110,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
             lighter = lighter.replace(FIRST_USE, f"{STORAGE}\n  {FIRST_USE}", 1).replace("</head>", f"{style}</head>", 1)
         if lighter != page:
             path.write_text(lighter, encoding="utf-8")
+    sheets.pop(WITHOUT_SCRIPTS, None)  # of pages that an earlier build wrote
     css = [(out / address).read_text(encoding="utf-8") for address in sheets if (out / address).is_file()]
     (out / WITHOUT_SCRIPTS).write_text(colors_without_scripts(css), encoding="utf-8")
 
