@@ -210,7 +210,7 @@ def test_the_search_finds_sections_with_a_line_from_each(browser, book):  # noqa
             for link, text in found:
                 path, place = urlsplit(link).path, unquote(urlsplit(link).fragment)
                 assert f'id="{place}"' in (book / path).read_text(encoding="utf8"), link
-                assert all(part in text.lower() for part in word.split()) or path.startswith("glossary"), (word, text)
+                assert any(part in text.lower() for part in word.split()), (word, text)
         assert results(page, book, "bandwidth")[0][0] == "glossary.html#term-bandwidth"
         page.locator("ul.search a").nth(1).click()
         page.wait_for_url("**/chapters/*#*")
