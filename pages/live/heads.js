@@ -361,9 +361,8 @@
       const [least, most] = [Math.min, Math.max].map((of) => of(...spreads.slice(first - 1)).toFixed(1));
       about.replaceChildren(make("strong", {}, `Head ${layer}.${head}. `),
         `The offset explains ${percent(offset)} of its weights here, the key ${percent(key)}; it has ` +
-        `${spread.toFixed(1)} effective keys on average, from ${least} to ${most}. These numbers are functions of ` +
-        "the weights alone: they stay as they are if q becomes Aq and k becomes A⁻ᵀk, or if one vector is added " +
-        "to all keys.");
+        `${spread.toFixed(1)} effective keys on average, from ${least} to ${most}. None of these numbers changes if ` +
+        "q becomes Aq and k becomes A⁻ᵀk, or if one vector is added to all keys.");
       looks.textContent = `${quoted(t)}, the query, gives most weight, ${row[best].toFixed(2)}, to ${quoted(best)}` +
         `${t > best ? `, ${t - best} back` : ""}; it has ${GPT.effectiveKeys(row).toFixed(1)} effective keys.`;
     }
