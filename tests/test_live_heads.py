@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
@@ -408,6 +409,19 @@ def test_odd_texts_are_read_and_spoken_of(visit):
     expect(page.get_by_role("status")).to_contain_text("nearly the head's own")
     assert page.locator("[aria-pressed=true]").count() == 1
     assert "NaN" not in page.locator(".live-stage").text_content()
+
+
+def test_a_chapter_chooses_text_and_head(browser, book):
+    whole = (book / "chapters/heads.html").read_text(encoding="utf8")
+    chosen = book / "chapters/chosen.html"
+    for head in "12":
+        options = f'{{"prompt": "{PROMPT}", "layer": "1", "head": "{head}"}}'.replace('"', "&quot;")
+        chosen.write_text(re.sub(r'data-options="[^"]*"', f'data-options="{options}"', whole), encoding="utf8")
+        with reading(browser, **DESK) as page:
+            page.goto(chosen.as_uri())
+            page.locator(".live-mounted").wait_for()
+            expect(page.locator("[aria-pressed=true]")).to_have_text(f"1.{head}")
+            assert page.get_by_label("The text whose heads").input_value() == PROMPT
 
 
 def test_for_a_reader_who_saves_data_the_model_waits_and_a_missing_one_is_named(browser, book):

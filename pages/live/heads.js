@@ -490,7 +490,7 @@
     }
 
     function follow(values) {
-      now = fromAddress(values);
+      now = fromAddress({ ...options, ...values });
       text.value = values.prompt ?? options.prompt ?? "";
     }
 
