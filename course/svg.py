@@ -89,14 +89,23 @@ def svg(fig: Figure) -> str | None:
     if title is not None:
         title.set_gid(FINDING)
         title.set_visible(False)
-        rest = fig.get_tightbbox()
+        below = max(0.0, 72 * (fig.get_size_inches()[1] - _top(fig)) - 3)
         title.set_visible(True)
-        below = max(0.0, 72 * (fig.get_size_inches()[1] - rest.y1) - 3)
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "attention, twice"}):
         fig.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = compact(out.getvalue(), caption(fig), below)
     return text if len(text) <= LARGEST else None
+
+
+def _top(fig: Figure) -> float:
+    """How far up a figure reaches, in inches."""
+    boxes = [ax.get_tightbbox() for ax in fig.axes if ax.axison]
+    bare = [ax for ax in fig.axes if not ax.axison]
+    parts = [part for ax in bare for part in (*ax.texts, *ax.patches, *ax.lines, *ax.collections) if part.get_visible()]
+    boxes += [part.get_window_extent() for part in parts]
+    legends = [legend.get_window_extent() for legend in fig.legends]
+    return max(box.y1 for box in boxes + legends if box.height > 0) / fig.dpi
 
 
 def compact(text: str, title: str = "", below: float = 0.0) -> str:
