@@ -296,7 +296,7 @@ def variable(color: str) -> str | None:
             share = _share(color, one, other)
             if share is not None:
                 first, second = (f"var({some.get(c, NAMES.get(c))},{c})" for c in (one, other))
-                return f"color-mix(in srgb,{first} {100 * share:.4g}%,{second})"
+                return f"color-mix(in srgb,{first} {100 * share:.0f}%,{second})"
     return None
 
 
