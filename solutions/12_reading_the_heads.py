@@ -3,7 +3,7 @@
 #
 # Six questions on chapter 12: one to count, one that fools a measure, one that repairs another, two experiments on a head, and one that settles what a weight explains.
 # Write your answer into the function, run its cell, then run the check below it; `check.hint("q1")` opens a hint, and hints are free.
-# No question needs a trained model: a head is its queries, keys and values, and small ones show as much.
+# No question needs a trained model: queries, keys and values of a few numbers show as much.
 
 # %%
 import math
@@ -43,7 +43,7 @@ check("q1")
 # A colleague wants to know which keys of a head matter, and calls those important whose vectors are long.
 # Told that one vector added to all keys changes no weight, he now takes the mean of the keys off first: a key is important if it is far from the mean of the keys.
 # Fool this measure, too.
-# Write the same head in another form: other queries and keys, all weights as they were, and the key that was **farthest** from the mean of all keys is now the **nearest** to it.
+# Write the same head in another form: other queries and other keys whose weights are all as they were, and the key that was **farthest** from the mean of all keys is now the **nearest** to it.
 # The weights are those of attention, $\operatorname{softmax}(q \cdot k / \sqrt d)$, and no key is hidden.
 
 # %% tags=["answer"]
@@ -93,8 +93,8 @@ check("q3")
 # {{q4}}
 #
 # What does a layer write when one of its heads is switched off?
-# Zero is an output that the layers above have seldom seen.
-# So the head says at every token what it says on average: the mean of its outputs over many tokens of other texts, one number per channel.
+# Zero is an output that the layers above have seldom seen in training.
+# So the head gives at every token what it gives on average: the mean of its outputs over many tokens of other texts, one number per channel.
 # Heads are counted from 0 here; the output of the layer is the sum of what the heads write, with the rows of $W_O$ in the order of the heads.
 
 # %% tags=["answer"]
@@ -117,7 +117,7 @@ check("q4")
 # %% [markdown]
 # {{q5}}
 #
-# In which of its parts does a head keep the name?
+# Which part of a head holds the name: its keys or its values?
 # Two runs of the same layer are given, on two texts of the same length that differ in a name.
 # Let one head of the first run take its **values** from the other run, at some tokens only: those where `swap` is True.
 # All else, its keys among it, stays that of the first run.

@@ -146,8 +146,8 @@ def fooled(inputs, answer):
         raise Wrong("the weights are the same, and all distances from the mean changed by one factor: their order stays")
     if near != far or (after < after[far] * (1 + 1e-3)).sum() > 1:
         other = int(torch.where(torch.arange(len(k)) == far, torch.inf, after).argmin())
-        raise Wrong(f"the weights are the same. Key {far} was the farthest from the mean, and is at {after[far]:.3g} of it now; "
-                    f"key {other} is nearer, at {after[other]:.3g}")
+        raise Wrong(f"the weights are the same. Key {far} was the farthest from the mean, and is {after[far]:.3g} from it now; "
+                    f"key {other} is nearer, {after[other]:.3g} from it")
     return f"{before[far]:.3g} from the mean became {after[far]:.3g}, the least of all {count(len(k), 'key')}"
 
 
@@ -241,9 +241,9 @@ def lags(inputs, answer):
     mine, right = float(number(answer)), _lag(inputs)
 
     def near(wrong):
-        return math.isclose(mine, wrong, rel_tol=2e-3)
+        return math.isclose(mine, wrong, rel_tol=2e-4)
 
-    if near(right):
+    if math.isclose(mine, right, rel_tol=2e-3):
         return None
     kinds = [(says, name, value) for name, table in LAGS.items() for says, value in table.items()]
     for n in (1, 2, 3):
@@ -258,7 +258,7 @@ def lags_in_other_forms(inputs, answer):
     try:
         lags(inputs, answer)
     except Wrong as wrong:
-        raise Wrong(f"the head of another part in another form, with the same weights: {wrong}") from None
+        raise Wrong(f"this is the head of the part above in another form, whose weights are the same: {wrong}") from None
 
 
 # q4
@@ -297,8 +297,8 @@ def layer_written(inputs, answer):
     mine = with_(mean)
     rows = W_O.unflatten(0, (n_head, d_head))
     mistakes = {
-        "the head is set to 0, or left out: the layers above would miss what it says on average": _written(with_(0), W_O),
-        "this is the mean over the same text, so the text still tells; the others are there for that":
+        "the head is set to 0, or left out; what it gives on average should still be there": _written(with_(0), W_O),
+        "this is the mean over the same text, and should be the one over other texts":
             _written(with_(z[head].mean(0)), W_O),
         "the head gives one number in all channels; each channel has a mean of its own":
             _written(with_(elsewhere[head].mean()), W_O),

@@ -119,7 +119,7 @@ def lag(q, k):
     score = k @ q.mean(0) / math.sqrt(k.shape[-1])
     return float((len(k) - 1) / (score[-1] - score[0]))
 """),
-    ("q3", "in another form", _lag(SCORE="(k - k.mean(0)) @ k.mean(0) / k.mean(0).norm() * q.mean(0).norm() / math.sqrt(k.shape[-1])")),
+    ("q3", "part above in another form", _lag(SCORE="(k - k.mean(0)) @ k.mean(0) / k.mean(0).norm() * q.mean(0).norm() / math.sqrt(k.shape[-1])")),
     ("q4", "set to 0", _ablated(PUT="z[head] = 0")),
     ("q4", "over the same text", _ablated(PUT="z[head] = z[head].mean(0)")),
     ("q4", "one number in all channels", _ablated(PUT="z[head] = elsewhere[head].mean()")),
