@@ -110,7 +110,7 @@ check("q4")
 # In mixed precision the forward pass uses weights of 16 bits, and the backward pass leaves gradients of 16 bits.
 # AdamW has its own in 32 bits: a copy of the weights, to which it adds steps that 16 bits would lose, and both of its running means.
 # On `n` processes each may hold all of that (`stage` 0), or share it out evenly, in the stages of ZeRO: from stage 1 on what AdamW has, from stage 2 on the gradients, too, and at stage 3 the weights of the forward pass as well.
-# (Stage 3 is what torch's `fully_shard` does. What it gathers for the layer at work is not counted here.)
+# (Stage 3 shares as torch's `fully_shard` does. What is gathered for the layer at work is not counted here.)
 
 # %% tags=["answer"]
 def held(n_params: int, n: int, stage: int) -> float:
@@ -160,17 +160,21 @@ check("q6")
 # {{q7}}
 #
 # A mixture of experts is a lookup whose values are MLPs: a token has a score for each expert, and only the `k` best are asked.
-# Their answers are added up with *gates*, a softmax over the `k` best scores; all other gates are 0.
-# So that not all tokens ask the same experts, training adds a term, $n \sum_e f_e P_e$ for $n$ experts: $f_e$ is the share of all choices (`k` for each token) that fell on expert $e$, and $P_e$ is the mean over tokens of the softmax over **all** scores.
+# Their answers are added up with *gates*: each one's probability in the softmax over all scores, divided by the sum of these `k`; the gates of all other experts are 0.
+# With `k` = 1 that would always be 1, and no gradient would reach the scores; then the gate is the probability itself.
+# So that not all tokens ask the same experts, training adds a term, $n \sum_e f_e P_e$ for $n$ experts: $f_e$ is the share of all choices (`k` for each token) that fell on expert $e$, and $P_e$ is the mean of its probability over the tokens.
 # It is 1 if every expert is asked equally often.
 
 # %% tags=["answer"]
 def routed(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(gates (T, n_experts), the balance term: one number), for scores (T, n_experts)."""
-    best = scores.topk(k, dim=-1)
-    gates = torch.zeros_like(scores).scatter(-1, best.indices, best.values.softmax(-1))
-    asked = torch.zeros_like(scores).scatter(-1, best.indices, 1.0)
-    f, P = asked.mean(0) / k, scores.softmax(-1).mean(0)
+    p = scores.softmax(-1)
+    best = scores.topk(k, dim=-1).indices
+    asked = torch.zeros_like(scores).scatter(-1, best, 1.0)
+    gates = asked * p
+    if k > 1:
+        gates = gates / gates.sum(-1, keepdim=True)
+    f, P = asked.mean(0) / k, p.mean(0)
     return gates, len(f) * (f * P).sum()
 
 

@@ -61,7 +61,8 @@ def counted_apart(inputs, answer):
         return [float(keys[rows].mean()) for rows in (due, ~due)]
 
     right = apart(entropy.exp())
-    is_a(answer, (tuple, list, torch.Tensor), "the answer")
+    answer = answer.tolist() if isinstance(answer, (torch.Tensor, np.ndarray)) else answer
+    is_a(answer, (tuple, list), "the answer")
     if len(answer) != 2:
         raise Wrong(f"two numbers are asked for, of the rows that are due and of all others; yours are {len(answer)}")
     got = [number(part) for part in answer]

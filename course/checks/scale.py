@@ -4,6 +4,7 @@ import math
 import re
 from itertools import combinations
 
+import numpy as np
 import torch
 
 from course.checks import Part, Question, Sheet, Wrong, close, is_a, number, same_shape
@@ -19,7 +20,8 @@ def _normal(generator: torch.Generator, *shape: int) -> torch.Tensor:
 
 def _several(answer, names):
     """The items of an answer that is a pair, or a triple, of numbers."""
-    is_a(answer, (tuple, list, torch.Tensor), "the answer")
+    answer = answer.tolist() if isinstance(answer, (torch.Tensor, np.ndarray)) else answer
+    is_a(answer, (tuple, list), "the answer")
     if len(answer) != len(names):
         raise Wrong(f"the answer should be {len(names)} numbers, {' and '.join(names)}; yours has {len(answer)}")
     for name, mine in zip(names, answer):
@@ -222,10 +224,11 @@ def fits(inputs, answer):
         "E is the smallest loss here, and the curve goes on falling": third,
         "b is fitted as if E were 0": 0.0,
         "E and b are exchanged": slope,
-        "after the third run a whole series of drops is to come, each 1/r of the one before; only the first of them is taken off":
-            third - (second - third) / r,
+        "after the third run a whole series of drops is to come, each 1/r of the one before; only the first of them is "
+        "taken off": third - (second - third) / r,
         "the drop from the second run to the third is taken off once more, and the drops shrink": third - (second - third),
-        "what is still to come is taken off the second loss, and the third has had a part of it": second - (second - third) / (r - 1),
+        "what is still to come is taken off the second loss, and the third has had a part of it":
+            second - (second - third) / (r - 1),
         "what is still to come is added, and the curve falls": third + (second - third) / (r - 1),
         "this is what is still to come after the third run; E is where the losses go to": (second - third) / (r - 1),
     })
@@ -244,9 +247,9 @@ def fits(inputs, answer):
 def fits_to_the_book(inputs, answer):
     fits(inputs, answer)
     (before, _), (across, _) = (_fit([ENTROPY + x for x in excess], times) for excess, times in RUNS)
-    return (f"before the step the fit says E = {before:.3f}: the shelf is taken for the end, and longer runs of that model came "
-            f"to {ENTROPY + 0.0041:.3f}; on both sides of it, E = {across:.3f}, and no model can be below {ENTROPY:.3f}. "
-            "Each curve goes through its three points exactly")
+    return (f"before the step the fit says E = {before:.3f}: the shelf is taken for the end, and a longer run of that "
+            f"model came to {ENTROPY + 0.0041:.3f}; on both sides of the step, E = {across:.3f}, and no model can be below "
+            f"{ENTROPY:.3f}. Each curve goes through its three points exactly")
 
 
 # q4
@@ -298,14 +301,14 @@ def rooflines(inputs, answer):
         "this is the number of operations, not yet divided by bytes": 2 * math.prod(inputs[:3]),
     })
     close(seconds, best, "the time", rtol=1e-4, atol=0, mistakes={
-        "both happen at the same time, so the longer of the two counts, and not their sum": _roofline(inputs, time=lambda a, b: a + b)[1],
+        "both happen at the same time, so the longer of the two counts, and not their sum": operations + bytes_,
         "this is the time of the operations; here the bytes take longer": operations,
         "this is the time of the bytes; here the operations take longer": bytes_,
         "this is a speed, in operations a second; the question is how long it takes": min(peak, right * bandwidth),
     } | {f"in the time, {says}": value[1] for says, value in wrong.items()})
     bound = "memory" if right < peak / bandwidth else "operations"
-    return (f"{right:.3g} operations a byte: bound by {bound}, since this machine does {peak / bandwidth:.3g} operations in the "
-            "time in which it moves one byte")
+    return (f"{right:.3g} operations a byte: bound by {bound}, since this machine does {peak / bandwidth:.3g} operations "
+            "in the time in which it moves one byte")
 
 
 # q5
@@ -426,10 +429,12 @@ WAYS = {
         {"weights": "one", "by": "n"},
     "this is a sum over processes, and nothing divides it: with twice as many processes the step is twice as long":
         {"weights": "one", "by": "none"},
-    "each gradient is multiplied by its count, and then the sum is divided by the number of processes, not of tokens": {"by": "n"},
+    "each gradient is multiplied by its count, and then the sum is divided by the number of processes, not of tokens":
+        {"by": "n"},
     "each gradient is multiplied by its count, and nothing divides the sum": {"by": "none"},
     "the sum is divided by the number of all tokens, and by that of the processes as well": {"by": "both"},
-    "the gradients are divided by the number of all tokens, and were not multiplied by their own": {"weights": "one", "by": "tokens"},
+    "the gradients are divided by the number of all tokens, and were not multiplied by their own":
+        {"weights": "one", "by": "tokens"},
 }
 CLIPS = {
     "each process clips its own gradient; what has to be clipped is their mean": "before",
@@ -450,10 +455,9 @@ def reductions(inputs, answer):
         if options["by"] == "tokens":
             mistakes[says] = torch.stack(gradients).nansum(0) / sum(counts)
             continue
-        for clip in ("after", *CLIPS.values()):
-            mistakes.setdefault(says if clip == "after" else f"{says}; and this is not the only bug", _reduced(inputs, **options, clip=clip))
-            if clip == "before":
-                mistakes.setdefault(f"{says}. And each process clips its own gradient, not their mean", _reduced(inputs, **options, clip=clip))
+        mistakes[says] = _reduced(inputs, **options)
+        mistakes[f"{says}; and this is not the only bug"] = _reduced(inputs, **options, clip="before")
+        mistakes[f"{says}; nor is this the only bug"] = _reduced(inputs, **options, clip="no")
     if 0 in counts:
         some = [n for n in counts if n]
         mistakes["processes count by their tokens, and this is the mean over those that had any"] = _reduced(
@@ -480,7 +484,8 @@ def _routed(scores, k):
     p = scores.softmax(-1)
     best = scores.topk(k, dim=-1)
     asked = torch.zeros_like(scores).scatter(-1, best.indices, 1.0)
-    return p, asked, asked * p / (asked * p).sum(-1, keepdim=True)
+    opened = asked * p
+    return p, asked, opened / opened.sum(-1, keepdim=True) if k > 1 else opened
 
 
 def _pair(answer):
@@ -497,7 +502,6 @@ def gates(inputs, answer):
     worst = (-scores).topk(k, dim=-1)
     mistakes = {
         "all experts have a gate here; only the best of each token are asked": p,
-        "the softmax is taken over all experts before the best are chosen, so the gates of a token do not sum to 1": asked * p,
         "all experts that are asked count alike": asked / k,
         "the gates are 1 for every expert that is asked": asked,
         "these are the scores of the best, and not yet their softmax": asked * scores,
@@ -510,10 +514,16 @@ def gates(inputs, answer):
         "the experts with the lowest scores are asked": torch.zeros_like(scores).scatter(
             -1, worst.indices, (-worst.values).softmax(-1)),
     }
+    if k > 1:
+        mistakes["the gates of a token do not sum to 1: divide them by the sum of those that are asked"] = asked * p
+    else:
+        mistakes = {"with one expert to ask, this gate is 1 whatever its score, and no score would learn anything": asked
+                    } | mistakes
     if k < n:
         mistakes["one expert too many is asked"] = _routed(scores, k + 1)[2]
     if isinstance(_pair(answer)[0], torch.Tensor) and tuple(answer[0].shape) == (len(scores), k) != tuple(scores.shape):
-        raise Wrong(f"the gates should have shape ({len(scores)}, {n}), 0 for an expert that is not asked; yours have ({len(scores)}, {k})")
+        raise Wrong(f"the gates should have shape ({len(scores)}, {n}), 0 for an expert that is not asked; "
+                    f"yours have ({len(scores)}, {k})")
     close(answer[0], right, "the gates", axes=("token", "expert"), rtol=1e-3, atol=1e-5, mistakes=mistakes)
 
 
@@ -584,10 +594,10 @@ SHEET = Sheet("13_scale", "Scale", questions=(
                     "When is the length of the gradient known that one process would have had?",
                     "0 · nan is nan. What has no tokens has to be left out, not multiplied by 0.")),
     Question("q7", "A lookup among experts", function="routed", minutes=15, difficulty=2,
-             parts=(Part("the gate of one expert", 1, gates, one_expert),
-                    Part("the gates of several", 2, gates, several_experts),
+             parts=(Part("the gates of several experts", 2, gates, several_experts),
+                    Part("the gate of one", 1, gates, one_expert),
                     Part("the balance term", 2, balance, several_experts)),
              hints=("`scores.topk(k)` gives values and indices; `scatter` puts values at indices.",
-                    "A score of −∞ is one way not to be asked.",
+                    "What is the sum of the gates of a token for k = 2? And what is its gradient for k = 1?",
                     "f has a value for each expert, and sums to 1. So has P.")),
 ))

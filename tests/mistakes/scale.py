@@ -85,7 +85,7 @@ def _routed(gates: str = "opened", term: str = "n * (f * P).sum()") -> str:
 def routed(scores, k):
     n, p, best = scores.shape[-1], scores.softmax(-1), scores.topk(k, dim=-1)
     asked = torch.zeros_like(scores).scatter(-1, best.indices, 1.0)
-    opened = torch.zeros_like(scores).scatter(-1, best.indices, best.values.softmax(-1))
+    opened = asked * p / (asked * p).sum(-1, keepdim=True) if k > 1 else asked * p
     f, P = asked.mean(0) / k, p.mean(0)
     return {gates}, {term}
 """
@@ -166,12 +166,14 @@ def step_height(stories, names):
     ("q6", "not of tokens", _reduced("sum(n * g for n, g in some) / len(gradients)")),
     ("q6", "nothing divides the sum", _reduced("sum(n * g for n, g in some)")),
     ("q6", "as well", _reduced("sum(n * g for n, g in some) / sum(counts) / len(gradients)")),
+    ("q6", "and this is not the only bug", _reduced("torch.stack([clip(g) for g in gradients]).mean(0)", "mean")),
     ("q6", "each process clips its own", _reduced("sum(n * clip(g) for n, g in some) / sum(counts)", "mean")),
     ("q6", "nothing is clipped", _reduced("sum(n * g for n, g in some) / sum(counts)", "mean")),
     ("q6", "should stay as it is", _reduced("sum(n * g for n, g in some) / sum(counts)", "mean * limit / mean.norm()")),
     ("q6", "each number is cut off", _reduced("sum(n * g for n, g in some) / sum(counts)", "mean.clamp(-limit, limit)")),
     ("q6", "the mean of nothing", _reduced("sum(n * g for n, g in zip(counts, gradients)) / sum(counts)")),
     ("q7", "do not sum to 1", _routed("asked * p")),
+    ("q7", "no score would learn anything", _routed("asked * p / (asked * p).sum(-1, keepdim=True)")),
     ("q7", "all experts have a gate", _routed("p")),
     ("q7", "they still have a gate", _routed("(asked * scores).softmax(-1)")),
     ("q7", "count alike", _routed("asked / k")),
