@@ -81,7 +81,7 @@ def lag(q: torch.Tensor, k: torch.Tensor) -> float:
 def lag(q: torch.Tensor, k: torch.Tensor) -> float:
     """The lag of a clock in tokens, from queries and keys (T, d) of tokens 0 to T - 1."""
     score = k @ q.mean(0) / math.sqrt(k.shape[-1])
-    t = torch.arange(len(k)) - (len(k) - 1) / 2  # around its mean: k + c adds a constant to all scores
+    t = torch.arange(len(k)) - (len(k) - 1) / 2  # its mean is 0, so a constant has no effect
     slope = (t * score).sum() / (t * t).sum()
     return float(1 / slope)
 
@@ -103,8 +103,8 @@ def ablated(
 ) -> torch.Tensor:
     """What the layer writes, (T, d_model), when `head` gives its mean at every token.
 
-    z (n_head, T, d_head): outputs of the heads; elsewhere (n_head, N, d_head): at other texts;
-    W_O (n_head * d_head, d_model): the heads' outputs side by side times W_O are written.
+    z (n_head, T, d_head): outputs of the heads; elsewhere (n_head, N, d_head): on other
+    texts; W_O (n_head * d_head, d_model): the outputs side by side times W_O are written.
     """
     z = z.clone()
     z[head] = elsewhere[head].mean(0)
@@ -125,7 +125,7 @@ check("q4")
 
 # %% tags=["answer"]
 def patched(run: tuple, other: tuple, head: int, swap: torch.Tensor) -> torch.Tensor:
-    """Outputs (n_head, T, d_head) of all heads of `run`, in which one head's values are patched.
+    """Outputs (n_head, T, d_head) of all heads of `run`, with one head's values patched.
 
     run and other are (q, k, v), each (n_head, T, d_head); swap (T,) is True or False.
     """
@@ -157,7 +157,7 @@ def deletions(scores: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     scores (T_k,) are what goes into the softmax; v (T_k, d_v).
     """
     without = scores.expand(len(scores), -1).clone().fill_diagonal_(-torch.inf)
-    # w_j / (1 - w_j) (answer - v_j) is the same, but 1 - w_j loses its digits where w_j is near 1.
+    # The same as w_j / (1 - w_j) (answer - v_j), whose 1 - w_j loses digits where w_j is near 1.
     return torch.softmax(without, -1) @ v - torch.softmax(scores, -1) @ v
 
 
