@@ -157,7 +157,7 @@ def deletions(scores: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     scores (T_k,) are what goes into the softmax; v (T_k, d_v).
     """
     without = scores.expand(len(scores), -1).clone().fill_diagonal_(-torch.inf)
-    # The same as w_j / (1 - w_j) (answer - v_j), whose 1 - w_j loses digits where w_j is near 1.
+    # As w_j / (1 - w_j) (answer - v_j), whose 1 - w_j loses digits where w_j is near 1.
     return torch.softmax(without, -1) @ v - torch.softmax(scores, -1) @ v
 
 
