@@ -1,11 +1,11 @@
-"""What experts buy at equal products per token: a dense model beside mixtures of which one or two experts answer.
+"""What experts buy at equal FLOPs per token: a dense model beside mixtures of which one or two experts answer.
 
 `python bench/experts.py run` trains what `experts.jsonl` does not hold yet, and adds a line for each run as soon as it
 is finished, so that it can be stopped and started again. `python bench/experts.py` prints a Markdown document of them.
 
 All learn from the same texts of `course.data.bindings` in the same order (paired seeds), of which the probability of
 every token is known. The channels of an expert are chosen so that those of the k experts of a token are together as
-many as the dense MLP has: then all models spend the same products on a token, but for the router's, which the table
+many as the dense MLP has: then all models spend the same FLOPs on a token, but for the router's, which the table
 counts. A dense model with as many weights as a mixture has in all, which spends more, stands below them.
 """
 
@@ -108,7 +108,7 @@ def difference(ours: list[dict], base: list[dict]) -> str:
 
 
 def document(rows: list[dict]) -> str:
-    head = "MLP|weights|of these at work|products per token|excess|on words|− dense|busiest expert|seconds|seeds"
+    head = "MLP|weights|of these at work|FLOPs per token|excess|on words|− dense|busiest expert|seconds|seeds"
     lines, base = [], [row for row in rows if row["model"] == BASE]
     for name in MODELS:
         if runs := [row for row in rows if row["model"] == name]:
@@ -122,12 +122,12 @@ def document(rows: list[dict]) -> str:
     columns = head.split("|")
     table = [f"| {' | '.join(line)} |" for line in [columns, ["---", *["--:"] * (len(columns) - 1)], *lines]]
     return "\n\n".join([
-        "# Experts at equal products per token",
+        "# Experts at equal FLOPs per token",
         f"{'; '.join(sorted({row['machine'] for row in rows}))}, torch {torch.__version__}.\n"
         f"{SIZES['n_layer']} layers, {SIZES['d_model']} channels, {STEPS} steps of {BATCH} texts of {T} tokens of `course.data.bindings`, Muon. Excess over the\n"
         "exact log-probability in nats per token; ± is the standard deviation over seeds, differences are paired by seed, with\n"
-        "their standard error in parentheses. Products per token are multiplications and additions of a forward pass, the\n"
-        "router's included. Seconds are those of one thread for the training.",
+        "their standard error in parentheses. FLOPs are the multiplications and additions of a forward pass, the router's\n"
+        "included. Seconds are those of one thread for the training.",
         "\n".join(table),
     ])
 
