@@ -6,15 +6,17 @@ Patterson 2009). Peak is the best of some products of square matrices, bandwidth
 large for a cache. Beside them: the matrix product of a training step, a whole training step, and one token that is
 decoded with a cache, alone and 16 at a time.
 
-Each number is the best of some rounds, on one thread: whatever else the machine does makes it smaller, never larger.
+Each number is the best of some rounds in CPU time of one thread. Whatever else the machine does takes cache and memory
+from it, and makes it smaller, never larger: so the document says how busy the machine was.
 """
 
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
+import sys
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 
 import torch
 from course.taleteller import CONFIG
@@ -38,9 +40,9 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     work()
     best = float("inf")
     for _ in range(rounds):
-        began = perf_counter()
+        began = process_time()
         work()
-        best = min(best, perf_counter() - began)
+        best = min(best, process_time() - began)
     return best
 
 
@@ -126,6 +128,7 @@ def main() -> None:
 
     def row(what: str, intensity: float, rate: float, name: str = "32 bits") -> list[str]:
         roof = min(peak[name], intensity * moved[name])
+        print(what, file=sys.stderr, flush=True)
         return [what, name, f"{intensity:,.1f}", giga(roof), giga(rate), f"{100 * rate / roof:.0f} %"]
 
     shape = B * T, C, 4 * C
