@@ -171,6 +171,29 @@ def test_a_name_that_no_page_can_have_costs_only_its_own_page(grade, tmp_path, c
     assert sorted(os.listdir("back")) == ["a-2.html", "a.html", f"{'b' * 249}.html", "d.html"]
 
 
+def test_a_page_follows_no_link_that_was_handed_in_and_takes_no_other_students_place(grade, tmp_path, capsys):
+    """The pages may be wanted beside what they are about, and there lies what students have put there."""
+    for name in ("class/a.ipynb", "class/b/x.ipynb", "class/Z\u00e9.ipynb", "class/z\u00c9.ipynb", "class/ze\u0301.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        notebook(tmp_path / name, *STUBS.values())
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for name in ("grades", "more"):
+        (precious / name).write_text("the instructor's")
+    os.symlink(precious / "grades", "class/a.html")
+    os.symlink(precious / "more", "class/b/x.html.new")
+    assert grade("class", "--feedback", "class") == 0
+    assert not os.path.islink("class/a.html") and "0 of 8 points" in Path("class/a.html").read_text()
+    pages = sorted(name for name in os.listdir("class") if name.endswith(".html"))
+    assert len(pages) == 4 and len({name.casefold() for name in pages}) == 4, "one name on a disk that knows no capitals"
+    Path("back").mkdir()
+    os.symlink(precious, "back/b")
+    assert grade("class/b/x.ipynb", "class/a.ipynb", "--feedback", "back") == 1
+    assert "back/b/x.html: is behind a link that leads out of the folder" in capsys.readouterr().err
+    assert sorted(os.listdir(precious)) == ["grades", "more"]
+    assert {path.read_text() for path in precious.iterdir()} == {"the instructor's"}
+
+
 def test_a_student_cannot_hand_in_for_another_by_the_name_of_a_file(tmp_path):
     (tmp_path / "moodle.csv").write_text(MOODLE, encoding="utf-8")
     (tmp_path / "canvas.csv").write_text(CANVAS, encoding="utf-8")

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -150,13 +151,17 @@ class Book:
         for row in self.rows()[0]:
             if row.one and not row.one.failed:
                 place = feedback.place(row)
-                while place in taken or os.path.isdir(folder / place):  # two of one name, or a folder called a.html
+                # Two of one name, which on some systems a capital or an accent does not tell apart; or a folder called a.html.
+                while _same(place) in taken or _is_folder(folder / place):
                     place = place.with_name(f"{place.stem}-2.html")
-                taken.add(place)
+                taken.add(_same(place))
                 path = folder / place
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    write(path, feedback.page(row))
+                    inside = Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
+                    if not inside:  # where it is the folder of what was handed in, there may be links in it
+                        raise OSError(0, "is behind a link that leads out of the folder")
+                    replace(path, feedback.page(row).encode())
                 except OSError as error:  # such as a name that is too long: the others get theirs
                     problems.append(f"{printable(path)}: {error.strerror or 'cannot be written'}")
         return problems
@@ -188,6 +193,14 @@ class Book:
             "tests": tests,
         }
         return json.dumps(content, indent=1) + "\n"
+
+
+def _same(place: Path) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", place.as_posix()).casefold())
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _line(row: Row) -> dict:
@@ -404,7 +417,14 @@ def write(path: Path, content: str | bytes, last: bool = True) -> None:
         if last:
             path.write_bytes(data)
         return
-    path = Path(os.path.realpath(path))
+    replace(Path(os.path.realpath(path)), data)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """The same for a folder in which others may write: what is a link there is replaced and not followed."""
     new = path.with_name(path.name[:-4] + ".new" if len(os.fsencode(path.name)) > 250 else path.name + ".new")
-    new.write_bytes(data)
+    if os.path.lexists(new):
+        new.unlink()
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:
+        file.write(data)
     os.replace(new, path)

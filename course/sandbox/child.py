@@ -140,6 +140,7 @@ def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
     """Takes away from this process what it does not need, and says what was taken."""
     done = []
     os.environ.update(LOGNAME="learner", USER="learner")
+    os.umask(0o022)  # a stricter one would close the new root to the user that this process becomes
     bounded = isolation.limit(memory, processes=session.PROCESSES if view else None)
     if view:
         isolation.enter(view)
