@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import secrets
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -91,6 +92,8 @@ class Book:
             content = json.loads(path.read_text(encoding="utf-8"))
             earlier = {os.path.abspath(one["file"]): back(one, Path(one["file"])) for one in content["notebooks"]}
             kept = [Override(**override) for override in content["overrides"]]
+            if not all(0 <= override.points <= 1000 and isinstance(override.student, str) for override in kept):
+                raise ValueError
             self.protected = self.protected or [name for name in PROTECTIONS if content["protections"].get(name)]
         except OSError as error:
             raise Unusable(f"{printable(path)}: {error.strerror or 'cannot be read'}") from None
@@ -109,18 +112,19 @@ class Book:
             if content["complete"] or any(content[key] != value for key, value in self._conditions().items()):
                 return
             known = {(one["file"], one["sha256"]): one for one in content["notebooks"] if not one["failed"]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            protected = [name for name in PROTECTIONS if content["protections"].get(name)]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
-        self.protected = [name for name in PROTECTIONS if content["protections"].get(name)]
+        self.protected = protected
         for number in numbers:
             path = self.graded[number].path
             try:
                 found = known.get((printable(path), hashlib.sha256(contents(path)).hexdigest()))
-            except Unreadable:
+                one = back(found, path) if found else None
+            except (Unreadable, ValueError, KeyError, TypeError, AttributeError):  # as of a file that somebody has edited
                 continue
-            if found:
-                within, self.graded[number] = self.graded[number].within, back(found, path)
-                self.graded[number].within = within
+            if one:
+                one.within, self.graded[number] = self.graded[number].within, one
 
     def as_csv(self) -> str:
         ids = sorted({r.question.id for one in self.graded for r in one.results}, key=lambda id: (len(id), id))
@@ -277,6 +281,7 @@ def back(content: dict, path: Path) -> Graded:
         content["failed"],
         content["sha256"],
         content.get("surprising", False),
+        content.get("hurried", False),
         Path(content["within"]),
         content["modified"],
         content["by"],
@@ -423,8 +428,17 @@ def write(path: Path, content: str | bytes, last: bool = True) -> None:
 def replace(path: Path, data: bytes) -> None:
     """The same for a folder in which others may write: what is a link there is replaced and not followed."""
     new = path.with_name(path.name[:-4] + ".new" if len(os.fsencode(path.name)) > 250 else path.name + ".new")
-    if os.path.lexists(new):
-        new.unlink()
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:
+    try:
+        if os.path.lexists(new):
+            new.unlink()
+        descriptor = _fresh(new)
+    except (FileExistsError, IsADirectoryError, PermissionError):  # a folder, say, or another user's
+        new = path.with_name(f".{secrets.token_hex(8)}.new")
+        descriptor = _fresh(new)
+    with open(descriptor, "wb") as file:
         file.write(data)
     os.replace(new, path)
+
+
+def _fresh(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)

@@ -148,6 +148,7 @@ def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
         os.chdir(isolation.SCRATCH)
         os.environ.update(HOME=str(isolation.SCRATCH), TMPDIR=str(isolation.SCRATCH))
         tempfile.tempdir = None  # what was loaded may have asked for it already
+    isolation.limit_files()
     if isolation.give_up_rights(isolation.STRANGERS + number, isolated=bool(view)):
         done.append("rights")
         if isolation.refuse_calls() and bounded:
