@@ -33,13 +33,13 @@ def guessed(value, draw):
 
 
 def holds_numbers(value):
-    """Whether a guess would be another one: whole numbers, words and truths are left as they are."""
+    """Whether all of it is guessed; whole numbers, words and truths are not."""
     if isinstance(value, (list, tuple)):
-        return any(map(holds_numbers, value))
+        return bool(value) and all(map(holds_numbers, value))
     if isinstance(value, dict):
-        return any(map(holds_numbers, value.values()))
+        return bool(value) and all(map(holds_numbers, value.values()))
     floats = isinstance(value, torch.Tensor) and value.is_floating_point() or isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    return isinstance(value, float) and math.isfinite(value) or floats and value.size != 0 and bool(np.prod(value.shape))
+    return isinstance(value, float) and math.isfinite(value) or floats and math.prod(value.shape) > 0
 
 
 @pytest.mark.parametrize("name", SHEETS)

@@ -12,6 +12,7 @@ from demo_answers import RIGHT, STUBS, notebook
 from grading import command, demo, processes  # noqa: F401  (fixtures)
 
 import course.grade
+from course.grade.gradebook import no_formula
 from course.grade.roster import Unusable, roster, squeeze
 from course.grade.rows import is_at
 
@@ -192,6 +193,40 @@ def test_a_page_follows_no_link_that_was_handed_in_and_takes_no_other_students_p
     assert "back/b/x.html: is behind a link that leads out of the folder" in capsys.readouterr().err
     assert sorted(os.listdir(precious)) == ["grades", "more"]
     assert {path.read_text() for path in precious.iterdir()} == {"the instructor's"}
+
+
+@pytest.mark.parametrize("text", ["=1", "a;=1", "a; @x", "a\n=1", "a;\n +1", "\t=1", "\r1", "\uff1d1", "x;-1;=2"])
+def test_no_text_is_a_formula_wherever_a_spreadsheet_cuts_it(text):
+    cell = no_formula(text)
+    for piece in re.split(r"[;\n\t\r]", cell):
+        assert piece.strip()[:1] not in {*"=+-@\uff1d"}, (text, cell)
+    assert no_formula("q1 3/3; q2 - 1 = 2") == "q1 3/3; q2 - 1 = 2" and no_formula("") == ""
+
+
+def test_a_login_that_begins_with_an_at_sign_is_not_that_of_everything_unnamed(tmp_path):
+    (tmp_path / "roster.csv").write_text("name,login\nEve,@eve\nAnn,ann\n")
+    found = roster(tmp_path / "roster.csv")
+    assert not found.owners(Path("98_lookup.ipynb"), ["98_lookup"]) and len(found.called("@eve")) == 1
+
+
+def test_results_that_somebody_has_edited_are_graded_anew(grade, canvas, capsys):
+    grade("class", "--csv", "csv", "--json", "json")
+    written = json.loads(Path("json").read_text())
+    known = written["notebooks"]
+    known[0]["questions"][0]["id"], known[1]["by"] = "q99", None
+    del known[2]["questions"]
+    Path("json").write_text(json.dumps(written | {"complete": False}))
+    before = Path("csv").read_text()
+    assert grade("class", "--csv", "csv", "--json", "json") == 0 and Path("csv").read_text() == before
+    for wrong in ([1], {"complete": False}, written | {"complete": False, "protections": 3, "notebooks": []}):
+        Path("json").write_text(json.dumps(wrong))
+        assert grade("class", "--csv", "csv", "--json", "json") == 0 and Path("csv").read_text() == before
+    Path("hand.csv").write_text("student,question,points,reason\nadamsannmarie_LATE_11_901_98_lookup-1,q1,1,x\n")
+    grade("class", "--overrides", "hand.csv", "--json", "json")
+    written = json.loads(Path("json").read_text())
+    written["overrides"][0]["points"] = float("nan")
+    Path("json").write_text(json.dumps(written))
+    assert grade("class", "--merge", "json") == 2 and "not what --json of this version writes" in capsys.readouterr().err
 
 
 def test_a_student_cannot_hand_in_for_another_by_the_name_of_a_file(tmp_path):
