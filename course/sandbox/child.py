@@ -100,7 +100,7 @@ def keep(channel: int, report: int, memory: int, view: isolation.View | None) ->
             ended, status = os.waitpid(learner, os.WNOHANG)
             if any(descriptor == report for descriptor, _ in events):
                 break
-            if isolation.memory_of(isolation.family(os.getpid())[1]) > memory + session.OWN:
+            if isolation.hold_more(isolation.family(os.getpid())[1], memory + session.OWN):
                 os.write(report, b"memory")
                 break
         if ended:
