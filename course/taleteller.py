@@ -57,7 +57,7 @@ def surprises(model: GPT, ids: Tensor) -> Tensor:
 
     Where a text is longer than the context, each id sees at least half a context.
     """
-    T, found = model.config.block_size, []
+    T, found, ids = model.config.block_size, [], ids.to(model.token.weight.device)
     for start in range(0, max(1, len(ids) - 1 - T // 2), T // 2):
         part = ids[start : start + T + 1]
         new = slice(0 if start == 0 else T - T // 2, None)
@@ -74,7 +74,7 @@ def said_again(model: GPT, tokenizer: Tokenizer, stories: list[Tensor]) -> float
     names = {ids[0] for name in GIRLS + BOYS if len(ids := tokenizer.encode(f" {name}")) == 1}
     found = []
     for ids in stories:
-        p = model(ids[:-1]).softmax(-1)  # (N - 1, V)
+        p = model(ids[:-1].to(model.token.weight.device)).softmax(-1).cpu()  # (N - 1, V)
         told = ids.tolist()
         found += [p[t - 1, i].item() for t, i in enumerate(told) if i in names and i in told[:t]]
     return sum(found) / len(found)

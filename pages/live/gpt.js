@@ -121,8 +121,9 @@ const GPT = (() => {
     });
 
     // All that was computed for the ids so far, so that none is computed twice. `work` counts tokens computed.
-    const remember = () => ({
-      ids: [], work: 0,
+    // With `without`, { layer, head, output }, that head (counted from 0) gives this output at every place.
+    const remember = (without = null) => ({
+      ids: [], work: 0, without,
       q: layers.map(() => new Float32Array(T * C)),
       k: layers.map(() => new Float32Array(T * C)),
       v: layers.map(() => new Float32Array(T * C)),
@@ -131,18 +132,43 @@ const GPT = (() => {
     });
 
     // Attention of the token at place t to all up to itself; fills in row t of each head's weights.
-    function attend({ q, k, v, weights }, layer, t) {
-      const heard = new Float32Array(C), values = v[layer];
+    function attend({ q, k, v, weights, without }, layer, t) {
+      const output = new Float32Array(C);
       for (const h of heads) {
         const row = softmax(scoresOf(q[layer], k[layer], h, t));
         weights[layer][h].set(row, t * T);
-        for (let j = 0; j <= t; j++) {
-          const w = row[j];
-          for (let c = h * d; c < (h + 1) * d; c++) heard[c] += w * values[j * C + c];
-        }
+        if (without?.layer === layer && without.head === h) output.set(without.output, h * d);
+        else addValues(row, v[layer], h, output.subarray(h * d, (h + 1) * d));
       }
-      return heard;
+      return output;
     }
+
+    // output += the mean of the values of head h under these weights, one for each key from the first on.
+    function addValues(weights, values, h, output) {
+      for (let j = 0; j < weights.length; j++)
+        for (let c = 0; c < d; c++) output[c] += weights[j] * values[j * C + h * d + c];
+    }
+
+    // What head h of a layer gave on average over all places of the text, (d,).
+    function meanOutput({ ids, weights, v }, layer, h) {
+      const sum = new Float32Array(d);
+      for (let t = 0; t < ids.length; t++) addValues(rowOf(weights[layer][h], t), v[layer], h, sum);
+      return sum.map((x) => x / ids.length);
+    }
+
+    // q̄·k/√d of the mean query of a head and each key.
+    function meanScores({ ids, q, k }, layer, h) {
+      const mean = new Float32Array(C), n = ids.length;
+      for (let i = 0; i < n * C; i++) mean[i % C] += q[layer][i] / n;
+      return Float64Array.from({ length: n }, (_, j) => {
+        let dot = 0;
+        for (let c = h * d; c < (h + 1) * d; c++) dot += mean[c] * k[layer][j * C + c];
+        return dot / Math.sqrt(d);
+      });
+    }
+
+    // The weights of the query at place t on all keys up to it, out of a head's T · T.
+    const rowOf = (weights, t) => weights.subarray(t * T, t * T + t + 1);
 
     // q·k/√d of the query at place t and each key up to it, in head h.
     function scoresOf(q, k, h, t) {
@@ -217,12 +243,12 @@ const GPT = (() => {
       const mean = relative.reduce((sum, count, j) => sum + gaussians[j] * count, 0);
       const counts = relative.map((count) => count / mean);
       return {
-        scores, weights: weights[layer][h].slice(t * T, t * T + t + 1), distances: squares.apart.map(Math.sqrt),
+        scores, weights: rowOf(weights[layer][h], t), distances: squares.apart.map(Math.sqrt),
         gaussians, counts, products: gaussians.map((gaussian, j) => gaussian * counts[j]),
       };
     }
 
-    return { config, ...tokenizer(merges, pattern), remember, read, logits, views };
+    return { config, ...tokenizer(merges, pattern), remember, read, logits, views, meanOutput, meanScores, rowOf };
   }
 
   // --- generation (chapter 09) ------------------------------------------------------------------------------
@@ -249,7 +275,64 @@ const GPT = (() => {
     return Math.max(0, Math.ceil((length - block) / hop)) * hop;
   }
 
-  return { load, probabilities, draw, visibleFrom };
+  // --- measures of a head (chapter 12) ----------------------------------------------------------------------
+  //
+  // `rows` are the weights of a head, row t on the keys 0 to t. Nothing but weights is looked at, so that every
+  // parametrisation that gives the same weights has the same measures.
+
+  // exp of the entropy of a row: 1 if one key has all the weight, n if n keys share it evenly.
+  const effectiveKeys = (row) => Math.exp(-row.reduce((sum, w) => sum + (w > 0 ? w * Math.log(w) : 0), 0));
+
+  // Which part of the way from equal weights to these a guess goes: 1 - Σ KL(w‖p) / Σ KL(w‖equal) over all rows.
+  // guess(row, t) gives log p of each key in row t.
+  function explained(rows, guess) {
+    let missed = 0, whole = 0;
+    rows.forEach((row, t) => {
+      const logs = guess(row, t);
+      row.forEach((w, j) => {
+        if (w === 0) return;
+        missed += w * (Math.log(w) - logs[j]);
+        whole += w * (Math.log(w) + Math.log(row.length));
+      });
+    });
+    return whole > 0 ? 1 - missed / whole : 0;
+  }
+
+  // The guess that knows how far back a key is, and nothing else: p is in proportion to one number for each
+  // offset, fitted to all other rows, so that a short text does not flatter. The likeliest numbers are known
+  // without a search (Lynden-Bell 1971): in a row that reaches offset o, o has a part of what it and all smaller
+  // offsets have, and the part is that of all such rows taken together. One row of equal weights is counted with
+  // them, so that no part is 0 of 0.
+  function byOffset(rows) {
+    const at = new Float64Array(rows.length), upTo = new Float64Array(rows.length);
+    function visit(row, add) {
+      for (let o = 0, sum = 0; o < row.length; o++) add(o, row[row.length - 1 - o], sum += row[row.length - 1 - o]);
+    }
+    for (const row of rows) visit(row, (o, w, sum) => { at[o] += w; upTo[o] += sum; });
+    return (row) => {
+      const n = row.length, part = new Float64Array(n), logs = new Float64Array(n);
+      visit(row, (o, w, sum) => { part[o] = (at[o] - w + 1 / n) / (upTo[o] - sum + (o + 1) / n); });
+      for (let o = n - 1, left = 0; o >= 0; left += Math.log(1 - part[o--])) logs[n - 1 - o] = left + Math.log(part[o]);
+      return logs;
+    };
+  }
+
+  // The guess that asks the mean query everywhere: p is softmax of its scores, one for each key.
+  const byKey = (scores) => (row, t) => softmax(scores.slice(0, t + 1)).map(Math.log);
+
+  // --- what people see --------------------------------------------------------------------------------------
+
+  // A token as it can be seen: what is white by signs, bytes that are no whole character by their numbers.
+  const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
+  function visible(bytes) {
+    try {
+      const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+      if (!/[^\P{Cc}\n\t]/u.test(text)) return text.replace(/[ \n\t]/g, (white) => SIGNS[white]);
+    } catch { /* a part of a character */ }
+    return [...bytes].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+  }
+
+  return { load, probabilities, draw, visibleFrom, effectiveKeys, explained, byOffset, byKey, visible };
 })();
 
 Live.provide("gpt", GPT);

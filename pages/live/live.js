@@ -100,6 +100,19 @@ const Live = (() => {
     return table[Math.round(255 * Math.min(Math.max(weight, 0), 1))];
   }
 
+  // The same colors by levels: `pixels` for a canvas, `paper` for an element's background, and `ink`, which is read
+  // best on it. Weights can be small and many: the level of a weight goes by its root, which keeps them in sight.
+  function palette() {
+    const colors = Array.from({ length: 256 }, (_, i) => shade(i / 255).match(/\d+/g).map(Number));
+    const light = (rgb) => rgb.reduce((sum, x, i) => sum + [0.21, 0.72, 0.07][i] * (x / 255) ** 2.2, 0);
+    return {
+      level: (weight) => Math.round(255 * Math.sqrt(weight)),
+      pixels: Uint32Array.from(colors, ([r, g, b]) => 0xff000000 | b << 16 | g << 8 | r),
+      paper: colors.map((c) => `rgb(${c})`),
+      ink: colors.map((c) => (light(c) > 0.18 ? "#16121c" : "#fff")),
+    };
+  }
+
   // A canvas has to be drawn again when the page turns dark; elements turn by themselves.
   const redraws = [() => { table = []; }];
   const onTheme = (redraw) => redraws.push(redraw);
@@ -219,6 +232,6 @@ const Live = (() => {
 
   const widget = (name, mount) => { mounts[name] = mount; };
   return {
-    widget, need, provide, say, softmax, set, make, svg, slider, check, colors, shade, onTheme, still, idle,
+    widget, need, provide, say, softmax, set, make, svg, slider, check, colors, shade, palette, onTheme, still, idle,
   };
 })();

@@ -18,16 +18,6 @@
   const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
   const button = (label, onclick) => make("button", { class: "live-button", type: "button", onclick }, label);
 
-  // A token as it can be seen: what is white by signs, bytes that are no whole character by their numbers.
-  const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
-  function visible(bytes) {
-    try {
-      const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-      if (!/[^\P{Cc}\n\t]/u.test(text)) return text.replace(/[ \n\t]/g, (white) => SIGNS[white]);
-    } catch { /* a part of a character */ }
-    return [...bytes].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
-  }
-
   // 0.0123, 12.3 or 1.2·10⁻⁷: three digits, or a power where they would be lost.
   function digits(x) {
     if (x === 0 || (x >= 0.001 && x < 10000)) return x.toFixed(x >= 100 ? 0 : x >= 10 ? 1 : 3);
@@ -48,20 +38,6 @@
   }
 
   // --- pictures ---------------------------------------------------------------------------------------------
-
-  // Weights can be small and many: the root keeps the small ones in sight.
-  const level = (weight) => Math.round(255 * Math.sqrt(weight));
-
-  // The colors of the levels for a canvas, and whether white or black is read better on them.
-  function palette() {
-    const colors = Array.from({ length: 256 }, (_, i) => Live.shade(i / 255).match(/\d+/g).map(Number));
-    const light = (rgb) => rgb.reduce((sum, x, i) => sum + [0.21, 0.72, 0.07][i] * (x / 255) ** 2.2, 0);
-    return {
-      pixels: Uint32Array.from(colors, ([r, g, b]) => 0xff000000 | b << 16 | g << 8 | r),
-      paper: colors.map((c) => `rgb(${c})`),
-      ink: colors.map((c) => (light(c) > 0.18 ? "#16121c" : "#fff")),
-    };
-  }
 
   // The kernel over the distance from the query, and each key: a ring on the kernel, a dot at its weight.
   function kernelPlot({ weights, distances, gaussians }, h, width) {
@@ -248,7 +224,7 @@
     function draw() {
       drawNext();
       if (!whole) return;
-      colors ??= palette();
+      colors ??= Live.palette();
       drawTokens();
       drawHeads();
       drawQuery(query());
@@ -258,7 +234,7 @@
       const kept = same(memory.ids, spans.map((span) => Number(span.dataset.id)));
       for (const span of spans.splice(kept)) span.remove();
       for (const id of memory.ids.slice(kept)) {
-        const j = spans.length, signs = visible(model.decodeBytes([id]));
+        const j = spans.length, signs = GPT.visible(model.decodeBytes([id]));
         const readable = signs.replace(/␣/g, " ").replace(/⏎/g, j < 2 && !start ? "⏎" : "⏎\n");
         spans.push(make("span", { role: "option", id: `${place}-token-${j}`, "data-id": id,
           "aria-label": signs }, readable));
@@ -278,7 +254,8 @@
         const weights = memory.weights.flat()[i], image = new ImageData(T, rows);
         const pixels = new Uint32Array(image.data.buffer);
         for (let t = from; t < n; t++)
-          for (let j = 0; j <= t; j++) pixels[(t - from) * T + j] = colors.pixels[level(weights[t * T + j])];
+          for (let j = 0; j <= t; j++)
+            pixels[(t - from) * T + j] = colors.pixels[colors.level(weights[t * T + j])];
         canvas.getContext("2d").putImageData(image, 0, from);
       });
       painted = [...memory.ids];
@@ -290,7 +267,7 @@
       const row = memory.weights[layer - 1][head - 1].subarray(t * T, t * T + t + 1);
       const best = row.indexOf(Math.max(...row));
       spans.forEach((span, j) => {
-        const shade = j <= t ? level(row[j]) : -1;
+        const shade = j <= t ? colors.level(row[j]) : -1;
         span.style.background = colors.paper[shade] ?? "";
         span.style.color = colors.ink[shade] ?? "";
         span.ariaSelected = j === t;
@@ -349,7 +326,7 @@
       const rest = 1 - order.reduce((sum, id) => sum + p[id], 0);
       const focused = [...next.children].indexOf(document.activeElement);
       const bar = (id) => {
-        const name = visible(model.decodeBytes([id])), percent = `${(100 * p[id]).toFixed(1)} %`;
+        const name = GPT.visible(model.decodeBytes([id])), percent = `${(100 * p[id]).toFixed(1)} %`;
         const onclick = () => { interrupt(); take(id); share(); update(); };
         return make("button", { type: "button", style: `--share: ${p[id]}`, "aria-label": `${name}, ${percent}`,
           onclick }, make("span", {}, name), make("span", {}, percent));
