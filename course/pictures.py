@@ -1,7 +1,8 @@
 """Take the pictures that stand where the live widgets cannot run: `python -m course.pictures [WIDGETS...]`.
 
 Reads the rendered book (`make book` first) and writes `pages/live/*.png`. A widget is taken as a reader finds
-it, or in the state that its place names by `:picture: key=value&...`, in the syntax of the page's address.
+it, or in the state that its place names by `:picture: key=value&...`, in the syntax of the page's address. Of a
+widget that is too much for a picture only the part is taken that it marks by `data-pictured`.
 """
 
 import io
@@ -52,7 +53,9 @@ def take(browser: Browser, html: Path, names: list[str]) -> Iterator[Path]:
         page.goto("about:blank")
         page.goto(f"{html.as_uri()}#{identifier}?{json.loads(options).get('picture', '')}")
         page.locator(f"#{identifier}.live-mounted").wait_for()
-        shot = page.locator(f"#{identifier} > .live-stage").screenshot()
+        stage = page.locator(f"#{identifier} > .live-stage")
+        part = stage.locator("[data-pictured]")
+        shot = (part if part.count() else stage).screenshot()
         picture = ImageOps.expand(Image.open(io.BytesIO(shot)).convert("RGB"), MARGIN, "white")
         path = ROOT / "pages/live" / Path(source).name
         picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, "png", optimize=True)

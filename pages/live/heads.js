@@ -119,8 +119,9 @@
         section("What may come after the chosen token", next),
         section(`The likeliest token, ${AHEAD} times, after the text`, ahead)));
     const inside = make("div", { class: "live-speak-inside", hidden: true },
-      make("div", { class: "live-controls" }, label("Place the heads by", by), count),
-      make("div", {}, axis, lanes, note), about,
+      make("div", { class: "live-heads-places", "data-pictured": true },
+        make("div", { class: "live-controls" }, label("Place the heads by", by), count),
+        make("div", {}, axis, lanes), note, about),
       make("div", { class: "live-beside" },
         section("Queries down, keys across", map),
         section("The weights of one query; a click chooses another", seen, looks)),
