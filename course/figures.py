@@ -13,6 +13,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from course.map import machine_map, map_alt
 from course.style import ATTENTION, COLORS, WIDTH, figure, mix, use_style
+from course.svg import FINDING
 
 __all__ = ["COLORS", "attention_map", "figure", "ladder", "loss_plot", "machine_map", "map_alt",
            "token_strip", "use_style", "visible"]
@@ -86,11 +87,14 @@ def attention_map(
     if alone:
         _, ax = figure(height=1.6 + cell * w.shape[0])
     small = max(w.shape) <= min(8, 10 // _columns(ax))
-    mesh = ax.pcolormesh(np.ma.masked_invalid(w), cmap=ATTENTION, vmin=0, vmax=vmax,
-                         edgecolors=COLORS["PAPER"], linewidth=1.5 if small else 0)
+    shown, scale = np.ma.masked_invalid(w), {"cmap": ATTENTION, "vmin": 0, "vmax": vmax}
+    if small:
+        ax.pcolormesh(shown, edgecolors=COLORS["PAPER"], linewidth=1.5, **scale)
+    else:  # an image with a pixel for each cell
+        cells = ax.imshow(shown, interpolation="none", extent=(0, w.shape[1], w.shape[0], 0), **scale)
     ax.patch.set(facecolor=COLORS["PAPER"], edgecolor=COLORS["LINE"], hatch="///")
     ax.set(aspect="equal", anchor="W", xlabel="keys", ylabel="queries")
-    ax.invert_yaxis()
+    ax.set_ylim(w.shape[0], 0)
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.spines[:].set_visible(False)
@@ -104,7 +108,7 @@ def attention_map(
                         color="white" if value > 0.45 * vmax else COLORS["INK"])
     else:
         above = "max" if vmax < 1 else "neither"
-        bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.6, aspect=18, label="weight", extend=above)
+        bar = ax.figure.colorbar(cells, ax=ax, shrink=0.6, aspect=18, label="weight", extend=above)
         bar.outline.set_visible(False)
     _title(ax, title, alone)
     return ax.figure
@@ -168,7 +172,7 @@ def token_strip(
     y = 0.0  # inches from the top; x and all sizes are inches too
     if title:
         lines = textwrap.wrap(title, 58)
-        ax.text(0, y, "\n".join(lines), size=12, va="top")
+        ax.text(0, y, "\n".join(lines), size=12, va="top", gid=FINDING)
         y += 0.22 * len(lines) + 0.14
     for name, strip in strips.items():
         strip_ids = numbers[name]

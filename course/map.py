@@ -6,12 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 
-from course.style import ATTENTION, COLORS, WIDTH, figure, mix
+from course.style import ATTENTION, COLORS, OFF, WIDTH, figure, mix
 
 # What is text, what is vectors and what is probabilities; attention has the colors of its two views.
 VECTORS, _, TEXT, _, CHANCE = COLORS["CYCLE"]
 INK, QUIET, PAPER = COLORS["INK"], COLORS["QUIET"], COLORS["PAPER"]
-OFF = "#aeb2b9"
 
 # All lengths are inches; y grows downward, as the text goes through the machine.
 HEIGHT = 7.26
@@ -61,6 +60,7 @@ def machine_map(here: str | None = None) -> Figure:
     _check(here)
     fig, ax = figure(height=HEIGHT)
     fig.set_layout_engine("none")
+    fig.set_label("The whole machine" + (f", and where chapter {STOPS[here].number} is in it" if here else ""))
     ax.set(position=(0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
     ax.axis("off")
     color = {name: stop.color if here in (None, name) else OFF for name, stop in STOPS.items()}

@@ -8,6 +8,7 @@ Widgets are their pictures, solutions come last, and the code that only draws a 
 import argparse
 import io
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ body { display: block; background: white; }
 .paper-contents .below { padding-left: 1.6rem; font-size: 0.94em; }
 .bd-article :is(.cell, .admonition, .math, table) { break-inside: auto !important; }
 .bd-article :is(img, figure, svg, tr, pre) { break-inside: avoid; }
-.bd-article .cell_output img { max-height: 95mm; width: auto; }
+.bd-article .cell_output :is(img, figure > svg) { max-height: 95mm; width: auto; }
 .bd-article :is(h1, h2, h3, h4) { break-after: avoid; }
 .bd-article pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.86em; }
 """
@@ -81,6 +82,10 @@ def adopt(page: Page, pages: dict[str, Page]) -> None:
     """Make ids of a page its own, and lead its links to where their goals are in the whole."""
     for part in page.article.select("[id]"):
         part["id"] = f"{page.place}-{part['id']}"
+    for part in page.article.select("svg *"):
+        for name in ("href", "clip-path", "style"):
+            if name in part.attrs:
+                part[name] = re.sub(r"^#|(?<=url\(#)", lambda found: f"{found[0]}{page.place}-", part[name])
     for name in ("aria-labelledby", "aria-describedby", "for"):
         for part in page.article.select(f"[{name}]"):
             del part[name]

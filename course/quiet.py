@@ -91,8 +91,7 @@ class Fold(SphinxPostTransform):
             if not cell.children or cell.children[0].get("nb_element") != "cell_code_source":
                 continue
             if cell.get("hide_mode"):
-                shows = next(cell.children[-1].findall(nodes.image), None) is not None
-                cell["prompt_show"], cell["prompt_hide"] = (FIGURE_LABEL if shows else LABEL), HIDE
+                cell["prompt_show"], cell["prompt_hide"] = (FIGURE_LABEL if shows_figure(cell) else LABEL), HIDE
             elif self.env.docname.startswith("chapters/") and "tag_show-input" not in cell["classes"]:
                 self.fold(cell, draws)
 
@@ -116,6 +115,11 @@ class Fold(SphinxPostTransform):
         fold = HideCodeCellNode(prompt_show=FIGURE_LABEL, prompt_hide=HIDE, classes=["above-input"])
         fold += rest
         cell.insert(1, fold)
+
+
+def shows_figure(cell: nodes.container) -> bool:
+    """Whether a cell gives a picture, as a file or, by course.sphinx_ext, as a part of the page."""
+    return any(isinstance(node, (nodes.image, nodes.figure)) or node.tagname == "drawing" for node in cell.findall(nodes.Element))
 
 
 def shorten(block: nodes.literal_block, lines: list[str]) -> None:

@@ -11,9 +11,14 @@ from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.html5 import HTML5Translator
 
 from course.export import give_model
+from course.orientation import number_of
+from course.svg import caption_of, inline
 
 LIVE = Path("pages/live")  # the widgets' scripts; in the rendered book they are in _static/live
 BOXES = {"two-views": "Two views", "why-it-works": "Why it works", "why-it-might": "Why it might"}
@@ -103,14 +108,66 @@ class Drawn(Directive):
         self.state.document.settings.env.note_dependency(str(path))
         caption = nodes.caption("", "", *rest[0].children)
         place.children = []
-        place += [drawing("", svg=path.read_text(encoding="utf8"), alt=image["alt"]), caption]
+        label = html.escape(image["alt"], quote=True)
+        svg = path.read_text(encoding="utf8").replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        place += [drawing("", svg=svg), caption]
         return [place]
 
 
 def visit_drawing(self: HTML5Translator, node: drawing) -> None:
-    label = html.escape(node["alt"], quote=True)
-    self.body.append(node["svg"].replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
+    self.body.append(node["svg"])
     raise nodes.SkipNode
+
+
+class Figures(SphinxTransform):
+    """Make a numbered figure of each SVG that a cell gives, and give figures and drawings their names by number."""
+
+    default_priority = 205  # before Sphinx numbers figures
+
+    def apply(self, **kwargs) -> None:
+        for bundle in plots(self.document):
+            figure = nodes.figure(classes=["plot"])
+            bundle.replace_self(figure)
+            caption = nodes.caption("", caption_of(svg_of(bundle, self.env)))
+            caption.source, caption.line = bundle.source, bundle.line
+            figure += [bundle, caption]
+        chapter = number_of(self.env.docname)
+        first = f"fig-{int(chapter)}-" if chapter else "fig-"
+        counted = (figure for figure in self.document.findall(nodes.figure) if figure.next_node(nodes.caption))
+        for i, figure in enumerate(counted, start=1):
+            if not figure["ids"]:
+                figure["ids"].append(f"{first}{i}")
+                self.document.ids[f"{first}{i}"] = figure
+
+
+class InlineFigures(SphinxPostTransform):
+    """In a page an SVG is a part of it; elsewhere a figure is an image."""
+
+    default_priority = 3  # before MyST-NB chooses among the forms of an output
+    formats = ("html",)
+
+    def run(self, **kwargs) -> None:
+        if self.app.builder.name == "epub":
+            return
+        for bundle in plots(self.document):
+            alt = bundle.next_node(nodes.image).get("alt", "")
+            svg = inline(svg_of(bundle, self.env), bundle.parent["ids"][0], alt)
+            bundle.replace_self(drawing("", svg=svg))
+
+
+def form_of(bundle: nodes.Node) -> nodes.image | None:
+    """The image that is an SVG among the forms that an output has."""
+    forms = bundle.children if bundle.get("nb_element") == "mime_bundle" else []
+    found = (form[0] for form in forms if form.get("mime_type") == "image/svg+xml")
+    return next((image for image in found if isinstance(image, nodes.image)), None)
+
+
+def plots(document: nodes.document) -> list[nodes.container]:
+    return [node for node in document.findall(nodes.container) if form_of(node) is not None]
+
+
+def svg_of(bundle: nodes.container, env: BuildEnvironment) -> str:
+    return Path(env.srcdir, form_of(bundle)["uri"].lstrip("/")).read_text(encoding="utf8")
 
 
 def visit_live(self: HTML5Translator, node: live) -> None:
@@ -165,6 +222,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     others = dict.fromkeys(["latex", "text", "man", "texinfo"], (pass_by, pass_by))
     app.add_node(live, html=(visit_live, depart_live), **others)
     app.add_node(drawing, html=(visit_drawing, None), **others)
+    app.add_transform(Figures)
+    app.add_post_transform(InlineFigures)
     app.connect("config-inited", set_buttons)
     app.connect("html-page-context", link_pages)
     app.connect("html-page-context", bring_to_life)

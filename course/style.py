@@ -23,6 +23,7 @@ COLORS = {
     "LINE": "#c9cbd0",
     "PAPER": "#fdfcfa",
 }
+OFF, ON = "#aeb2b9", "#ffffff"  # what is not at work here, and words on a color
 # Light is 0. The lightness falls evenly, so that equal steps in weight are equal steps in gray.
 ATTENTION = LinearSegmentedColormap.from_list("attention", ["#f4f1f8", "#b9a5cf", "#6c4680", "#2f1446"])
 
@@ -37,8 +38,8 @@ def use_style() -> None:
     mpl.rcParams.update({
         "figure.figsize": (WIDTH, 3.6),
         "figure.dpi": 120,
-        "savefig.dpi": 150,  # 900 pixels: more than the page is wide, for fine screens
-        # In dark mode the book's theme dims pictures and puts white behind transparent ones.
+        "savefig.dpi": 100,  # of the image that stands in for the SVG where a notebook is not trusted
+        # In a page the paper is the page's own; in a notebook, which may be dark, the figure brings it.
         "figure.facecolor": paper,
         "savefig.facecolor": paper,
         "axes.facecolor": "none",
@@ -80,14 +81,23 @@ def use_style() -> None:
     if shell is not None:
         # A notebook's backend registers a writer of its own when it is loaded: ours must come later.
         plt.switch_backend(mpl.get_backend())
+        from course.svg import svg  # which needs the colors above
+
+        shell.display_formatter.formatters["image/svg+xml"].for_type(Figure, svg)
         shell.display_formatter.formatters["image/png"].for_type(Figure, png)
 
 
 def png(fig: Figure) -> bytes:
-    """`fig` as a PNG with a palette of 256 colors: a third of the bytes, and the same bytes every time."""
+    """`fig` as a PNG with a palette of 64 colors: a quarter of the bytes, and the same bytes every time.
+
+    JupyterLab shows no SVG in a notebook that somebody else ran, which it does not trust; it shows this.
+    """
+    from course.svg import settle
+
+    settle(fig)
     full = io.BytesIO()
     fig.savefig(full, format="png")
-    reduced = Image.open(full).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1)
+    reduced = Image.open(full).convert("RGB").quantize(64, Image.Quantize.MAXCOVERAGE, kmeans=1)
     small = io.BytesIO()
     reduced.save(small, "png", optimize=True)
     return small.getvalue()

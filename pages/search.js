@@ -41,12 +41,28 @@ function search(query) {
   return { words, found: found.sort(([a, x], [b, y]) => b - a || x.order - y.order).map(([, section]) => section) };
 }
 
-// A line around the first word that is found, with all words marked.
+// Where in a text the most of the words stand together; its length if there is none.
+function bestPlace(text, words) {
+  const places = words.flatMap((word) => {
+    const found = [];
+    for (let at = text.indexOf(word); at >= 0 && found.length < 100; at = text.indexOf(word, at + word.length)) found.push(at);
+    return found;
+  }).sort((a, b) => a - b);
+  let best = text.length, most = 0;
+  for (const at of places) {
+    const window = text.slice(at, at + AROUND);
+    const held = words.filter((word) => window.includes(word)).length;
+    if (held > most) [best, most] = [at, held];
+  }
+  return best;
+}
+
+// A line around the words that are found, with all of them marked.
 function snippet(section, words) {
   const text = words.some((word) => plain(section.words).includes(word)) ? section.words
     : words.some((word) => plain(section.code).includes(word)) ? section.code : section.words;
   const low = plain(text).length === text.length ? plain(text) : text.toLowerCase();
-  const first = Math.min(...words.map((word) => low.indexOf(word)).filter((at) => at >= 0), text.length);
+  const first = bestPlace(low, words);
   const start = first < text.length && first > AROUND ? text.indexOf(" ", first - AROUND) + 1 : 0;
   const end = start + 2 * AROUND < text.length ? text.lastIndexOf(" ", Math.max(first, start) + 2 * AROUND) : text.length;
   const line = Object.assign(document.createElement("p"), { className: "context" });

@@ -6,6 +6,7 @@ import itertools
 import re
 import warnings
 from base64 import b64decode
+from xml.etree import ElementTree as ET
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -14,13 +15,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import FancyBboxPatch
 from nbclient import NotebookClient
 from PIL import Image
 
 import course.figures
 import course.style
+from course import svg as scalable
 from course.figures import (
     COLORS,
     attention_map,
@@ -32,8 +34,10 @@ from course.figures import (
     token_strip,
     visible,
 )
+from course.build import ROOT
 from course.map import STOPS
 from course.style import ATTENTION, mix, png
+from course.svg import NAMES, SHADES, caption, inline, svg, variable
 
 PARTS = (None, *STOPS)
 # Linear RGB as seen without one kind of cone: Machado, Oliveira and Fernandes (2009), severity 1.
@@ -65,9 +69,19 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-def dimmed(color):
-    """What the book's theme makes of a picture in dark mode: brightness(.8) contrast(1.2)."""
-    return tuple(np.clip((0.8 * np.array(to_rgb(color)) - 0.5) * 1.2 + 0.5, 0, 1))
+NIGHT = "#121212"  # the theme's dark page, and its colors of words
+THEMES = {"--book-ink": "#ced6dd", "--book-quiet": "#9ca4af", "--fig-paper": NIGHT}
+
+
+def at_night() -> dict[str, str]:
+    """What pages/book.css makes of each color of a figure in a dark page."""
+    css = (ROOT / "pages/book.css").read_text(encoding="utf8")
+    rules = "".join(re.findall(r'html\[data-theme="dark"\] \{(.*?)\}', css, re.DOTALL))
+    return THEMES | dict(re.findall(r"(--(?:book|fig)-[\w-]+): (#[0-9a-f]{6})", rules))
+
+
+def by_day(name: str) -> str:
+    return {variable: color for names in (NAMES, SHADES) for color, variable in names.items()}[name]
 
 
 def drawn(fig):
@@ -136,14 +150,37 @@ def test_colors_stay_apart_for_every_kind_of_sight(sight):
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15
 
 
-@pytest.mark.parametrize("mode", [to_rgb, dimmed])
+@pytest.mark.parametrize("mode", [by_day, at_night().get])
 def test_every_color_stands_out_from_the_paper_in_light_and_dark_mode(mode):
-    paper = mode(COLORS["PAPER"])
+    paper, ink = mode("--fig-paper"), mode("--book-ink")
     for color in (COLORS["LOOKUP"], COLORS["SMOOTHER"], *COLORS["CYCLE"]):
-        assert contrast(mode(color), paper) >= 3, color
-        assert contrast(mode(mix(color, COLORS["INK"], 0.65)), paper) >= 4.5, f"a label of {color}"
+        seen = mode(NAMES[color])
+        assert contrast(seen, paper) >= 3, color
+        assert contrast(mix(seen, ink, 0.65), paper) >= 4.5, f"a label of {color}"
     for name in ("INK", "QUIET", "FLOOR"):
-        assert contrast(mode(COLORS[name]), paper) >= 4.5, name
+        assert contrast(mode(NAMES[COLORS[name]]), paper) >= 4.5, name
+
+
+def test_every_color_of_a_figure_has_one_for_the_night():
+    assert {*NAMES.values(), *SHADES.values()} <= at_night().keys()
+
+
+def test_the_numbers_in_a_map_can_be_read_in_light_and_dark_mode():
+    for mode in (by_day, at_night().get):
+        shades = [mode(name) for name in SHADES.values()]
+        for weight in np.linspace(0, 1, 41):
+            i = min(int(3 * weight), 2)
+            cell = mix(shades[i + 1], shades[i], 3 * weight - i)
+            words = mode("--book-on" if weight > 0.45 else "--book-ink")
+            assert contrast(words, cell) >= 3, (mode, weight)
+
+
+def test_a_color_is_one_of_the_style_or_a_mixture_of_them_or_a_weights_or_nothing():
+    assert variable(COLORS["LOOKUP"]) == "var(--book-lookup,#0072b2)"
+    assert variable(to_hex(mix(COLORS["SMOOTHER"], COLORS["PAPER"], 0.25))) == \
+        "color-mix(in srgb,var(--book-smoother,#d55e00) 25%,var(--fig-paper,#fdfcfa))"
+    assert "--fig-weight-1" in variable(to_hex(ATTENTION(0.5))) and "--fig-weight-2" in variable(to_hex(ATTENTION(0.5)))
+    assert variable("#00ff00") is None
 
 
 def test_more_attention_is_always_darker_and_none_is_still_not_paper():
@@ -151,6 +188,8 @@ def test_more_attention_is_always_darker_and_none_is_still_not_paper():
     assert (np.diff(lightness) < 0).all()
     nothing = pixels(attention_map(np.zeros((3, 3))))
     assert (np.abs(nothing - 255 * np.array(to_rgb(ATTENTION(0.0)))).max(-1) < 3).mean() > 0.05
+    night = [lab(linear(at_night()[name]))[0] for name in SHADES.values()]
+    assert (np.diff(night) > 10).all()
 
 
 # Every figure
@@ -158,9 +197,62 @@ def test_more_attention_is_always_darker_and_none_is_still_not_paper():
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_figure_has_the_same_few_bytes_every_time(name):
-    one, other = png(EXAMPLES[name]()), png(EXAMPLES[name]())
-    assert one == other
-    assert len(one) <= (50_000 if name == "machine_map" else 30_000)
+    for form, most in ((svg, 15_000), (png, 15_000)):
+        fig = EXAMPLES[name]()
+        one = form(fig)
+        assert one == form(fig) == form(EXAMPLES[name]())
+        assert len(one) <= (45_000 if name == "machine_map" else most)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_figure_has_no_color_but_those_of_the_style_and_its_words_are_text(name):
+    text = svg(EXAMPLES[name]())
+    assert {color for color in re.findall(r"#[0-9a-f]{6}\b", text) if variable(color) is None} == set()
+    assert text.count("<text") >= 2
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_in_a_page_a_figure_has_the_pages_colors_and_leaves_its_title_to_the_caption(name):
+    text = svg(EXAMPLES[name]())
+    page = inline(text, "fig-1-2", 'It says "so".')
+    bare = re.sub(r"var\([\w-]+,#[0-9a-f]{6}\)", "", page)
+    mixed = re.findall(r"([\w-]+):(#[0-9a-f]{6});\1:color-mix", bare)
+    assert len(re.findall(r"#[0-9a-f]{6}", bare)) == len(mixed)
+    assert 'role="img" aria-label="It says &quot;so&quot;."' in page and "<title" not in page
+    assert {i[:8] for i in re.findall(r'(?: id="|href="#|url\(#)([^")]+)', page)} <= {"fig-1-2-"}
+    words = "".join(ET.fromstring(page).itertext())
+    assert "finding" not in words and caption(EXAMPLES[name]()) not in ("", words)
+    height = [float(ET.fromstring(form).get("viewBox").split()[3]) for form in (text, page)]
+    assert height[1] < height[0] - 10 or name == "machine_map"
+
+
+def test_a_figure_of_very_many_points_stays_an_image():
+    fig, ax = figure()
+    ax.plot(*np.random.default_rng(0).random((2, 20_000)), ".")
+    assert svg(fig) is None and png(fig)
+
+
+def test_a_path_in_steps_leads_to_the_same_points():
+    steps = scalable._path("M 1.004 2.006 L 1.004 5 L 3 5 Q 4 6 5.129 7 L 9 8 z M 0 0 L -1.5 0.25")
+    assert steps == "M1 2.01v2.99h2q1 1 2.13 2l3.87 1zM0 0l-1.5 .25".replace(" .25", " 0.25")
+
+
+def test_what_a_map_leaves_empty_above_and_below_is_taken_away():
+    fig, axes = figure(1, 2, height=6)
+    for ax in axes:
+        attention_map(weights(12), ax=ax)
+    text = svg(fig)
+    assert 200 < float(ET.fromstring(text).get("height")) < 400
+
+
+def test_panels_are_named_in_the_caption():
+    fig, axes = figure(1, 2)
+    axes[0].set_title("One")
+    assert caption(fig) == "One"
+    axes[1].set_title("Other")
+    assert caption(fig) == "One · Other"
+    fig.suptitle("Both")
+    assert caption(fig) == "Both"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -186,7 +278,7 @@ def test_a_notebook_shows_each_figure_once_in_the_small_form():
     assert [len(o) for o in outputs] == [0, 1, 1, 1]
     assert outputs[2][0]["text/plain"] == "<Figure size 720x432 with 2 Axes>"
     for (data,) in outputs[1:]:
-        assert b"PLTE" in b64decode(data["image/png"])
+        assert b"PLTE" in b64decode(data["image/png"]) and data["image/svg+xml"].startswith("<svg")
 
 
 @pytest.mark.parametrize("module", [course.figures, course.style])

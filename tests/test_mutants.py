@@ -1,6 +1,6 @@
 """Right answers in other words pass; right answers with one slip fail, and are told in which part.
 
-All single changes of all solutions were tried once (2,496 of them); a seeded sample of them is tried here.
+All single changes of all solutions were tried once (3,050 of them); a seeded sample of them is tried here.
 """
 
 import ast
@@ -66,6 +66,10 @@ EQUIVALENT = {
     "11_past_the_quadratic q6": {
         r"becomes [\d.e-]+ in|2 \* chunk|v\[n:\] \+ 3": "an experiment of one's own: other places and numbers find the same leaks",
     },
+    "12_reading_the_heads q2": {r"operands exchanged in k - k": "a direction may be turned around"},
+    "12_reading_the_heads q5": {r"lower bound|becomes \d in -?2$": "one mask serves all heads, or each has its own"},
+    "12_reading_the_heads q6": {r"becomes 0 in -?1$": "the scores have one axis"},
+    "13_scale q7": {r"dim dropped in scores": "the last axis is the default"},
     "standalone q4": {r"becomes 1 in 0": "any number that both are counted from, if it is large enough"},
     "gradients q1": {r"in_d \* -?1": "a factor of 1"},
     "gradients q2": {r"5 \* 1\.0": "a factor of 1"},

@@ -10,6 +10,7 @@ import pytest
 from nbval.plugin import find_comment_markers, find_metadata_tags
 
 from course import build, checks
+from course.svg import variable
 
 NOTEBOOKS = sorted(path for folder in build.FOLDERS for path in (build.ROOT / folder).glob("*.ipynb"))
 EXERCISES = [path for path in NOTEBOOKS if path.parent.name == "exercises"]
@@ -71,12 +72,32 @@ def test_no_line_ends_in_a_semicolon(path):
     assert not [cell.source for cell in code_of(path) if re.search(r";\s*$", cell.source, re.MULTILINE)]
 
 
+def figures_of(path: Path) -> list[tuple]:
+    """Each figure that a cell gives, with the cell; that outputs name it, nbval sees, which compares no pictures."""
+    return [
+        (cell, output.data) for cell in code_of(path) for output in cell.outputs
+        if "image/png" in output.get("data", {}) or output.get("data", {}).get("text/plain", "").startswith("<Figure size")
+    ]
+
+
 @every_notebook
-def test_every_figure_has_alt_text(path):
-    for cell in code_of(path):
-        if any("image/png" in output.get("data", {}) for output in cell.outputs):
-            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-            assert len(alt.split()) >= 5, cell.source
+def test_every_figure_has_alt_text_and_every_alt_text_a_figure(path):
+    def alt(cell) -> str:
+        return cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+
+    drawn = [cell for cell, _ in figures_of(path)]
+    for cell in drawn:
+        assert len(alt(cell).split()) >= 5, cell.source
+    assert [cell.source for cell in code_of(path) if alt(cell) and cell not in drawn] == []
+
+
+@every_notebook
+def test_every_figure_is_an_svg_in_the_colors_of_the_style_with_an_image_to_stand_in(path):
+    for cell, forms in figures_of(path):
+        svg = forms.get("image/svg+xml", "")
+        assert svg.startswith("<svg") and "image/png" in forms, f"rebuild it, or draw fewer points: {cell.source}"
+        strange = {color for color in re.findall(r"[:\"](#[0-9a-f]{6})\b", svg) if variable(color) is None}
+        assert not strange, f"{strange}: {cell.source}"
 
 
 @every_notebook

@@ -28,6 +28,15 @@ def test_links_lead_to_places_in_the_whole_and_files_to_none():
     assert one.article.img["src"] == "_images/x.png" and "file" in one.article.text
 
 
+def test_the_parts_of_a_figure_find_each_other_in_the_whole():
+    one = page("chapters/x", '<svg><defs><path id="fig-1-i0"></path></defs><use href="#fig-1-i0" style="fill:url(#fig-1-i0)"></use>'
+               '<g clip-path="url(#fig-1-i0)" style="fill:#ffffff"></g></svg>')
+    adopt(one, {"chapters/x": one})
+    assert one.article.path["id"] == "page-chapters-x-fig-1-i0"
+    assert one.article.use.attrs == {"href": "#page-chapters-x-fig-1-i0", "style": "fill:url(#page-chapters-x-fig-1-i0)"}
+    assert one.article.g.attrs == {"clip-path": "url(#page-chapters-x-fig-1-i0)", "style": "fill:#ffffff"}
+
+
 def test_contents_name_the_sheet_of_each_page():
     text = contents([page("chapters/01", "")], {"page-chapters-01": 17})
     assert 'href="#page-chapters-01"' in text and "<span>17</span>" in text

@@ -35,7 +35,8 @@
         "keys, the latest, say. 0 %: it gives them no better than equal weights do.",
     },
     spread: {
-      name: "effective keys", value: (head) => head.spread, text: (x) => x.toFixed(x < 10 ? 1 : 0),
+      name: "effective keys", value: (head) => head.spread,
+      text: (x) => x.toFixed(x < 10 && !Number.isInteger(x) ? 1 : 0),
       place: (x, { most }) => 1 - Math.log(x) / Math.log(most),
       ends: ["many keys", "one key"], ticks: [256, 64, 16, 4, 1],
       note: "Effective keys: exp of the entropy of a row of weights, here the mean over all rows. 1 if one key has " +
@@ -361,9 +362,8 @@
       const [least, most] = [Math.min, Math.max].map((of) => of(...spreads.slice(first - 1)).toFixed(1));
       about.replaceChildren(make("strong", {}, `Head ${layer}.${head}. `),
         `The offset explains ${percent(offset)} of its weights here, the key ${percent(key)}; it has ` +
-        `${spread.toFixed(1)} effective keys on average, from ${least} to ${most}. These numbers are functions of ` +
-        "the weights alone: they stay as they are if q becomes Aq and k becomes A⁻ᵀk, or if one vector is added " +
-        "to all keys.");
+        `${spread.toFixed(1)} effective keys on average, from ${least} to ${most}. None of these numbers changes if ` +
+        "q becomes Aq and k becomes A⁻ᵀk, or if one vector is added to all keys.");
       looks.textContent = `${quoted(t)}, the query, gives most weight, ${row[best].toFixed(2)}, to ${quoted(best)}` +
         `${t > best ? `, ${t - best} back` : ""}; it has ${GPT.effectiveKeys(row).toFixed(1)} effective keys.`;
     }
@@ -396,12 +396,13 @@
 
     function drawNext(t) {
       const [p, q] = [whole, less].map((memory) => GPT.probabilities(model.logits(memory, t), 1));
-      const order = [...p.keys()].sort((a, b) => Math.max(p[b], q[b]) - Math.max(p[a], q[a])).slice(0, 6);
-      if (t + 1 < ids.length && !order.includes(ids[t + 1])) order[5] = ids[t + 1];
+      const most = (id) => Math.max(p[id], q[id]);
+      const order = [...p.keys()].sort((a, b) => most(b) - most(a)).slice(0, 6).filter((id) => most(id) > 0.0005);
+      if (t + 1 < ids.length && !order.includes(ids[t + 1])) order.splice(5, 1, ids[t + 1]);
       const bar = (share) => make("td", { style: `--share: ${share}` }, `${(100 * share).toFixed(1)} %`);
+      const columns = [`after ${quoted(t)}`, "all heads", `without ${now.layer}.${now.head}`];
       next.replaceChildren(
-        make("thead", {}, make("tr", {}, ...[`after ${quoted(t)}`, "whole", "without"].map((name) =>
-          make("th", { scope: "col" }, name)))),
+        make("thead", {}, make("tr", {}, ...columns.map((name) => make("th", { scope: "col" }, name)))),
         make("tbody", {}, ...order.map((id) => make("tr", {},
           make("th", { scope: "row" }, signs(id), id === ids[t + 1] ? " ← stands there" : ""),
           bar(p[id]), bar(q[id])))));
@@ -410,7 +411,7 @@
     function drawAhead(one, other) {
       const shown = (name, added) => make("p", { class: "live-heads-ahead" }, make("span", {}, name),
         model.decode(added).replace(/\n/g, "⏎") || "—");
-      ahead.replaceChildren(shown("whole", one), shown(`without ${now.layer}.${now.head}`, other));
+      ahead.replaceChildren(shown("all heads", one), shown(`without ${now.layer}.${now.head}`, other));
     }
 
     function buildHeads() {
@@ -489,7 +490,7 @@
     }
 
     function follow(values) {
-      now = fromAddress(values);
+      now = fromAddress({ ...options, ...values });
       text.value = values.prompt ?? options.prompt ?? "";
     }
 

@@ -1,0 +1,154 @@
+"""Wrong answers to sheet 12 that people give, and what they have to be told."""
+
+
+def _effective(keys: str, mean: str = "float(keys[due].mean()), float(keys[~due].mean())") -> str:
+    return f"""
+def effective_keys(weights, due):
+    entropy = -(weights * weights.clamp(min=1e-30).log()).sum(-1)
+    keys = {keys}
+    return {mean}
+"""
+
+
+FORM = '''
+def other_form(q, k):
+    from_mean = k - k.mean(0)
+    far = from_mean[from_mean.norm(dim=-1).argmax()]
+    along = torch.outer(far, far) / far.square().sum()
+    return {}
+'''
+CLOCK = '''
+def lag(q, k):
+    score = SCORE
+    t = TIME
+    slope = (t * score).sum() / (t * t).sum()
+    return RETURNED
+'''
+TICKS = {
+    "SCORE": "k @ q.mean(0) / math.sqrt(k.shape[-1])",
+    "TIME": "torch.arange(len(k)) - (len(k) - 1) / 2",
+    "RETURNED": "float(1 / slope)",
+}
+ABLATED = '''
+def ablated(z, elsewhere, W_O, head):
+    z = z.clone()
+    PUT
+    return WRITE
+'''
+SWITCHED = {"PUT": "z[head] = elsewhere[head].mean(0)", "WRITE": "z.transpose(0, 1).flatten(1) @ W_O"}
+PATCHED = '''
+def patched(run, other, head, swap):
+    q, k, v = (x.clone() for x in run)
+    PATCH
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    scores = scores.masked_fill(torch.ones(scores.shape[-2:]).triu(1).bool(), -torch.inf)
+    z = torch.softmax(scores, -1) @ v
+    LAST
+    return z
+'''
+SWAPPED = {"PATCH": "v[head, swap] = other[2][head, swap]", "LAST": "pass"}
+
+
+def _filled(template: str, fine: dict[str, str], **wrong: str) -> str:
+    for name, code in (fine | wrong).items():
+        template = template.replace(name, code)
+    return template
+
+
+def _lag(**wrong: str) -> str:
+    return _filled(CLOCK, TICKS, **wrong)
+
+
+def _ablated(**wrong: str) -> str:
+    return _filled(ABLATED, SWITCHED, **wrong)
+
+
+def _patched(**wrong: str) -> str:
+    return _filled(PATCHED, SWAPPED, **wrong)
+
+
+def _deletions(change: str) -> str:
+    return f"""
+def deletions(scores, v):
+    w = torch.softmax(scores, -1)
+    z = w @ v
+    def zeroed(to): return scores.expand(len(scores), -1).clone().fill_diagonal_(to)
+    w = w[:, None]
+    return {change}
+"""
+
+
+MISTAKES = [
+    ("q1", "0 times it is no number", """
+def effective_keys(weights, due):
+    keys = (-(weights * weights.log()).sum(-1)).exp()
+    return float(keys[due].mean()), float(keys[~due].mean())
+"""),
+    ("q1", "counts as one key here", """
+def effective_keys(weights, due):
+    keys = (-(weights * weights.log()).sum(-1)).nan_to_num(0).exp()
+    return float(keys[due].mean()), float(keys[~due].mean())
+"""),
+    ("q1", "the exponential of the mean entropy",
+     _effective("entropy", "float(keys[due].mean().exp()), float(keys[~due].mean().exp())")),
+    ("q1", "not of effective keys", _effective("entropy")),
+    ("q1", "entropy in bits", _effective("(entropy / math.log(2)).exp()")),
+    ("q1", "another count", _effective("1 / weights.square().sum(-1)")),
+    ("q1", "whose weight is not 0", _effective("(weights > 0).sum(-1).float()")),
+    ("q1", "are exchanged", _effective("entropy.exp()", "float(keys[~due].mean()), float(keys[due].mean())")),
+    ("q1", "over all rows", _effective("entropy.exp()", "(float(keys.mean()),) * 2")),
+    ("q1", "two numbers", _effective("entropy.exp()", "tuple(keys.tolist())")),
+    ("q2", "moves the mean along", FORM.format("q, k - far")),
+    ("q2", "moves the mean along", FORM.format("q, k.clone()")),
+    ("q2", "their order stays", FORM.format("10 * q, k / 10")),
+    ("q2", "only the keys were changed", FORM.format("q, k - 0.99 * k @ along")),
+    ("q2", "undone by what is done to the queries", FORM.format("q - 0.99 * q @ along, k - 0.99 * k @ along")),
+    ("q2", "only the keys were changed", FORM.format(
+        "q, torch.where((from_mean.norm(dim=-1) == from_mean.norm(dim=-1).max())[:, None], k.mean(0), k)")),
+    ("q2", "is nearer", FORM.format("q + q @ along, k - 0.5 * k @ along").replace(
+        "argmax()", "argmin()")),
+    ("q3", "compared with the mean key", _lag(SCORE="k @ k.mean(0) / math.sqrt(k.shape[-1])")),
+    ("q3", "nothing is divided by √d", _lag(SCORE="k @ q.mean(0)")),
+    ("q3", "forced through 0", _lag(TIME="torch.arange(len(k))")),
+    ("q3", "squared lengths of the keys", _lag(SCORE="k.square().sum(-1) / math.sqrt(k.shape[-1])")),
+    ("q3", "this is the slope", _lag(RETURNED="float(slope)")),
+    ("q3", "its own query", _lag(SCORE="(q * k).sum(-1) / math.sqrt(k.shape[-1])")),
+    ("q3", "not the only bug", _lag(SCORE="k @ q.mean(0)", TIME="torch.arange(len(k))")),
+    ("q3", "the first and the last token alone", """
+def lag(q, k):
+    score = k @ q.mean(0) / math.sqrt(k.shape[-1])
+    return float((len(k) - 1) / (score[-1] - score[0]))
+"""),
+    ("q3", "part above in another form", _lag(SCORE="(k - k.mean(0)) @ k.mean(0) / k.mean(0).norm() * q.mean(0).norm() / math.sqrt(k.shape[-1])")),
+    ("q4", "set to 0", _ablated(PUT="z[head] = 0")),
+    ("q4", "over the same text", _ablated(PUT="z[head] = z[head].mean(0)")),
+    ("q4", "one number in all channels", _ablated(PUT="z[head] = elsewhere[head].mean()")),
+    ("q4", "not its own", _ablated(PUT="z[head] = elsewhere.mean((0, 1))")),
+    ("q4", "only one is switched off", _ablated(PUT="z[:] = elsewhere.mean(1, keepdim=True)")),
+    ("q4", "counted from 0", _ablated(PUT="z[head - 1] = elsewhere[head - 1].mean(0)")),
+    ("q4", "two axes are exchanged", _ablated(WRITE="z.reshape(z.shape[1], -1) @ W_O")),
+    ("q4", "stand head after head", _ablated(WRITE="z.permute(1, 2, 0).flatten(1) @ W_O")),
+    ("q4", "or left out", _ablated(
+        WRITE="sum(z[h] @ W_O[h * z.shape[2] : (h + 1) * z.shape[2]] for h in range(len(z)) if h != head) + 0 * z[0] @ W_O[: z.shape[2]]")),
+    ("q4", "changes its input", "def ablated(z, elsewhere, W_O, head):\n    z[head] = elsewhere[head].mean(0)\n"
+                                "    return z.transpose(0, 1).flatten(1) @ W_O"),
+    ("q5", "takes its keys from the other run, too", _patched(
+        PATCH="k[head, swap], v[head, swap] = other[1][head, swap], other[2][head, swap]")),
+    ("q5", "the other way around", _patched(PATCH="k[head, swap] = other[1][head, swap]")),
+    ("q5", "every head has other values", _patched(PATCH="v[:, swap] = other[2][:, swap]")),
+    ("q5", "at all tokens, and not only", _patched(PATCH="v[head] = other[2][head]")),
+    ("q5", "where `swap` is False", _patched(PATCH="v[head, ~swap] = other[2][head, ~swap]")),
+    ("q5", "later tokens read it", _patched(PATCH="""pass
+    z_other = torch.softmax((other[0] @ other[1].transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(
+        torch.ones(q.shape[1], q.shape[1]).triu(1).bool(), -torch.inf), -1) @ other[2]""", LAST="z[head, swap] = z_other[head, swap]")),
+    ("q5", "a token sees later ones", _patched().replace(".triu(1)", ".triu(99)")),
+    ("q5", "not divided by √d", _patched().replace("/ math.sqrt(q.shape[-1])", "")),
+    ("q6", "nothing is given to the others", _deletions("-w * v")),
+    ("q6", "a large one", _deletions("w * (v - z)")),
+    ("q6", "a first step only", _deletions("w * (z - v)")),
+    ("q6", "the sign", _deletions("z - torch.softmax(zeroed(-torch.inf), -1) @ v")),
+    ("q6", "not yet their change", _deletions("torch.softmax(zeroed(-torch.inf), -1) @ v")),
+    ("q6", "it is still there", _deletions("torch.softmax(zeroed(0), -1) @ v - z")),
+    ("q6", "once it is rounded", _deletions("w / (1 - w) * (z - v)")),
+    ("q6", "shape", _deletions("(w * v.norm(dim=-1, keepdim=True)).squeeze(-1)")),
+]
