@@ -1,13 +1,15 @@
 """What experts buy at equal FLOPs per token: a dense model beside mixtures of which one or two experts answer.
 
 `python bench/experts.py run` trains what `experts.jsonl` does not hold yet, and adds a line for each run as soon as it
-is finished, so that it can be stopped and started again. `python bench/experts.py` prints a Markdown document of them.
+is finished, so that it can be stopped and started again (`run 1 2`: these seeds). `python bench/experts.py` prints a
+Markdown document of them.
 
 All learn from the same texts of `course.data.bindings` in the same order (paired seeds), of which the probability of
 every token is known. Their language has a thousand words, each with its own four to follow: that is much to know by
-heart, and next to nothing to look up in the text, so what the MLPs can hold decides. The channels of an expert are chosen so that those of the k experts of a token are together as
-many as the dense MLP has: then all models spend the same FLOPs on a token, but for the router's, which the table
-counts. A dense model with as many weights as a mixture has in all, which spends more, stands below them.
+heart, and next to nothing to look up in the text, so what the MLPs can hold decides. The channels of an expert are
+chosen so that those of the k experts of a token are together as many as the dense MLP has: then all models spend the
+same FLOPs on a token, but for the router's, which the table counts. A dense model with four times the channels, which
+spends more, stands below them.
 """
 
 import os
@@ -88,9 +90,9 @@ def done() -> list[dict]:
     return [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
 
 
-def run() -> None:
+def run(seeds: list[int]) -> None:
     """Train what is not done yet."""
-    for seed, name in product(range(SEEDS), MODELS):
+    for seed, name in product(seeds, MODELS):
         if not any((row["model"], row["seed"]) == (name, seed) for row in done()):
             row = dict(model=name, seed=seed, steps=STEPS) | play(name, seed)
             with LOG.open("a") as file:
@@ -141,6 +143,6 @@ def document(rows: list[dict]) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
-        run()
+        run(list(map(int, sys.argv[2:])) or list(range(SEEDS)))
     else:
         print(document(done()))

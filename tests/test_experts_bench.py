@@ -30,7 +30,7 @@ def bench(monkeypatch, tmp_path):
 
 
 def test_every_model_trains_and_is_told_and_a_run_that_was_stopped_goes_on(bench, monkeypatch):
-    bench.run()
+    bench.run([0, 1])
     rows = bench.done()
     assert {(row["model"], row["seed"]) for row in rows} == {(m, s) for m in bench.MODELS for s in (0, 1)}
     assert all(math.isfinite(row["excess"]) and row["busiest"] >= 1 >= row["idlest"] for row in rows)
@@ -38,7 +38,7 @@ def test_every_model_trains_and_is_told_and_a_run_that_was_stopped_goes_on(bench
     assert all(f"| {name} |" in told for name in bench.MODELS) and "standard error" in told
     bench.LOG.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
     monkeypatch.setattr(bench, "play", lambda name, seed: dict(name=name))
-    bench.run()
+    bench.run([0, 1])
     assert bench.done()[-1] == dict(model=rows[-1]["model"], seed=1, steps=2, name=rows[-1]["model"])
 
 
