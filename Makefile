@@ -68,7 +68,7 @@ model: $(READY)
 # Each benchmark prints a Markdown table, which is recorded beside it.
 bench: $(READY)
 	$(PIP) -r bench/requirements.txt
-	set -e; for name in tokens book counting optimizers speedups lookups generation flops time_to_loss modern_blocks real_sizes features long mixers standalone; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
+	set -e; for name in tokens book counting optimizers speedups lookups generation flops time_to_loss modern_blocks real_sizes features long mixers standalone scaling experts roofline; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
 
 # The book on paper, with page numbers (Chromium prints it), and for readers of e-books.
 pdf: book

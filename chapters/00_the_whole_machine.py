@@ -14,16 +14,17 @@ from tinyllm.model import load, load_tokenizer
 model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
 prompt = "Everybody in Mudford knew Iris, the stubborn hedgehog. People said that"
 
-torch.manual_seed(5)
+torch.manual_seed(0)
 told = stream(model, tokenizer, "\n\n" + prompt, 300, stop=["\n\n"], temperature=0.8)
 for paragraph in (prompt + "".join(told)).splitlines():
     print(textwrap.fill(paragraph, 80))
 
 # %% [markdown]
 # This was written by *Taleteller*, a language model that fits into three megabytes.
-# It was trained on 30 million characters of little stories, some 29,000 of them.
-# (The best of six: with another seed it tells another one.)
-# It is fluent, and in 97 of 100 stories *he* and *she* are right, as far as can be checked; of 200 stories drawn with its own probabilities not one has all names, things and places right (`bench/taleteller.md`, and [chapter 08](08_training.ipynb)).
+# It was trained on 200 million characters of little stories, some 193,000 of them.
+# (No choice was made: it is the first story that was drawn.)
+# It is fluent, it keeps its heroes, their *he* and *she* and what they want, and now and then it slips: here a contest that was to be on one day is held on another.
+# How often that happens is counted in [chapter 08](08_training.ipynb) and in `bench/taleteller.md`.
 # At the end of this book you will have built it, every line, and trained it yourself.
 #
 # This chapter only opens the lid.
@@ -192,10 +193,10 @@ for i in range(4):
         without.blocks[layer].attention.out.weight[:, i * d : (i + 1) * d] = 0
     p = without(ids)[-1].softmax(-1)
     print(f"without head {i + 1}:  she {p[she]:.3f}   he {p[he]:.3f}")
-    assert (p[she] > p[he]) == (i != head)
+    assert (p[she] > 0.9) == (i != head)
 
 # %% [markdown]
-# It does, for this sentence; an experiment of this kind is called an *ablation*.
+# Without that head the model is at a loss between the two, without any of the others nothing changes, for this sentence; an experiment of this kind is called an *ablation*.
 # (The head was picked as the one of 20 with the most weight on Iris here, and the heads of the other blocks were left alone: this one is needed, which does not say that it is enough.)
 # Why the blocks add instead of replacing, and what happens to a machine that does not, is [chapter 07](07_the_block_and_the_model.ipynb).
 #
@@ -268,7 +269,7 @@ assert per_character(above)[1] < 0.7 * per_character(losses)[1]
 # How far do models get that only count what followed the last few tokens?
 # Three letters in a row, counted, reach 1.8 nats; the best that we have found counts runs of up to ten tokens in all of Taleteller's training text (`bench/counting.md` and the appendix [Smoothing counts](smoothing_counts.ipynb)).
 
-# %% tags=["hide-input"] alt="Ladder of losses per character: the best count of tokens in one million characters, the best count in the thirty million that Taleteller was trained on, Taleteller, and just below it the floor"
+# %% tags=["hide-input"] alt="Ladder of losses per character: the best count of tokens in one million characters, the best count in the two hundred million that Taleteller was trained on, Taleteller, and just below it the floor"
 from pathlib import Path
 
 from course.figures import ladder
@@ -281,8 +282,8 @@ best = loss - recorded_above  # all four on the same thousand stories
 assert abs(counted - counted_above - best) < 2e-4
 rungs = {
     "best count, 1 million characters": record[0][0],
-    "best count, 30 million": counted,
-    "Taleteller, 30 million": loss,
+    "best count, 200 million": counted,
+    "Taleteller, 200 million": loss,
 }
 closed = 100 * (1 - recorded_above / counted_above)
 title = f"Taleteller closes {closed:.0f} % of what the best count leaves"
@@ -309,7 +310,7 @@ print(textwrap.fill(told, 80))
 
 # %% [markdown]
 # Training takes a few pieces of stories, looks how little probability the model gave to what came, and moves each number a little in the direction that would have given more ([Gradients](gradients.ipynb)).
-# Five and a half thousand times.
+# Six and a half thousand times.
 # [Chapter 08](08_training.ipynb) takes 480 steps live, somewhat smaller ones, in a few minutes, with less text.
 #
 # ## Choosing, and once more

@@ -918,7 +918,7 @@ assert real[0] < 0.6 < real["all"] - 0.35 and real[480] > real[0] + 0.1
 
 # %% [markdown]
 # How good is it now?
-# Score the same 60 stories, live model and committed one; the committed Taleteller has learned from more than ten times as many tokens, in short blocks first and long ones later, and with a help of which [a section below](#lookups) tells.
+# Score the same 60 stories, live model and committed one; the committed Taleteller has learned from more than sixty times as many tokens, in short blocks first and long ones later, and with a help of which [a section below](#lookups) tells.
 
 # %%
 scored = {"live": model, "committed": taleteller}
@@ -931,15 +931,15 @@ def nats_of(gpt):
 result = {name: above_floor(nats_of(gpt)) for name, gpt in scored.items()}
 live, committed, best = *(result[name][0] for name in scored), counted[10][0]
 assert committed + 0.1 < best < live - 0.1 and counted[3][0] < live < counted[2][0]
-assert 0.08 < committed / best < 0.15
+assert committed / best < 0.06
 print(f"committed: {committed:.3f} above the floor, {result['committed'][1]:.3f}")
 "live: between the bigram and the trigram of tokens"
 
 # %% [markdown]
 # So a few minutes of gradients lose to ten seconds of counting if both may use the same twelve megabytes.
 # (The run has learned from a quarter of the text, the counts from all of it.)
-# A longer training turns it around: the distance to the floor that the committed model leaves is 12 % of what the best of these counts leaves.
-# (Its own text is longer, 30 million characters; the appendix [Smoothing counts](smoothing_counts.ipynb) lets both have all of it.)
+# A longer training turns it around: the distance to the floor that the committed model leaves is a small part, 3 %, of what the best of these counts leaves.
+# (Its own text is longer, 200 million characters; the appendix [Smoothing counts](smoothing_counts.ipynb) lets both have all of it.)
 #
 # (promises)=
 # ## Names and promises
@@ -1030,7 +1030,7 @@ assert again["live"] < 0.1 and again["committed"] > 0.5
 # %% [markdown]
 # A name that comes again is the purest lookup in these tales: it cannot be guessed, there are a hundred of them, and it can be fetched by anybody who looks.
 # The committed model was trained with a help.
-# In the first 36 % of its training, each target that could be looked up was weighted ten times in the gradient:
+# In the first 15 % of its training, each target that could be looked up was weighted ten times in the gradient:
 
 # %% tags=["quote"]
 from tinyllm.train_config import can_be_looked_up
@@ -1123,7 +1123,7 @@ assert keys.max() < effective[0].min() / 2
 
 # %% [markdown]
 # It is not.
-# That model learned from more than ten times as many tokens, had a lower rate, began with short blocks, and learned with weighted lookups, and its first layer became sharper, too; which of these was the reason, or the seed, we have not tried.
+# That model learned from more than sixty times as many tokens, had a lower rate, began with short blocks, and learned with weighted lookups, and its first layer became sharper, too; which of these was the reason, or the seed, we have not tried.
 #
 # (one-change-at-a-time)=
 # ## Speed, one change at a time

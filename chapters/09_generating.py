@@ -196,14 +196,14 @@ tales = [tokenizer.encode(tale.text)[:128] for tale in islice(tell(1), 100)]
 greedy = surprise(generate(model, START, 128, temperature=0)[None])
 real = surprise(torch.tensor([START + ids for ids in tales]))
 print(f"greedy {greedy.item():.1f}, best at 0.1 {cold.min():.1f}", end="")
-print(f", real {real.mean():.1f} ± {real.std():.1f}")
-assert cold.min() < greedy < real.min()
+print(f", real {real.mean():.1f} ± {real.std():.1f}, {(real < greedy).sum()} of 100 below greedy")
+assert cold.min() < greedy < real.mean() - 0.5 * real.std() and cold.min() < real.min()
 "a story that was not quite greedy is likelier than the greedy one"
 
 # %% [markdown]
 # (Here ± is the standard deviation between stories.)
 # The greedy story is not the likeliest: one that took a less likely token somewhere is likelier, if only just.
-# And the real ones are less likely than both, every one of them.
+# And most of the real ones are less likely than both, all of them less likely than the second.
 # Likely texts are not typical texts, just as the likeliest roll of a hundred loaded dice, all of them sixes, is hardly ever rolled.
 #
 # (what-to-cut)=
@@ -387,6 +387,7 @@ for (rule, values), mark, color in zip(curves.items(), "oDs^", COLORS["CYCLE"]):
     for value, (wrong, choice) in list(zip(values, points.tolist()))[2::2]:
         ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=9,
                     textcoords="offset points", bbox=paper)
+least = min(line.get_ydata().min() for line in ax.lines)
 ax.set(xlabel="diversity (nats per token)", ylabel="impossible (% of probability)")
 ax.set_title("A light cut by min-p or top-p beats a temperature")
 ax.legend(loc="upper left")
@@ -431,15 +432,16 @@ for rule, value in ((rule, value) for rule in settings for value in settings[rul
     more[rule, value] = 100 * by_story(wrong - mass_and_diversity(cooled)[0])
     compare(f"{rule} {value}", more[rule, value])
     if value in (0.05, 0.95):  # the two light cuts
-        assert (more[rule, value] < 0).all() and wrong.sum() < 0.75 * before[0].sum()
+        assert (more[rule, value] < 0).sum() >= 11 and wrong.sum() < 0.9 * before[0].sum()
         assert choice.sum() > 0.975 * before[1].sum()
 compare("min_p - top_p", more["min_p", 0.05] - more["top_p", 0.95])
+print(f"the curves end at {least:.2f} %")
 assert (more["top_k", 20] > 0).sum() >= 11
 
 # %% [markdown]
-# For this model and these tales, a light cut, by min-p at 0.05 or top-p at 0.95, leaves fewer mistakes than a temperature, in every story.
+# For this model and these tales, a light cut, by min-p at 0.05 or top-p at 0.95, leaves fewer mistakes than a temperature, in 11 of 12 stories.
 # Which of these two is better, twelve stories do not decide.
-# Heavier cuts lose it, sooner or later: min-p at 0.1 still leaves fewer mistakes in 11 of 12, top-p at 0.9 and min-p at 0.2 leave about as many as a temperature, and top-k at 20 more.
+# Heavier cuts gain less: top-p at 0.9 and min-p at 0.2 hardly anything. And top-k at 20 leaves more mistakes than a temperature, in every story.
 # All this is at τ = 1; no cut was combined with a temperature, and min-p was proposed for high ones {cite}`nguyen2025`.
 # Outside of this grammar it is disputed: a re-analysis finds no advantage of min-p over the other samplers in its authors' human ratings, and none in their benchmarks once each sampler has as many settings to choose from {cite}`schaeffer2025`.
 #

@@ -456,7 +456,7 @@ for ax in axes:
 fig
 
 # %% [markdown]
-# With 4,096 features some two fifths of the rise on names is left, and a fifth of that on other tokens; with 65,536 it is three and nine hundredths on names, two on other tokens, and the mean probability of a name is still below that of softmax.
+# With 4,096 features more than a third of the rise on names is left, and some fifth of that on other tokens; with 65,536 it is two to four hundredths of both, and the mean probability of a name is still below that of softmax.
 # **Some 60,000 features for each head come near softmax, on texts of 300 tokens.**
 # Softmax itself compares with those 300 keys.
 # For these trained heads the approximation is not a way to save anything.
@@ -1056,7 +1056,7 @@ assert rise[3].mean() < 0.05 and seen[3][1] < 0.6 < name_again
 
 # %% [markdown]
 # Look at the two columns together.
-# A window of 128 tokens costs a hundredth of a nat per character and more than a quarter of the names.
+# A window of 128 tokens costs a hundredth of a nat per character and nearly a quarter of the names.
 # **A mean over all tokens hides what a lookup is for.**
 # That is why the tables of this chapter have a column of names.
 #
@@ -1086,8 +1086,8 @@ on_first = torch.stack(on_first).view(len(stories), 5, -1).mean(0)  # (layers, h
 f"weight of the first 4 tokens: {on_first.max():.2f} at most, in any of the heads"
 
 # %% [markdown]
-# With the last layer whole nearly all names are kept; with a window there alone nearly as many are lost as with one everywhere: it is the last layer that needs its long reach.
-# Windows in the other four cost almost nothing.
+# Either window loses a part of the names, and both together lose more than the two parts: more than one layer fetches names from far, and each makes up for some of what the other misses.
+# ([Chapter 12](12_reading_the_heads.ipynb) finds the two heads that do it, in layers 4 and 5.)
 # A model that mixes layers of both kinds is called a *hybrid*; models are usually trained as one.
 # (Several large models of 2025 mix three layers of a fixed state with one of attention, as [a gallery of architectures](https://sebastianraschka.com/llm-architecture-gallery/hybrid-attention/) shows; in the table below small ones are trained.)
 #

@@ -233,7 +233,7 @@ for size in (1024, 4096):
 # ## Against Taleteller
 #
 # A neural model should be compared with the best counting model that learned from the same text and was scored on the same stories.
-# [Taleteller](00_the_whole_machine.ipynb) learned from 30 million characters of `tales`, cut into its 2,048 tokens.
+# [Taleteller](00_the_whole_machine.ipynb) learned from 200 million characters of `tales`, cut into its 2,048 tokens.
 # So count *those tokens* in that text: an $n$-gram of tokens has a much longer memory than one of letters.
 # Which $n$ and which $D$ do best is chosen on stories of another seed; then the winner is scored on the held-out ones.
 
@@ -269,7 +269,7 @@ for size in (1_000_000, 3_000_000):
 
 # %% [markdown]
 # More text brings the table nearer to the floor, and makes a longer memory pay.
-# With all 30 million characters it takes minutes, so `bench/counting.py` does it, chooses in the same way, and scores Taleteller on the same stories; this is what it wrote:
+# With all 200 million characters it takes minutes and gigabytes, so `bench/counting.py` does it, chooses in the same way, and scores Taleteller on the same stories; this is what it wrote:
 
 # %%
 from pathlib import Path
@@ -281,8 +281,8 @@ Markdown(recorded.split("\n\n", 2)[2])
 
 # %% [markdown]
 # The last line is the comparison with the same text and the same tokens, and the one that this book quotes.
-# Against a trigram of letters the share would be 99 %, and would say little.
-# It remains a statement about what we tried: interpolated Kneser-Ney with one discount, of two that were tried, and up to ten tokens; with 10 and 30 million characters the best stand at the edge of that grid.
+# Against a trigram of letters the share would be above 99 %, and would say little.
+# It remains a statement about what we tried: interpolated Kneser-Ney with one discount, of two that were tried, and up to ten tokens, or twelve with all the text; from 10 million characters on the best stand at the edge of what was tried.
 # Three discounts {cite}`chen1999`, or a mixture of several models, might come nearer.
 #
 # **Back to** [chapter 02](02_next_token.ipynb), which uses these models as rungs of its ladder.

@@ -537,7 +537,7 @@ Markdown(recorded.split("\n", 2)[2])
 # In five minutes words come to 1.05 nats per character, from 1.85 at the start nearly half of the way down to 0.136.
 # What that model generates has the sound of tales and makes no sense.
 # Characters come to 2.08 in the same time, each kind at the best rate that was tried.
-# What a bigger model reaches with a library: Taleteller, with fifteen times as many weights and 30 million characters to learn from, has 0.154.
+# What a bigger model reaches with a library: Taleteller, with fifteen times as many weights and 200 million characters to learn from, has 0.141.
 # (The best model that only counts has 0.264 in the same text; see [Smoothing counts](smoothing_counts.ipynb).)
 #
 # Why is it slow?

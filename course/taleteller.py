@@ -212,6 +212,12 @@ def windows(text: str) -> set[int]:
     return {hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1)}
 
 
+def copied(training: str, stories: list[str]) -> set[int]:
+    """Those of the stories' runs of words that a story of the training text has, too."""
+    wanted = set().union(*map(windows, stories))
+    return set().union(*(windows(story) & wanted for story in training.split(SEPARATOR)))
+
+
 def verdict(stories: list[str], training: str, known: set[int]) -> dict[str, float]:
     """Parts of the stories, from 0 to 1, of which something holds."""
     judged = [judge(story) for story in stories]
@@ -243,9 +249,9 @@ def judge_taleteller(folder: Path, n: int) -> str:
     """What n stories of the model are like, beside as many of the generator's; and does it look names up?"""
     model, tokenizer = load(folder), load_tokenizer(folder)
     training = tales(SIZE, SEED)
-    known = windows(training)
     told = {f"Taleteller, temperature {t}": generated(model, tokenizer, n, t) for t in (1.0, 0.5)}
     told["the generator"] = held_out(n)
+    known = copied(training, sum(told.values(), []))
     verdicts = table({name: verdict(stories, training, known) for name, stories in told.items()})
     texts = (tokenizer.encode(SEPARATOR + story)[: model.config.block_size] for story in held_out(200))
     again = said_again(model, tokenizer, [torch.tensor(ids) for ids in texts])
