@@ -59,8 +59,8 @@ def by_offset(weights: Tensor, mask: Tensor | None = None) -> Tensor:
         p_ij = π_(i-j) / (π_0 + ... + π_i)
 
     Of all π these have the highest likelihood, Σ w ln p over all texts and rows (of `mask`,
-    as in `deviance_share`). A row cannot see offsets beyond its own beginning: they are
-    truncated, and Lynden-Bell's estimate of 1971 is exact. Of the weight at offsets up to
+    as in `deviance_share`). A row cannot see offsets beyond its own beginning, they are
+    truncated, and the estimate for truncated data is exact: of the weight at offsets up to
     o, in rows that reach as far as o, the share at o itself is π_o / (π_0 + ... + π_o).
     """
     check_causal(weights)

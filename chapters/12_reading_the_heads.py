@@ -1,0 +1,962 @@
+# %% [markdown]
+# # Reading the heads
+#
+# Here is a story that Taleteller has not seen. Stop where a name is due, and ask all twenty heads where they look.
+
+# %%
+import torch
+
+from course.data.tales import SEPARATOR, tell
+from tinyllm.model import load, load_tokenizer
+
+taleteller = load("taleteller").requires_grad_(False)
+tokenizer = load_tokenizer("taleteller")
+story = next(tell(seed=1)).text
+prompt = story[: story.index(" Harvey told only")]
+read = torch.tensor(tokenizer.encode(SEPARATOR + prompt))
+logits, weights = taleteller(read, return_attention=True)  # weights (n_layer, n_head, T, T)
+harvey = tokenizer.encode(" Harvey")[0]
+looks = weights[:, :, -1, read == harvey].sum(-1)  # on all places of the name
+layer, head = divmod(looks.argmax().item(), looks.shape[1])
+print("…", prompt[-80:], "→ ?")
+print(f"p(Harvey) = {logits[-1].softmax(-1)[harvey]:.2f}")
+print(f"layer {layer + 1}, head {head + 1}: weight {looks[layer, head]:.2f} on Harvey")
+assert looks.max() > 0.5
+
+# %% [markdown]
+# One head has nearly all of its weight on the right name, and the model says that name.
+# "This head finds the name", one would like to conclude, and hang the picture on the wall.
+#
+# But is the picture a property of the head, or of the way in which its matrices happen to be written?
+# What does the head do where no name is due?
+# Does the model *use* what the head found there?
+# And how did it know which name to look for?
+# A weight answers none of these questions.
+# This chapter puts them to all twenty heads, by measures that cannot be fooled by a change of notation, and by experiments.
+#
+# :::{admonition} You will be able to
+# :class: tip
+# - describe any head of any model by numbers that stay when the head is written in another way;
+# - change one head while the model runs, and tell from the answer what the head is for;
+# - say what attention weights explain and what they do not, next to a rule that knows nothing.
+#
+# Reading: 40 minutes. Running: a minute and a half.
+# :::
+
+# %% tags=["remove-input"] alt="Map of the whole machine with the attention layer and the weights of its several heads marked, the part that this chapter looks into"
+from course.figures import machine_map
+
+machine_map(here="heads")
+
+# %% [markdown]
+# One story is an anecdote, so we take the first 256 tokens of 48 stories that the model was not trained on and that are at least as long.
+# Two kinds of places are watched throughout: where a name comes that the story has said before, and where a pronoun comes.
+
+# %%
+from itertools import islice
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from course.data.tales_world import BOYS, GIRLS
+from course.figures import COLORS, figure
+from tinyllm.attention import attention, causal_mask
+
+N_TEXTS = 48
+told = (tokenizer.encode(SEPARATOR + tale.text) for tale in tell(seed=1))
+ids = torch.tensor(list(islice((t[:257] for t in told if len(t) >= 257), N_TEXTS)))
+x, y = ids[:, :-1], ids[:, 1:]  # (B=48, T=256): what is read, and what comes next
+
+
+def tokens(words):
+    """The ids of those words that are a single token, with a space before them."""
+    found = (tokenizer.encode(f" {word}") for word in words)
+    return torch.tensor([i[0] for i in found if len(i) == 1])
+
+
+NAMES = tokens(GIRLS + BOYS)
+HE, SHE = tokens("he him his himself He Him His".split()), tokens("she her herself She Her".split())
+said = (y[:, :, None] == x[:, None, :]) & causal_mask(x.shape[1])  # key j holds what comes next
+again = torch.isin(y, NAMES) & said.any(-1)  # (B, T): a name is due that was said before
+pronoun = torch.isin(y, torch.cat([HE, SHE]))
+print(f"{again.sum()} names said again, {pronoun.sum()} pronouns, {x.numel():,} tokens")
+
+# %% [markdown]
+# A head is called by its layer and its number in it, both counted from 1: 4.3 is the third head of layer 4.
+#
+# (what-may-be-said)=
+# ## What may be said of a head
+#
+# [Chapter 05](05_attention_as_smoothing.ipynb) found that a head does not determine its matrices.
+# Multiply all queries by an invertible matrix $A$ and all keys by $A^{-\mathsf T}$, and every score $q \cdot k$ stays.
+# Add one vector to all keys, and every row of scores moves by a constant, which the softmax does not see.
+# Multiply the values by a matrix and $W_O$ by its inverse, and what the head writes stays.
+# So no length of a key or a value, no angle between keys, no singular value of $W_Q$ is a fact about the head.
+#
+# Here is a Taleteller in which all twenty heads are rewritten in all three ways.
+
+# %%
+from copy import deepcopy
+
+rewritten, generator = deepcopy(taleteller).double(), torch.Generator().manual_seed(0)
+for block in rewritten.blocks:
+    C = block.attention.qkv.in_features
+    W = block.attention.qkv.weight.view(3, 4, C // 4, C)  # q, k, v of four heads
+    W_O = block.attention.out.weight.view(C, 4, C // 4)
+    A = torch.eye(C // 4) + 0.1 * torch.randn(4, C // 4, C // 4, generator=generator)
+    A = A.double()
+    shift = torch.randn(4, C // 4, 1, generator=generator) * torch.ones(C)
+    W[0], W[1] = A @ W[0], A.inverse().mT @ W[1]
+    W[2] = A @ W[2]
+    W_O.copy_(torch.einsum("chd,hde->che", W_O, A.inverse()))
+
+old, new = taleteller(x[:2]), rewritten(x[:2])
+assert torch.allclose(old.double(), new, atol=1e-3)
+lengths = [m.blocks[4].attention.heads(m.blocks[4].norm_1(m.token.weight[:500]))[1].norm(dim=-1)
+           for m in (taleteller, rewritten)]
+print(f"logits differ by {(old - new).abs().max():.0e}, "
+      f"key lengths by a factor of up to {(lengths[1] / lengths[0]).max():.1f}")
+
+# %% [markdown]
+# The model is the same function, and whoever compares heads by the lengths of their keys has measured nothing.
+# What stays are the weights, and all that is computed from them.
+#
+# **How many keys?** The entropy of a row of weights is $H = -\sum_j w_j \ln w_j$, and $e^H$ are its **effective keys**: 1 if one key has all the weight, $n$ if $n$ keys have equal weights.
+
+# %% tags=["quote"]
+from tinyllm.heads import effective_keys
+
+# %%
+effective_keys(torch.tensor([[0.5, 0.5, 0.0], [0.8, 0.1, 0.1], [1.0, 0.0, 0.0]]))
+
+# %% [markdown]
+# By hand, the second row: $-0.8 \ln 0.8 - 2 \cdot 0.1 \ln 0.1 = 0.179 + 0.461 = 0.639$, and $e^{0.639} = 1.89$.
+#
+# **What explains the weights?**
+# Build weights from part of what the head knows, and ask how near they come.
+# How far weights $p$ are from the true ones $w$ is the Kullback-Leibler divergence $\mathrm{KL}(w \,\|\, p) = \sum_j w_j \ln (w_j / p_j)$; the distance from which everybody starts is that of equal weights on all keys up to the query.
+# The share of this distance that the substitute covers,
+#
+# $$ 1 - \frac{\sum_i \mathrm{KL}(w_i \,\|\, p_i)}{\sum_i \mathrm{KL}(w_i \,\|\, \text{equal})}, $$
+#
+# is a share of *deviance*, as statisticians call it {cite}`hastie2009`: 1 if the substitute is the head, 0 if it is no better than equal weights, and below 0 if it is worse.
+# By hand: a row of $(0.9, 0.1)$ is $0.9 \ln 1.8 + 0.1 \ln 0.2 = 0.368$ away from equal weights.
+# From $(0.8, 0.2)$ it is $0.9 \ln 1.125 + 0.1 \ln 0.5 = 0.037$ away. The share is $1 - 0.037/0.368 = 0.90$.
+#
+# *In words:* [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
+
+# %%
+from tinyllm.heads import deviance_share
+
+w, p = torch.tensor([[1, 0], [0.9, 0.1]]), torch.tensor([[1, 0], [0.8, 0.2]])
+print(f"{deviance_share(w, p):.3f}")
+
+# %% [markdown]
+# Three substitutes are of interest.
+#
+# - **By offset.** The weights depend on nothing but how far back a key is: $p_{ij} \propto \pi_{i-j}$, one number for each offset, the best there are. This is a smoother over time whose kernel is fixed.
+# - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. This is what keys have to say by themselves, whoever asks.
+# - **By content.** From what queries and keys are made of, the mean over all texts at that position is taken away. What is left knows neither positions nor, since its mean query is 0, a key's own weight: only what of *this* query fits *this* key.
+#
+# They overlap, since late keys are near keys, so the three shares do not sum to 1.
+# The first has a closed form.
+# A row at position $i$ cannot show offsets beyond $i$: its offsets are *truncated*, and for truncated data survival analysis has a product of shares that is the likeliest $\pi$, exactly.
+
+# %%
+from tinyllm.heads import check_causal, softmax, sum_per_head
+
+# %% tags=["quote"]
+from tinyllm.heads import by_offset
+
+# %% [markdown]
+# The other two are a line each (`by_key` also knows about models that turn their queries, which Taleteller does not do).
+# All three are invariant: $\bar q \cdot k_j$ is as untouched by $A$ as any $q \cdot k_j$, and the library's tests assert it for random matrices.
+#
+# **How much of itself?** Smoothers are also measured by their trace: $\operatorname{tr} S = \sum_i w_{ii}$ counts the *effective degrees of freedom* that chapter 05 met, here how many of 256 rows a head spends on themselves.
+#
+# (twenty-heads)=
+# ## Twenty heads between window and lookup
+#
+# To see a head's parts while the model runs, and later to change them, there is one tool.
+
+# %%
+from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from tinyllm.attention import MultiHeadAttention
+from tinyllm.heads import STAGES, Edit, Seen, edited_forward
+
+# %% tags=["quote"]
+from tinyllm.heads import edited
+
+# %% [markdown]
+# While it is open, the attention layers run a forward pass that hands each *stage* of a head, its q, k, v, weights or output, to whoever asked for it.
+# Nothing in the model is changed for good.
+# `record` uses it to see everything once.
+
+# %%
+from tinyllm.heads import by_content, by_key, causal_weights, put, record, scale_scores
+
+logits, seen = record(taleteller, x)
+assert torch.allclose(logits[:4], taleteller(x[:4]), atol=1e-3)
+N_LAYER, N_HEAD, d = len(seen), seen[0].q.shape[1], seen[0].q.shape[-1]
+HEADS = [(layer, head) for layer in range(1, N_LAYER + 1) for head in range(1, N_HEAD + 1)]
+LABELS = [f"{layer}.{head}" for layer, head in HEADS]
+
+
+def of(head, stage):
+    """One stage of one head, such as (4, 3): (B, T, d), the weights (B, T, T)."""
+    return getattr(seen[head[0] - 1], stage)[:, head[1] - 1]
+
+
+# %% [markdown]
+# Now the table: effective keys, the three shares, the trace, then effective keys and the weight on the right name *where a name is due* that was said before.
+
+# %%
+columns = {}  # of each head, in the order of HEADS
+for layer, block in zip(seen, taleteller.blocks):
+    w, n = layer.weights, effective_keys(layer.weights)
+    found = {
+        "keys": n.mean((0, 2)),
+        "offset": deviance_share(w, by_offset(w)),
+        "key": deviance_share(w, by_key(layer.q, layer.k)),
+        "content": deviance_share(w, by_content(block.attention, layer.x)),
+        "tr S": w.diagonal(dim1=-2, dim2=-1).sum(-1).mean(0),
+        "due": n.transpose(0, 1)[:, again].mean(-1),
+        "on name": (w * said[:, None]).sum(-1).transpose(0, 1)[:, again].mean(-1),
+    }
+    for name, z in found.items():
+        columns.setdefault(name, []).append(z.double())
+columns = {name: torch.cat(z) for name, z in columns.items()}
+print("head" + "".join(f"{name:>9}" for name in columns))
+for i, label in enumerate(LABELS):
+    share = "".join(f"{columns[name][i]:9.2f}" for name in ("offset", "key", "content"))
+    rest = f"{columns['tr S'][i]:9.0f}{columns['due'][i]:9.1f}{columns['on name'][i]:9.2f}"
+    print(f"{label} {columns['keys'][i]:9.0f}{share}{rest}")
+
+# %% [markdown]
+# In one picture: how much of a head depends on nothing but the distance, against how much is a match of contents.
+
+# %% tags=["hide-input"] alt="Twenty heads as points: share by content against share by offset. The four heads of layer 1 lie at the lower right, the heads of the last layers at the upper left, the rest between them near a falling line"
+fig, ax = figure(height=4.2)
+off, con = columns["offset"], columns["content"]
+for layer in range(1, N_LAYER + 1):
+    mine = [i for i, (at, _) in enumerate(HEADS) if at == layer]
+    ax.plot(off[mine], con[mine], "o", color=COLORS["CYCLE"][layer - 1], label=f"layer {layer}")
+    for i in mine:
+        ax.annotate(LABELS[i], (off[i], con[i]), (4, 4), textcoords="offset points", size=8)
+ax.set(xlabel="share explained by offset", ylabel="share explained by content",
+       title="From window to lookup, on one line")
+ax.legend(loc="upper right")
+r = torch.corrcoef(torch.stack([off, con]))[0, 1]
+assert r < -0.6
+fig
+
+# %% [markdown]
+# Heads are not of two kinds.
+# They lie along a line, from windows, which ask *when*, to lookups, which ask *what*, and most stand between.
+# The four of layer 1 are at one end: three quarters of the way from equal weights to theirs is covered by a fixed kernel over time.
+# And in every head of layers 2 to 5 but a few the largest of the three shares is that *by key*: to a good part these heads put the same weights on keys whoever asks.
+# How can a key be good for everyone?
+#
+# ### Read a head yourself
+#
+# The table holds means over many stories.
+# Here are the same measures of one text, which you can change, taken by the model in this page.
+# Each head stands at the share of its deviance that the offset explains: windows on the left, lookups on the right.
+# (One text is little to fit a number for each offset to, so each row of weights is predicted from the other rows, and the shares come out lower than in the table.)
+# Choose a head, and see what it looks at and what the text loses without it.
+# A removed head gives its mean over this text, or zero.
+# Take away the rightmost head first and look at the names; then one of the first layer.
+#
+# :::{live} heads
+# :prompt: Once there was a boastful boy named Clem, who lived in a lonely house with a plaid gate in Nutmeg. The best baker in Nutmeg was to be chosen on Thursday, and Clem had a recipe for carrot cake. But a little before supper, with the oven hot and flour on his overcoat, he found the jar for the butter empty. He galloped next door to Rosa, a serious girl who could dance better than anyone. "Of course I have butter," declared
+#
+# ![Taleteller's heads in the page, a row of buttons for each layer between window, on the left, and lookup, on the right; below, a story shaded by the weights of the chosen head, the same story shaded by what its removal adds to the surprise at each token, and the probabilities of the next token with all heads and without this one](../pages/live/heads.png)
+#
+# One head at a time: what it looks at, and what the text loses without it.
+# :::
+#
+# (clocks)=
+# ## Clocks
+#
+# Look at what the keys say by themselves, $\bar q \cdot k_j / \sqrt d$, averaged over texts, along the story.
+
+# %% tags=["hide-input"] alt="Key term of sixteen heads of layers 2 to 5 against position: all rise along nearly straight lines, some twice or more as steeply as others"
+term = torch.cat([  # of each head, the mean over texts of q̄·k at each place: (heads, T)
+    (layer.k.mean(0) * layer.q.mean((0, 2))[:, None]).sum(-1) / d**0.5 for layer in seen
+]).double()
+time = torch.arange(16.0, 256).double()
+rise = term[:, 16:] - term[:, 16:].mean(-1, keepdim=True)
+centered = time - time.mean()
+slope = (rise * centered).sum(-1) / (centered**2).sum()
+straight = 1 - ((rise - slope[:, None] * centered) ** 2).sum(-1) / (rise**2).sum(-1)
+fig, ax = figure()
+for i in range(N_HEAD, len(HEADS)):
+    ax.plot(time, term[i, 16:] - term[i, 16], color=COLORS["CYCLE"][HEADS[i][0] - 1], alpha=0.7)
+ax.set(title="Sixteen heads carry a clock", xlabel="position of the key",
+       ylabel="key's own score, from position 16 on")
+assert (slope > 0).all() and (straight[N_HEAD:] > 0.95).all()
+print(f"layers 2 to 5: R² of the lines {straight[N_HEAD:].min():.2f} to {straight.max():.3f}, "
+      f"1/slope {(1 / slope[N_HEAD:]).min():.0f} to {(1 / slope[N_HEAD:]).max():.0f} tokens")
+fig
+
+# %% [markdown]
+# Sixteen straight lines.
+# (The constant of a line is not identified, since it moves with a vector that is added to all keys; its slope is.)
+# Nobody built this in: Taleteller learned a vector for each position, and its heads read a straight line out of them.
+#
+# A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past that forgets within $1/a$ tokens.
+#
+# :::{two-views}
+#
+# - **As a lookup.** A key that came later is a better key, for every query by the same amount a token.
+#   The newest entry wins by a little, and a match of contents has to make up for its age.
+# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, chapter 05's moving average; contents are a second factor of it.
+#
+# :::
+#
+# As everywhere in this book, the two are the same numbers:
+
+# %%
+from tinyllm.smoothing import nadaraya_watson
+
+place = torch.arange(40.0).double()[:, None]
+v = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
+a = slope[-1]
+clock = causal_weights(torch.ones_like(place), a * place)  # scores a·j
+average = nadaraya_watson(place, place, v, 1 / a, kernel="exponential", mask=causal_mask(40))
+assert torch.allclose(clock @ v, average)
+"a straight line of scores is an exponential average"
+
+# %% [markdown]
+# A share of deviance says how near the weights are, not what the difference costs.
+# So replace all heads of layers 2 and 3 by exponential averages, *one number a head*, and look at the loss; beside it what it costs to make the same heads write nothing but their mean.
+# To edit a head is to `put` something in the place of one of its stages.
+
+# %% tags=["quote"]
+from tinyllm.heads import put
+
+# %%
+n_chars = len("".join(map(tokenizer.decode, y.tolist()))) / len(y)  # of a text
+streams = [taleteller.position(taleteller.token(x), slice(x.shape[1]))[0]]
+for block in taleteller.blocks:
+    streams.append(block(streams[-1]))  # what each block reads, (B, T, C)
+
+
+def run(edits, n=len(x)):
+    """Logits of the first n texts with edits of heads, from the first edited block on."""
+    start = min(layer for layer, _ in edits) - 1
+    now = streams[start][:n]
+    with edited(taleteller, edits):
+        for block in taleteller.blocks[start:]:
+            now = block(now)
+    return taleteller.head(taleteller.norm(now))
+
+
+def judged(logits):
+    """Loss of each text in 0.001 nats per character; p(name again); p(right gender)."""
+    n = len(logits)
+    log_p = logits.gather(-1, y[:n, :, None])[..., 0] - logits.logsumexp(-1)
+    at = logits[pronoun[:n]]
+    he = at[:, HE].logsumexp(-1) - at[:, SHE].logsumexp(-1)
+    right = torch.where(torch.isin(y[:n][pronoun[:n]], HE), he, -he).sigmoid()
+    return -log_p.sum(-1) / n_chars * 1000, log_p[again[:n]].exp().mean(), right.mean()
+
+
+base, name_again, right_gender = judged(logits)
+print(f"loss {base.mean():.0f} thousandths of a nat per character, "
+      f"p(name said again) {name_again:.2f}, p(right gender | a pronoun) {right_gender:.3f}")
+
+# %% [markdown]
+# These three numbers are what later sections watch.
+# The loss is counted in thousandths of a nat per character, **mn** for short.
+# The gender is judged where a pronoun comes: the probability of its gender, given that a pronoun comes.
+
+# %%
+def paired(z):
+    """The mean of a difference over texts, with its standard error."""
+    return f"{z.mean():.0f} (standard error {z.std() / len(z) ** 0.5:.0f})"
+
+
+early = [head for head in HEADS if head[0] in (2, 3)]
+ones, places = torch.ones(x.shape[1], 1), torch.arange(float(x.shape[1]))[:, None]
+as_clock = {head: put("weights", causal_weights(ones, slope[HEADS.index(head)].float() * places))
+            for head in early}
+as_mean = {head: put("output", of(head, "output").mean((0, 1))) for head in early}
+clocks, nothing = (judged(run(edits))[0] - base for edits in (as_clock, as_mean))
+print("eight heads as clocks: mn", paired(clocks))
+print("eight heads as their mean: mn", paired(nothing))
+assert clocks.mean() < nothing.mean() / 3
+
+# %% [markdown]
+# Eight heads of nothing but a clock are far better than eight heads of nothing, and they are not the eight heads: what they match besides is worth something, too.
+# Both are joint edits; what each head costs alone comes [later](#apart-and-together), and is another matter.
+#
+# (two-smoothers)=
+# ## One head, two smoothers
+#
+# Now the head of the first picture.
+# Its mean of effective keys hides something: where a name is due they are few.
+
+# %% tags=["hide-input"] alt="Two histograms of effective keys of one head on a logarithmic axis: where a name said before is due, nearly all at one to two; elsewhere spread around twenty and more"
+name_head = HEADS[columns["on name"].argmax()]
+NAME = f"{name_head[0]}.{name_head[1]}"
+n = effective_keys(of(name_head, "weights"))
+late = torch.arange(x.shape[1]) >= 32  # rows that have many keys
+due, elsewhere = n[again & late], n[~again & late]
+bins = torch.logspace(0, 2.4, 25)
+fig, ax = figure()
+for z, label, color in ((due, "a name is due", "LOOKUP"), (elsewhere, "elsewhere", "SMOOTHER")):
+    share = torch.histogram(z, bins).hist / len(z)
+    ax.stairs(share, bins, fill=True, alpha=0.6, color=COLORS[color], label=label)
+ax.set(xscale="log", xlabel="effective keys of a row", ylabel="share of rows",
+       title=f"Head {NAME}: one head, two smoothers")
+ax.legend()
+assert due.median() < 3 and elsewhere.median() > 8
+print(f"head {NAME}: {due.mean():.1f} effective keys where a name is due, {elsewhere.mean():.0f} elsewhere")
+fig
+
+# %% [markdown]
+# :::{two-views}
+#
+# - **As a lookup.** Where a name is due, the head is a `dict`: one key gets nearly everything.
+# - **As a smoother.** Elsewhere the same matrices take the mean of dozens of keys.
+#   The bandwidth is not a property of the head but of the *query*: long queries make a narrow kernel.
+#
+# :::
+#
+# A head of 32 channels can be both, because the scale of the scores is in the query's hands.
+# Does it need to be both?
+# Let the head look at its best key alone, once where a name is due and once everywhere else.
+
+# %%
+w = of(name_head, "weights")
+best = F.one_hot(w.argmax(-1), w.shape[-1]).to(w)
+for where, rows in ("where a name is due", again), ("elsewhere", ~again):
+    loss, name, _ = judged(run({name_head: put("weights", best, rows[..., None])}))
+    print(f"one key {where}: mn {paired(loss - base)}, p(name again) {name:.2f}")
+    if where == "elsewhere":
+        assert loss.mean() > base.mean() + 1
+    else:
+        assert abs(name - name_again) < 0.03
+
+# %% [markdown]
+# Where a name is due the best key alone does as well as all keys.
+# Elsewhere the mean is needed: a single key there costs more than one would guess from a head that "finds names".
+# So a row's average over places, which is what tables of heads report, hides what this head is: a mean of 1.5 and 25 is the effective keys of no row.
+#
+# (how-the-name)=
+# ## How is the name found?
+#
+# The head looks at the right name. Is that how the right name comes to be said?
+# Exchange the *values* of that head at the places of one name with those of another name, and see which name is said.
+# In each story take the name that is due most often, and a name of the same gender that the story never says.
+
+# %%
+girls, boys = tokens(GIRLS).tolist(), tokens(BOYS).tolist()
+main, unsaid, second = torch.full((3, len(x)), -1)
+generator = torch.Generator().manual_seed(0)
+for b in range(len(x)):
+    if not again[b].any():
+        continue
+    main[b] = y[b][again[b]].mode().values
+    same = girls if main[b] in girls else boys
+    free = [i for i in same if i not in ids[b]]
+    unsaid[b] = free[torch.randint(len(free), (), generator=generator)]
+    others = x[b][torch.isin(x[b], NAMES) & (x[b] != main[b])]
+    if len(others):
+        second[b] = others.mode().values
+is_main = x == main[:, None]
+other_x = torch.where(is_main, unsaid[:, None], x)
+other_logits, other = record(taleteller, other_x)
+
+
+def says(logits, right, wrong, where):
+    """Mean p of the right name, and of the probability of both names the wrong one's part."""
+    p = logits[where].softmax(-1)
+    r, w = (p.gather(-1, z.expand(y.shape)[where][:, None]) for z in (right, wrong))
+    return r.mean().item(), (w / (r + w)).mean().item()
+
+
+# %% [markdown]
+# `movers` are the heads that put a good part of their weight on the right name; the others are the rest.
+
+# %%
+movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.3]
+rest = [head for head in HEADS if head not in movers]
+
+
+def from_other(heads, stage, where=None):
+    """Edits that put there what the heads have in the text with the other name."""
+    return {(l, h): put(stage, getattr(other[l - 1], stage)[:, h - 1], where) for l, h in heads}
+
+
+swaps = {
+    "nothing": logits,
+    "the name, in the whole text": other_logits,
+    f"values of {NAME} at the name": run(from_other([name_head], "v", is_main[..., None])),
+    "values of all movers at the name": run(from_other(movers, "v", is_main[..., None])),
+    "values of all other heads": run(from_other(rest, "v")),
+    "keys of all movers": run(from_other(movers, "k")),
+}
+sites = again & (y == main[:, None])
+swapped = {}
+print("movers:", *(f"{l}.{h}" for l, h in movers), f"  {sites.sum()} places")
+for what, changed in swaps.items():
+    swapped[what] = says(changed, main[:, None], unsaid[:, None], sites)
+    print(f"{what:34} p(name) {swapped[what][0]:.2f}, part of the other name {swapped[what][1]:.2f}")
+assert swapped["the name, in the whole text"][1] > 0.8 and swapped["keys of all movers"][1] < 0.1
+
+# %% [markdown]
+# Exchange the values of the heads that look at the name, at the places of that name alone, and the model says a name that stands nowhere in the story.
+# Exchange the values of *all other* heads, in the whole text, and it hardly matters.
+# So those heads' values are how the name gets to the end.
+#
+# Which name is decided by where the head looks, then, and what is said by the value that it finds there.
+# But how does the head know where to look?
+# Three stories suggest themselves.
+#
+# *It knows the name.* Then keys made from a text with another name would lead astray. They did not: the last line.
+#
+# *It is induction*: find an earlier place with the same token, take what came after it, as in [chapter 06](06_two_views_many_heads.ipynb).
+# Then the model would know the second half of a random sequence that is said twice.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+random = torch.randint(2048, (8, 96), generator=generator).repeat(1, 2)
+log_p = taleteller(random[:, :-1]).log_softmax(-1).gather(-1, random[:, 1:, None])[..., 0]
+first, repeated = -log_p[:, 8:95].mean(), -log_p[:, 103:].mean()
+behind = F.pad(x[:, :, None] == x[:, None, :], (1, 0))[..., :-1] & causal_mask(x.shape[1])
+rows = behind.any(-1)
+most = torch.stack([(of(head, "weights") * behind).sum(-1)[rows].mean() for head in HEADS]).max()
+equal = (behind.sum(-1) / torch.arange(1, x.shape[1] + 1))[rows].mean()
+print(f"nats per token of a random sequence {first:.1f}, of its repetition {repeated:.1f}")
+print(f"weight behind an earlier copy: at most {most:.2f} in any head, {equal:.2f} if all were equal")
+assert repeated > first - 0.5
+
+# %% [markdown]
+# No trace of it.
+# (Random tokens are nothing that this model has ever read, so the first test alone would prove little; the second is made on stories.)
+#
+# *It goes by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
+# In most stories the two persons are of different gender, so this fits nearly every place where a name is due; a fit is no test.
+# Exchange the two names in the text, and let the movers have the keys of that: a girl's name, with a girl's key, now stands where the boy's was.
+# If the query asks for a girl, the wrong one is found.
+
+# %%
+A, B = main[:, None], torch.where(second < 0, main, second)[:, None]
+crossed = torch.where(x == A, B, torch.where(x == B, A, x))
+_, cross = record(taleteller, crossed)
+two = again & ((y == A) | (y == B)) & (second >= 0)[:, None]
+the_other = torch.where(y == A, B, A)
+
+
+def exchanged(head, stage):
+    """Keys or values in which the two persons have changed places, positions kept."""
+    z = of(head, stage)
+    free = z - z.mean(0)  # without what every text has at this position
+    mean_A, mean_B = (((x == n)[..., None] * free).sum(1, keepdim=True)
+                      / (x == n).sum(1).clamp(min=1)[:, None, None] for n in (A, B))
+    return z + (x == A)[..., None] * (mean_B - mean_A) + (x == B)[..., None] * (mean_A - mean_B)
+
+
+keys, values = ({h: put(stage, exchanged(h, stage)) for h in movers} for stage in "kv")
+crossings = {
+    "nothing": {movers[0]: {}},
+    "keys, from names exchanged": {
+        (l, h): put("k", cross[l - 1].k[:, h - 1]) for l, h in movers
+    },
+    "the two persons' keys": keys,
+    "the two persons' values": values,
+    "keys and values": {h: keys[h] | values[h] for h in movers},
+}
+crossed_part = {}
+for what, edits in crossings.items():
+    p, part = says(run(edits), y, the_other, two)
+    crossed_part[what] = part
+    print(f"{what:28} p(name) {p:.2f}, part of the other person's name {part:.2f}")
+print(two.sum().item(), "places")
+
+# %% [markdown]
+# It does not: with keys made from exchanged names, the right name is found all the same.
+# And the last three lines say what does steer the head.
+# Take the mean key of each person, without what any key has at that position (the clock), and exchange *these vectors* between the two persons' places: now the other name is said.
+# Exchange their values: the other name is said.
+# Exchange both: twice wrong is right.
+
+# %% tags=["hide-input"] alt="Bars of the part of the other person's name: near zero for nothing exchanged and for keys made from exchanged names, high for the persons' keys and for their values, low again for both"
+fig, ax = figure(height=2.6)
+ax.barh(list(crossed_part), list(crossed_part.values()), color=COLORS["CYCLE"][0])
+ax.invert_yaxis()
+ax.set(xlim=(0, 1), xlabel="part of the other person's name",
+       title="Exchange keys or values, and the other name is said; exchange both, and it is not")
+ax.grid(axis="y", visible=False)
+fig
+
+# %% [markdown]
+# So the key is an *address* that says which person, and neither the person's name nor gender is needed in it.
+# What the address is made of, the order in which persons enter, their place in the plot, this experiment does not separate.
+# The nearest thing in the literature are the *name mover heads* of {cite}`wang2022`, found in GPT-2.
+#
+# (apart-and-together)=
+# ## Apart and together
+#
+# What is a head worth? The usual answer is an **ablation**: take its output away and see what the loss does.
+# But "away" has to be something.
+# *Zero* is simple, and a value that the layers behind have never seen; the *mean* output keeps what is always there; a *resample*, the output that the head has in another story, keeps the variation and takes the meaning.
+
+# %%
+few = 24
+shuffled = (torch.arange(few) + 1) % few  # the next story
+KINDS = "zero", "mean", "resample"
+cost, names_left, gender_left = {}, {}, {}
+for head in HEADS:
+    z = of(head, "output")
+    for kind, value in zip(KINDS, (0.0, z.mean((0, 1)), z[shuffled])):
+        loss, name, gender = judged(run({head: put("output", value)}, few))
+        cost[head, kind] = loss - base[:few]
+        names_left[head, kind], gender_left[head, kind] = name.item(), gender.item()
+table = torch.tensor([[cost[head, kind].mean() for kind in KINDS] for head in HEADS])
+base_few = judged(logits[:few])
+print("head " + "".join(f"{kind:>10}" for kind in KINDS) + "   mn    name  gender (mean)")
+for head, label, row in zip(HEADS, LABELS, table):
+    print(f"{label}  " + "".join(f"{z:10.0f}" for z in row)
+          + f"        {names_left[head, 'mean']:.2f}    {gender_left[head, 'mean']:.2f}")
+
+# %% [markdown]
+# The three columns do not agree, in size or in order.
+
+# %%
+def ranks(z):
+    return z.argsort(-1).argsort(-1).double()
+
+
+def spearman(a, b):
+    """Correlation of ranks, along the last axis."""
+    a, b = (ranks(z) - ranks(z).mean(-1, keepdim=True) for z in (a, b))
+    return (a * b).sum(-1) / ((a**2).sum(-1) * (b**2).sum(-1)).sqrt()
+
+
+for one, two_ in (0, 1), (1, 2), (0, 2):
+    r = spearman(table[:, one], table[:, two_])
+    print(f"{KINDS[one]} and {KINDS[two_]}: correlation of ranks {r:.2f}")
+ratio = table[:, 0] / table[:, 1]
+print(f"zero costs {ratio.min():.1f} to {ratio.max():.1f} times what the mean costs")
+
+# %% [markdown]
+# Whoever ranks heads by what their removal costs has to say which removal.
+#
+# And now several at once: the four of a layer, and all twenty.
+
+# %%
+def silent(heads):
+    return {head: put("output", of(head, "output").mean((0, 1))) for head in heads}
+
+
+groups = {f"layer {l}": [h for h in HEADS if h[0] == l] for l in range(1, N_LAYER + 1)}
+groups["all layers"] = HEADS
+apart, together = [], []
+for name, heads in groups.items():
+    apart.append(sum(cost[head, "mean"] for head in heads))
+    together.append(judged(run(silent(heads), few))[0] - base[:few])
+    print(f"{name}: one by one, summed {apart[-1].mean():5.0f} mn, at once {together[-1].mean():5.0f}")
+assert together[-1].mean() > 3 * apart[-1].mean()
+
+# %% tags=["hide-input"] alt="Two bars for each layer and for all: what ablations one by one sum to, and the cost of all at once; at once is several times as much, for all layers many times"
+fig, ax = figure(height=3)
+rows = torch.arange(len(groups)).double()
+ax.barh(rows - 0.2, [z.mean() for z in apart], 0.36, color=COLORS["CYCLE"][1], label="one by one, summed")
+ax.barh(rows + 0.2, [z.mean() for z in together], 0.36, color=COLORS["CYCLE"][0], label="at once")
+ax.set_yticks(rows, list(groups))
+ax.invert_yaxis()
+ax.set(xlabel="cost in thousandths of a nat per character",
+       title=f"{apart[-1].mean():.0f} apart, {together[-1].mean():.0f} together")
+ax.legend(loc="lower right")
+ax.grid(axis="y", visible=False)
+fig
+
+# %% [markdown]
+# Heads stand in for each other: each of them can go, not all of them can.
+# That most heads can be removed one at a time has been known since {cite}`michel2019`; that they are idle does not follow.
+#
+# Gender shows it in the small. Take the two heads whose removal costs the most of it:
+
+# %%
+lost = torch.tensor([gender_left[head, "mean"] for head in HEADS])
+pair = [HEADS[i] for i in lost.argsort()[:2].tolist()]
+both = judged(run(silent(pair), few))[2]
+print(f"right gender {base_few[2]:.2f}; without {pair[0]} {lost.sort().values[0]:.2f}, "
+      f"without {pair[1]} {lost.sort().values[1]:.2f}, without both {both:.2f}")
+
+# %% [markdown]
+# (temperatures)=
+# ## Is any temperature wrong?
+#
+# Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
+# Multiply the scores of one head by $s$ more, which makes its temperature $1/s$ of what it was.
+# If gradient descent did its work, the loss is lowest at $s = 1$; how *curved* it is there says how much the head cares.
+# Three losses, at $\ln s = -\delta, 0, \delta$, give a parabola: its curvature, where it is lowest, and what going there would gain.
+
+# %%
+delta = 0.25
+curved, lowest = [], []
+for head in HEADS:
+    low, high = (judged(run({head: scale_scores(s)}, few))[0].mean() - base[:few].mean()
+                 for s in torch.tensor([-delta, delta]).exp().tolist())
+    curved.append((high + low).item() / delta**2)
+    lowest.append((low - high).item() / (2 * delta) / curved[-1])
+curved, lowest = torch.tensor(curved), torch.tensor(lowest)
+gain = curved * lowest**2 / 2
+print(f"best s: {lowest.exp().min():.2f} to {lowest.exp().max():.2f}; "
+      f"going there gains at most {gain.max():.2f} mn")
+print("most curved:", ", ".join(LABELS[i] for i in curved.argsort(descending=True)[:5]))
+assert (curved > 0).all()
+
+# %% [markdown]
+# The parabola has its lowest point near $s = 1$ in every head, and going there would gain next to nothing.
+# In the words of the second view: twenty bandwidths were learned, none by cross-validation, and each is where the loss is lowest, as far as 24 stories can tell.
+# Which says that gradient descent has converged in these twenty directions, and not that each head is needed: a flat parabola is at its optimum, too.
+
+# %% tags=["hide-input"] alt="Best factor on the scores of each head against the curvature of the loss: all points near one"
+fig, ax = figure(height=3)
+for i, (layer, _) in enumerate(HEADS):
+    ax.plot(curved[i], lowest[i].exp(), "o", color=COLORS["CYCLE"][layer - 1])
+    ax.annotate(LABELS[i], (curved[i], lowest[i].exp()), (4, 3), textcoords="offset points", size=8)
+ax.axhline(1, color=COLORS["LINE"], zorder=0)
+ax.set(xlabel="curvature of the loss in ln s (mn)", ylabel="best factor s", ylim=(0.5, 1.5),
+       title="Each head's temperature is where it should be")
+fig
+
+# %% [markdown]
+# (explanation)=
+# ## Is attention an explanation?
+#
+# Weights are shown as explanations: *the model said this because it looked there*.
+# Whether they are was argued in two papers with fine titles, {cite}`jain2019` and {cite}`wiegreffe2019`.
+# It depends on what is to be explained. Take two things.
+#
+# **One key is deleted, in one head and one row**, the weights of the others growing in proportion.
+# How far does the prediction move? Everything behind the head is computed exactly, for the one row that changes.
+
+# %%
+@torch.inference_mode()
+def last_row(z, layer, b, i):
+    """Logits (n, V) at row i of text b, if heads of `layer` had the outputs z (n, n_head, d)."""
+    now = streams[layer - 1][b, i]
+    for block, past in zip(taleteller.blocks[layer - 1 :], seen[layer - 1 :]):
+        if past is not seen[layer - 1]:
+            q, k, v = block.attention.heads(block.norm_1(now)[:, None])  # (n, n_head, 1, d)
+            n = len(now)
+            k, v = (torch.cat([old[b, :, :i].expand(n, -1, -1, -1), new], -2)
+                    for old, new in ((past.k, k), (past.v, v)))
+            z = attention(q, k, v)[..., 0, :]
+        now = now + block.attention.out(z.flatten(-2))
+        now = now + block.mlp(block.norm_2(now))
+    return taleteller.head(taleteller.norm(now))
+
+
+def moved(new, old):
+    """√KL of predictions, (n,)."""
+    old = old.log_softmax(-1)
+    return (old.exp() * (old - new.log_softmax(-1))).sum(-1).clamp(min=0).sqrt()
+
+
+i, generator = 200, torch.Generator().manual_seed(0)
+inside = torch.zeros(len(HEADS), few)
+for h, (layer, head) in enumerate(HEADS):
+    for b in range(few):
+        j = torch.randperm(i + 1, generator=generator)[:24]
+        w, v = seen[layer - 1].weights[b, head - 1, i, j], seen[layer - 1].v[b, head - 1, j]
+        z = seen[layer - 1].output[b, :, i].repeat(24, 1, 1)
+        z[:, head - 1] = (z[:, head - 1] - w[:, None] * v) / (1 - w[:, None]).clamp(min=1e-6)
+        inside[h, b] = spearman(w, moved(last_row(z, layer, b, i), logits[b, i]))
+check = last_row(seen[2].output[:1, :, i], 3, 0, i)
+assert torch.allclose(check[0], logits[0, i], atol=1e-3)
+print(f"rank correlation of weight and effect: mean {inside.mean():.2f}, "
+      f"heads {inside.mean(-1).min():.2f} to {inside.mean(-1).max():.2f}")
+
+# %% [markdown]
+# Inside a head weights say a good deal about what a deletion does. They should: the weight is the factor of what is taken away.
+#
+# **One token of the text is replaced**, by the one that another story has in that place, and the whole model reads anew.
+# What is to be beaten is a rule that knows nothing: *recent tokens matter more*.
+
+# %%
+rows = []
+for b in range(8):
+    j = torch.randperm(i + 1, generator=generator)[:24]
+    changed = x[b, : i + 1].repeat(24, 1)
+    changed[torch.arange(24), j] = x[b + 8, j]
+    effect = moved(taleteller(changed)[:, -1], logits[b, i])
+    mean = torch.stack([layer.weights[b, :, i, j] for layer in seen]).mean((0, 1))
+    last = seen[-1].weights[b, :, i, j].mean(0)
+    r = [spearman(z, effect) for z in (mean, last, j)]
+    both = spearman(mean, j)
+    partial_r = (r[0] - r[2] * both) / ((1 - r[2] ** 2) * (1 - both**2)).sqrt()
+    rows.append(torch.stack([*r, partial_r]))
+rows = torch.stack(rows)
+for what, z in zip(("mean of all weights", "mean of the last layer's", "recency alone",
+                    "mean of all weights, recency held fixed"), rows.T):
+    print(f"{what:40} {z.mean():.2f} (standard error {z.std() / len(z) ** 0.5:.2f})")
+
+# %% [markdown]
+# The mean of all weights predicts which tokens matter.
+# So does recency, with no model at all; and what the weights know beyond it, in the last line, is the part that an explanation by attention can claim.
+# Weights that nobody compares with "recent tokens matter" explain mostly that.
+# ({cite}`abnar2020` multiply the weights of all layers into a *rollout*; with residual streams and MLPs between the layers there is no reason that a product of weights should be exact, and we have not tried it here.)
+#
+# (lens)=
+# ## When is it known?
+#
+# The **logit lens** {cite}`nostalgebraist2020` reads the residual stream with the model's own last step before the last step is due.
+# Where a name is due, and given that a name is said: how probable is the right one?
+
+# %% tags=["hide-input"] alt="Two curves along the stages of the model, attention and MLP of layers 1 to 5: the probability of the right name stays near zero and rises steeply late; that of the right gender rises earlier"
+stages, name_known, gender_known = ["embedding"], [], []
+mids = [s + block.attention(block.norm_1(s)) for s, block in zip(streams, taleteller.blocks)]
+points = [streams[0]]
+for l, (mid, after) in enumerate(zip(mids, streams[1:]), 1):
+    points += [mid, after]
+    stages += [f"attention {l}", f"MLP {l}"]
+for point in points:
+    at_name = taleteller.head(taleteller.norm(point[again]))
+    among = at_name[:, NAMES].log_softmax(-1)
+    right = (NAMES == y[again][:, None]).double().argmax(-1)
+    name_known.append(among.gather(-1, right[:, None]).exp().mean().item())
+    at = taleteller.head(taleteller.norm(point[pronoun]))
+    he = at[:, HE].logsumexp(-1) - at[:, SHE].logsumexp(-1)
+    gender_known.append(torch.where(torch.isin(y[pronoun], HE), he, -he).sigmoid().mean().item())
+fig, ax = figure()
+ax.plot(stages, name_known, "o-", label="right name | a name", color=COLORS["CYCLE"][0])
+ax.plot(stages, gender_known, "s-", label="right gender | a pronoun", color=COLORS["CYCLE"][2])
+ax.tick_params(axis="x", rotation=60)
+ax.set(ylabel="probability, read by the lens", ylim=(0, 1), title="Known late")
+ax.legend()
+print("right name:", " ".join(f"{z:.2f}" for z in name_known))
+fig
+
+# %% [markdown]
+# Gender is known before the name, and the name appears in one step, behind the layer of the heads that look it up.
+# The lens is a reading glass made for the last stage: what it does not see may be there in other directions.
+#
+# (memories)=
+# ## Are MLPs memories that one can read?
+#
+# Between the attentions stand the MLPs, and those have been described as *key-value memories* {cite}`geva2021`: each hidden unit has a key, a pattern that it reacts to, and a value, what it adds.
+# Look at twelve random units of each layer: how much of a unit's variance does the current token alone explain (means from one half of the texts, tried on the other)?
+# Do its 30 strongest places agree in their token? Do the tokens that its value pushes up come next there?
+
+# %%
+generator = torch.Generator().manual_seed(0)
+half, by_token, agree, next_right, next_else = len(x) // 2, [], 0, [], []
+for block, mid in zip(taleteller.blocks, mids):
+    units = torch.randperm(block.mlp.up.out_features, generator=generator)[:12]
+    active = F.gelu(F.linear(block.norm_2(mid), block.mlp.up.weight[units]))  # (B, T, 12)
+    count = torch.zeros(2048).index_add_(0, x[:half].flatten(), torch.ones(half * x.shape[1]))
+    total = torch.zeros(2048, 12).index_add_(0, x[:half].flatten(), active[:half].flatten(0, 1))
+    known = count[x[half:]] > 0
+    guess = (total / count.clamp(min=1)[:, None])[x[half:]][known]
+    true = active[half:][known]
+    r2 = 1 - ((true - guess) ** 2).sum(0) / ((true - true.mean(0)) ** 2).sum(0)
+    by_token.append(r2.mean().item())
+    top = active.flatten(0, 1).topk(30, dim=0).indices  # (30, 12)
+    modes = x.flatten()[top].mode(0).values
+    agree += ((x.flatten()[top] == modes).sum(0) >= 24).sum().item()
+    pushes = taleteller.head.weight * taleteller.norm.weight @ block.mlp.down.weight[:, units]
+    best = pushes.topk(10, dim=0).indices  # (10, 12)
+    hits = (y.flatten()[top][:, None] == best).any(1)  # (30, 12)
+    next_right.append(hits.double().mean().item())
+    next_else.append((y.flatten()[top.roll(1, 1)][:, None] == best).any(1).double().mean().item())
+print("variance explained by the token, by layer:", " ".join(f"{z:.2f}" for z in by_token))
+print(f"units whose strongest places agree in their token: {agree} of 60")
+print(f"next token among the ten pushed most: {sum(next_right) / 5:.2f}, "
+      f"in another unit's places {sum(next_else) / 5:.2f}")
+
+# %% [markdown]
+# Mostly not, by these three questions.
+# In the first layer a unit is to a good part a function of its token; in later layers it is not.
+# Few units have strongest places with one token in common, and the tokens that a unit pushes up seldom come next where it is strongest, though more often than by chance.
+# That is what sixty units of one small model show under three simple questions; patterns that need more than a token to describe would not be seen by the second.
+#
+# (dumb-heads)=
+# ## Heads are dumb; layers are not
+#
+# That is how {cite}`thomas2025` came to see it: one head is a simple matcher, and what looks clever is made by layers that prepare its questions.
+# Here it can be tested.
+# The name head has three inputs, for its queries, its keys and its values.
+# Give *one* of them what it would be if all heads of the layers below wrote nothing but their mean, so that each token knows itself and its position and nothing of the others; the other two stay as they are.
+
+# %%
+def inputs(head, edits):
+    """q, k, v (few, T, d) of a head, if other heads below it are edited."""
+    now = streams[0][:few]
+    with edited(taleteller, edits):
+        for block in taleteller.blocks[: head[0] - 1]:
+            now = block(now)
+    block = taleteller.blocks[head[0] - 1]
+    return [z[:, head[1] - 1] for z in block.attention.heads(block.norm_1(now))]
+
+
+below = [head for head in HEADS if head[0] < name_head[0]]
+sets = {"all layers below": below} | {f"layer {l}": groups[f"layer {l}"]
+                                      for l in range(1, name_head[0])}
+parts = {}
+print(f"p(name again) {base_few[1]:.2f}, if one input of {NAME} does without   q     k     v")
+for what, heads in sets.items():
+    z = inputs(name_head, silent(heads))
+    parts[what] = [judged(run({name_head: put(stage, new)}, few))[1].item()
+                   for stage, new in zip("qkv", z)]
+    print(f"{what:20}" + " " * 37 + "  ".join(f"{p:.2f}" for p in parts[what]))
+
+# %% [markdown]
+# And a single head below it, for the query and for the key:
+
+# %%
+worst = {}
+for head in below:
+    q, k, _ = inputs(name_head, silent([head]))
+    worst[head] = [base_few[1] - judged(run({name_head: put(stage, z)}, few))[1]
+                   for stage, z in (("q", q), ("k", k))]
+for stage, z in zip(("query", "key"), torch.tensor(list(worst.values())).T):
+    most = z.argmax().item()
+    print(f"{stage}: without one head below, p(name) falls by at most {z.max():.2f} ({below[most]})")
+
+# %% [markdown]
+# So Thomas is right here, with a measure for it.
+# The value can do without the layers below: the name is in the token.
+# The query cannot: which name is due is known only from the text, and one head that matches a token with a token has no way to ask for it.
+# And no single head below is the one that prepares the question. It is made by many, and each of them can be spared.
+#
+# :::{why-it-works}
+#
+# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores from centered inputs, and each of these stays.
+# A straight line in the scores is an exponential average.
+# The name that is said is decided by the values of a few heads at one place, and that place by their keys, since exchanging either changes the name, and exchanging both does not.
+#
+# :::
+#
+# :::{why-it-might}
+#
+# Why clocks? Recent words say most about the next one, in stories as elsewhere, and a sum of exponential averages of different lengths is a cheap summary of a past.
+# Why do single ablations cost so little? The layers behind read a sum, and a norm rescales what is left of it; others suspect that training without dropout spreads each task over many heads.
+# One trained model with one seed is behind all numbers of this chapter. Which heads are which would be different in another; that there are clocks and a name head in two different trainings of ours does not make it a law.
+#
+# :::
+#
+# ## What to take along
+#
+# - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
+# - Most heads of Taleteller are clocks to a good part: exponential averages of the recent past, with a match of contents on top.
+# - The bandwidth belongs to the query: the same head is a `dict` where a name is due and an average elsewhere.
+# - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
+# - Removed one by one, heads seem idle; removed together, they are nearly everything. Say what was put in their place.
+# - Compare any explanation by weights with recency alone.
+#
+# **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): measures that a rewritten head cannot fool, a clock to read, an ablation to repair, and values to swap.
+#
+# **Further reading.** {cite}`elhage2021` and {cite}`olsson2022` take models of attention apart as we do, in the first view.
+# {cite}`wang2022` is the most complete account of one behavior, with tests of whether the account is enough.
+# {cite}`voita2019` and {cite}`michel2019` remove heads by the dozen.
+# {cite}`jain2019`, then {cite}`wiegreffe2019`: read in this order, and then look for what each means by *explanation*.
