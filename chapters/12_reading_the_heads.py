@@ -134,16 +134,16 @@ effective_keys(torch.tensor([[0.5, 0.5, 0.0], [0.8, 0.1, 0.1], [1.0, 0.0, 0.0]])
 #
 # **What explains the weights?**
 # Build weights from part of what the head knows, and ask how near they come.
-# How far weights $p$ are from the true ones $w$ is the Kullback-Leibler divergence $\mathrm{KL}(w \,\|\, p) = \sum_j w_j \ln (w_j / p_j)$; the distance from which everybody starts is that of equal weights on all keys up to the query.
+# How far weights $p$ are from the true ones $w$ is the KL divergence $D_{\mathrm{KL}}(w \,\Vert\, p) = \sum_j w_j \ln (w_j / p_j)$; the distance from which everybody starts is that of equal weights on all keys up to the query.
 # The share of this distance that the substitute covers,
 #
-# $$ 1 - \frac{\sum_i \mathrm{KL}(w_i \,\|\, p_i)}{\sum_i \mathrm{KL}(w_i \,\|\, \text{equal})}, $$
+# $$ 1 - \frac{\sum_i D_{\mathrm{KL}}(w_i \,\Vert\, p_i)}{\sum_i D_{\mathrm{KL}}(w_i \,\Vert\, \text{equal})}, $$
 #
 # is a share of *deviance*, as statisticians call it {cite}`hastie2009`: 1 if the substitute is the head, 0 if it is no better than equal weights, and below 0 if it is worse.
 # By hand: a row of $(0.9, 0.1)$ is $0.9 \ln 1.8 + 0.1 \ln 0.2 = 0.368$ away from equal weights.
 # From $(0.8, 0.2)$ it is $0.9 \ln 1.125 + 0.1 \ln 0.5 = 0.037$ away. The share is $1 - 0.037/0.368 = 0.90$.
 #
-# *In words:* [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
+# *In words:* [KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence), [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
 
 # %%
 from tinyllm.heads import deviance_share
@@ -154,13 +154,13 @@ print(f"{deviance_share(w, p):.3f}")
 # %% [markdown]
 # Three substitutes are of interest.
 #
-# - **By offset.** The weights depend on nothing but how far back a key is: $p_{ij} \propto \pi_{i-j}$, one number for each offset, the best there are. This is a smoother over time whose kernel is fixed.
+# - **By offset.** The weights depend on nothing but how far back a key is: $p_{ij} \propto u_{i-j}$, one number for each offset, the best there are. This is a smoother over time whose kernel is fixed.
 # - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. This is what keys have to say by themselves, whoever asks.
 # - **By content.** From what queries and keys are made of, the mean over all texts at that position is taken away. What is left knows neither positions nor, since its mean query is 0, a key's own weight: only what of *this* query fits *this* key.
 #
 # They overlap, since late keys are near keys, so the three shares do not sum to 1.
 # The first has a closed form.
-# A row at position $i$ cannot show offsets beyond $i$: its offsets are *truncated*, and for truncated data survival analysis has a product of shares that is the likeliest $\pi$, exactly.
+# A row at position $i$ cannot show offsets beyond $i$: its offsets are *truncated*, and for truncated data survival analysis has a product of shares that is the likeliest $u$, exactly.
 
 # %%
 from tinyllm.heads import check_causal, softmax, sum_per_head
@@ -196,7 +196,7 @@ from tinyllm.heads import edited
 # `record` uses it to see everything once.
 
 # %%
-from tinyllm.heads import by_content, by_key, causal_weights, put, record, scale_scores
+from tinyllm.heads import by_content, by_key, causal_weights, record, scale_scores
 
 logits, seen = record(taleteller, x)
 assert torch.allclose(logits[:4], taleteller(x[:4]), atol=1e-3)
@@ -885,43 +885,48 @@ print(f"next token among the ten pushed most: {sum(next_right) / 5:.2f}, "
 #
 # That is how {cite}`thomas2025` came to see it: one head is a simple matcher, and what looks clever is made by layers that prepare its questions.
 # Here it can be tested.
-# The name head has three inputs, for its queries, its keys and its values.
-# Give *one* of them what it would be if all heads of the layers below wrote nothing but their mean, so that each token knows itself and its position and nothing of the others; the other two stay as they are.
+# The heads that look at the name have three inputs each, for queries, keys and values.
+# Give them *one* of these as it would be if all heads of the layers below wrote nothing but their mean, so that each token knows itself and its position and nothing of the others; the other two inputs stay as they are.
 
 # %%
-def inputs(head, edits):
-    """q, k, v (few, T, d) of a head, if other heads below it are edited."""
-    now = streams[0][:few]
+first = min(movers)[0]
+below = [head for head in HEADS if head[0] < first]
+
+
+def inputs(edits):
+    """q, k, v (few, T, d) of the movers, if heads below all of them are edited."""
+    now, found = streams[0][:few], {}
     with edited(taleteller, edits):
-        for block in taleteller.blocks[: head[0] - 1]:
+        for l, block in enumerate(taleteller.blocks, 1):
+            q_k_v = block.attention.heads(block.norm_1(now))
+            found |= {(l, h): dict(zip("qkv", (z[:, h - 1] for z in q_k_v)))
+                      for at, h in movers if at == l}
             now = block(now)
-    block = taleteller.blocks[head[0] - 1]
-    return [z[:, head[1] - 1] for z in block.attention.heads(block.norm_1(now))]
+    return found
 
 
-below = [head for head in HEADS if head[0] < name_head[0]]
-sets = {"all layers below": below} | {f"layer {l}": groups[f"layer {l}"]
-                                      for l in range(1, name_head[0])}
+def name_left(silenced, stage):
+    """p(name again) if one input of the movers does without some heads below."""
+    return judged(run({head: put(stage, z[stage]) for head, z in silenced.items()}, few))[1].item()
+
+
 parts = {}
-print(f"p(name again) {base_few[1]:.2f}, if one input of {NAME} does without   q     k     v")
-for what, heads in sets.items():
-    z = inputs(name_head, silent(heads))
-    parts[what] = [judged(run({name_head: put(stage, new)}, few))[1].item()
-                   for stage, new in zip("qkv", z)]
-    print(f"{what:20}" + " " * 37 + "  ".join(f"{p:.2f}" for p in parts[what]))
+print(f"p(name again) {base_few[1]:.2f}; if one input does without   q     k     v")
+for what in ("all layers below", *(f"layer {l}" for l in range(1, first))):
+    z = inputs(silent(groups.get(what, below)))
+    parts[what] = [name_left(z, stage) for stage in "qkv"]
+    print(f"{what:44}" + "  ".join(f"{p:.2f}" for p in parts[what]))
 
 # %% [markdown]
 # And a single head below it, for the query and for the key:
 
 # %%
-worst = {}
+falls = []
 for head in below:
-    q, k, _ = inputs(name_head, silent([head]))
-    worst[head] = [base_few[1] - judged(run({name_head: put(stage, z)}, few))[1]
-                   for stage, z in (("q", q), ("k", k))]
-for stage, z in zip(("query", "key"), torch.tensor(list(worst.values())).T):
-    most = z.argmax().item()
-    print(f"{stage}: without one head below, p(name) falls by at most {z.max():.2f} ({below[most]})")
+    z = inputs(silent([head]))
+    falls.append([base_few[1].item() - name_left(z, stage) for stage in "qk"])
+for stage, z in zip(("query", "key"), torch.tensor(falls).T):
+    print(f"{stage} without one head below: p(name again) falls by at most {z.max():.2f}")
 
 # %% [markdown]
 # So Thomas is right here, with a measure for it.
