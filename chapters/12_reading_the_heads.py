@@ -75,7 +75,8 @@ def tokens(words):
 
 
 NAMES = tokens(GIRLS + BOYS)
-HE, SHE = tokens("he him his himself He Him His".split()), tokens("she her herself She Her".split())
+HE = tokens("he him his himself He Him His".split())
+SHE = tokens("she her herself She Her".split())
 said = (y[:, :, None] == x[:, None, :]) & causal_mask(x.shape[1])  # key j holds what comes next
 again = torch.isin(y, NAMES) & said.any(-1)  # (B, T): a name is due that was said before
 pronoun = torch.isin(y, torch.cat([HE, SHE]))
@@ -99,26 +100,34 @@ print(f"{again.sum()} names said again, {pronoun.sum()} pronouns, {x.numel():,} 
 from copy import deepcopy
 
 rewritten, generator = deepcopy(taleteller).double(), torch.Generator().manual_seed(0)
-for block in rewritten.blocks:
-    C = block.attention.qkv.in_features
-    W = block.attention.qkv.weight.view(3, 4, C // 4, C)  # q, k, v of four heads
-    W_O = block.attention.out.weight.view(C, 4, C // 4)
-    A = torch.eye(C // 4) + 0.1 * torch.randn(4, C // 4, C // 4, generator=generator)
-    A = A.double()
-    shift = torch.randn(4, C // 4, 1, generator=generator) * torch.ones(C)
+for layer in (block.attention for block in rewritten.blocks):
+    C, n_head = layer.qkv.in_features, layer.n_head
+    d = C // n_head
+    W = layer.qkv.weight.view(3, n_head, d, C)  # q, k, v of each head
+    W_O = layer.out.weight.view(C, n_head, d)
+    A = torch.eye(d) + 0.1 * torch.randn(n_head, d, d, generator=generator).double()
     W[0], W[1] = A @ W[0], A.inverse().mT @ W[1]
     W[2] = A @ W[2]
     W_O.copy_(torch.einsum("chd,hde->che", W_O, A.inverse()))
+    shift = torch.zeros(3, C, dtype=torch.double)
+    shift[1] = 2 * torch.randn(C, generator=generator)  # one vector, added to all keys
+    layer.qkv.bias = torch.nn.Parameter(shift.flatten(), requires_grad=False)
 
-old, new = taleteller(x[:2]), rewritten(x[:2])
-assert torch.allclose(old.double(), new, atol=1e-3)
-lengths = [m.blocks[4].attention.heads(m.blocks[4].norm_1(m.token.weight[:500]))[1].norm(dim=-1)
-           for m in (taleteller, rewritten)]
-print(f"logits differ by {(old - new).abs().max():.0e}, "
-      f"key lengths by a factor of up to {(lengths[1] / lengths[0]).max():.1f}")
+old, new = (model(x[:2], return_attention=True) for model in (taleteller, rewritten))
+for before, after in zip(old, new):  # logits, and all weights
+    assert torch.allclose(before.double(), after, atol=1e-3)
+
+
+def key_lengths(model):
+    last = model.blocks[-1]
+    return last.attention.heads(last.norm_1(model.token.weight))[1].norm(dim=-1)  # (n_head, V)
+
+
+ratio = key_lengths(rewritten) / key_lengths(taleteller)
+print(f"same logits, same weights; lengths of keys times {ratio.min():.1f} to {ratio.max():.1f}")
 
 # %% [markdown]
-# The model is the same function, and whoever compares heads by the lengths of their keys has measured nothing.
+# The model is the same function, and whoever compares heads by the lengths of their keys has measured how they are written.
 # What stays are the weights, and all that is computed from them.
 #
 # **How many keys?** The entropy of a row of weights is $H = -\sum_j w_j \ln w_j$, and $e^H$ are its **effective keys**: 1 if one key has all the weight, $n$ if $n$ keys have equal weights.
@@ -172,7 +181,7 @@ from tinyllm.heads import by_offset
 # The other two are a line each (`by_key` also knows about models that turn their queries, which Taleteller does not do).
 # All three are invariant: $\bar q \cdot k_j$ is as untouched by $A$ as any $q \cdot k_j$, and the library's tests assert it for random matrices.
 #
-# **How much of itself?** Smoothers are also measured by their trace: $\operatorname{tr} S = \sum_i w_{ii}$ counts the *effective degrees of freedom* that chapter 05 met, here how many of 256 rows a head spends on themselves.
+# **How much of itself?** Smoothers are also measured by their trace: $\operatorname{tr} S = \sum_i w_{ii}$ is what chapter 05 calls the effective number of parameters (or degrees of freedom), here the weight that 256 tokens put on themselves.
 #
 # (twenty-heads)=
 # ## Twenty heads between window and lookup
@@ -244,7 +253,7 @@ off, con = columns["offset"], columns["content"]
 for layer in range(1, N_LAYER + 1):
     mine = [i for i, (at, _) in enumerate(HEADS) if at == layer]
     ax.plot(off[mine], con[mine], "o", color=COLORS["CYCLE"][layer - 1], label=f"layer {layer}")
-    for i in mine:
+    for i in mine if layer > 1 else mine[:1]:
         ax.annotate(LABELS[i], (off[i], con[i]), (4, 4), textcoords="offset points", size=8)
 ax.set(xlabel="share explained by offset", ylabel="share explained by content",
        title="From window to lookup, on one line")
@@ -298,8 +307,10 @@ for i in range(N_HEAD, len(HEADS)):
 ax.set(title="Sixteen heads carry a clock", xlabel="position of the key",
        ylabel="key's own score, from position 16 on")
 assert (slope > 0).all() and (straight[N_HEAD:] > 0.95).all()
-print(f"layers 2 to 5: R² of the lines {straight[N_HEAD:].min():.2f} to {straight.max():.3f}, "
-      f"1/slope {(1 / slope[N_HEAD:]).min():.0f} to {(1 / slope[N_HEAD:]).max():.0f} tokens")
+for name, part in ("layer 1", slice(N_HEAD)), ("layers 2 to 5", slice(N_HEAD, None)):
+    lags = 1 / slope[part]
+    print(f"{name}: R² of the lines {straight[part].min():.2f} to {straight[part].max():.2f}, "
+          f"1/slope {lags.min():.0f} to {lags.max():.0f} tokens")
 fig
 
 # %% [markdown]
@@ -313,7 +324,7 @@ fig
 #
 # - **As a lookup.** A key that came later is a better key, for every query by the same amount a token.
 #   The newest entry wins by a little, and a match of contents has to make up for its age.
-# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, chapter 05's moving average; contents are a second factor of it.
+# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, chapter 05's moving average; whatever else is in the score is a second factor.
 #
 # :::
 #
@@ -415,7 +426,8 @@ ax.set(xscale="log", xlabel="effective keys of a row", ylabel="share of rows",
        title=f"Head {NAME}: one head, two smoothers")
 ax.legend()
 assert due.median() < 3 and elsewhere.median() > 8
-print(f"head {NAME}: {due.mean():.1f} effective keys where a name is due, {elsewhere.mean():.0f} elsewhere")
+print(f"head {NAME}: {due.mean():.1f} effective keys where a name is due, "
+      f"{elsewhere.mean():.0f} elsewhere")
 fig
 
 # %% [markdown]
@@ -423,11 +435,11 @@ fig
 #
 # - **As a lookup.** Where a name is due, the head is a `dict`: one key gets nearly everything.
 # - **As a smoother.** Elsewhere the same matrices take the mean of dozens of keys.
-#   The bandwidth is not a property of the head but of the *query*: long queries make a narrow kernel.
+#   The bandwidth is a property of the *query*, not of the head: scores that lie far apart make a narrow kernel.
 #
 # :::
 #
-# A head of 32 channels can be both, because the scale of the scores is in the query's hands.
+# A head of 32 channels can be both, because the query decides how far apart its scores are.
 # Does it need to be both?
 # Let the head look at its best key alone, once where a name is due and once everywhere else.
 
@@ -481,7 +493,7 @@ def says(logits, right, wrong, where):
 
 
 # %% [markdown]
-# `movers` are the heads that put a good part of their weight on the right name; the others are the rest.
+# Heads that put a good part of their weight on the right name are called *name movers* {cite}`wang2022`, by those who found some in GPT-2.
 
 # %%
 movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.3]
@@ -490,7 +502,8 @@ rest = [head for head in HEADS if head not in movers]
 
 def from_other(heads, stage, where=None):
     """Edits that put there what the heads have in the text with the other name."""
-    return {(l, h): put(stage, getattr(other[l - 1], stage)[:, h - 1], where) for l, h in heads}
+    return {(l, h): put(stage, getattr(other[l - 1], stage)[:, h - 1], where)
+            for l, h in heads}
 
 
 swaps = {
@@ -506,8 +519,10 @@ swapped = {}
 print("movers:", *(f"{l}.{h}" for l, h in movers), f"  {sites.sum()} places")
 for what, changed in swaps.items():
     swapped[what] = says(changed, main[:, None], unsaid[:, None], sites)
-    print(f"{what:34} p(name) {swapped[what][0]:.2f}, part of the other name {swapped[what][1]:.2f}")
-assert swapped["the name, in the whole text"][1] > 0.8 and swapped["keys of all movers"][1] < 0.1
+    p, part = swapped[what]
+    print(f"{what:34} p(name) {p:.2f}, part of the other name {part:.2f}")
+assert swapped["the name, in the whole text"][1] > 0.8
+assert swapped["keys of all movers"][1] < 0.1
 
 # %% [markdown]
 # Exchange the values of the heads that look at the name, at the places of that name alone, and the model says a name that stands nowhere in the story.
@@ -530,10 +545,11 @@ log_p = taleteller(random[:, :-1]).log_softmax(-1).gather(-1, random[:, 1:, None
 first, repeated = -log_p[:, 8:95].mean(), -log_p[:, 103:].mean()
 behind = F.pad(x[:, :, None] == x[:, None, :], (1, 0))[..., :-1] & causal_mask(x.shape[1])
 rows = behind.any(-1)
-most = torch.stack([(of(head, "weights") * behind).sum(-1)[rows].mean() for head in HEADS]).max()
+found = ((of(head, "weights") * behind).sum(-1)[rows].mean() for head in HEADS)
+most = max(found)
 equal = (behind.sum(-1) / torch.arange(1, x.shape[1] + 1))[rows].mean()
 print(f"nats per token of a random sequence {first:.1f}, of its repetition {repeated:.1f}")
-print(f"weight behind an earlier copy: at most {most:.2f} in any head, {equal:.2f} if all were equal")
+print(f"weight behind an earlier copy: at most {most:.2f}, {equal:.2f} if all were equal")
 assert repeated > first - 0.5
 
 # %% [markdown]
@@ -562,6 +578,10 @@ def exchanged(head, stage):
     return z + (x == A)[..., None] * (mean_B - mean_A) + (x == B)[..., None] * (mean_A - mean_B)
 
 
+# %% [markdown]
+# Besides, exchange what the keys of the two persons *are*, whatever they are made of: the mean key of the one for that of the other, at their places; then the same with values, and with both.
+
+# %%
 keys, values = ({h: put(stage, exchanged(h, stage)) for h in movers} for stage in "kv")
 crossings = {
     "nothing": {movers[0]: {}},
@@ -598,7 +618,6 @@ fig
 # %% [markdown]
 # So the key is an *address* that says which person, and neither the person's name nor gender is needed in it.
 # What the address is made of, the order in which persons enter, their place in the plot, this experiment does not separate.
-# The nearest thing in the literature are the *name mover heads* of {cite}`wang2022`, found in GPT-2.
 #
 # (apart-and-together)=
 # ## Apart and together
@@ -620,7 +639,7 @@ for head in HEADS:
         names_left[head, kind], gender_left[head, kind] = name.item(), gender.item()
 table = torch.tensor([[cost[head, kind].mean() for kind in KINDS] for head in HEADS])
 base_few = judged(logits[:few])
-print("head " + "".join(f"{kind:>10}" for kind in KINDS) + "   mn    name  gender (mean)")
+print("head " + "".join(f"{kind:>10}" for kind in KINDS) + "   mn    name  gender")
 for head, label, row in zip(HEADS, LABELS, table):
     print(f"{label}  " + "".join(f"{z:10.0f}" for z in row)
           + f"        {names_left[head, 'mean']:.2f}    {gender_left[head, 'mean']:.2f}")
@@ -661,14 +680,15 @@ apart, together = [], []
 for name, heads in groups.items():
     apart.append(sum(cost[head, "mean"] for head in heads))
     together.append(judged(run(silent(heads), few))[0] - base[:few])
-    print(f"{name}: one by one, summed {apart[-1].mean():5.0f} mn, at once {together[-1].mean():5.0f}")
+    print(f"{name:10} one by one, summed: {paired(apart[-1])}; at once: {paired(together[-1])}")
 assert together[-1].mean() > 3 * apart[-1].mean()
 
 # %% tags=["hide-input"] alt="Two bars for each layer and for all: what ablations one by one sum to, and the cost of all at once; at once is several times as much, for all layers many times"
 fig, ax = figure(height=3)
 rows = torch.arange(len(groups)).double()
-ax.barh(rows - 0.2, [z.mean() for z in apart], 0.36, color=COLORS["CYCLE"][1], label="one by one, summed")
-ax.barh(rows + 0.2, [z.mean() for z in together], 0.36, color=COLORS["CYCLE"][0], label="at once")
+for shift, z, label in (-0.2, apart, "one by one, summed"), (0.2, together, "at once"):
+    color = COLORS["CYCLE"][shift < 0]
+    ax.barh(rows + shift, [c.mean() for c in z], 0.36, color=color, label=label)
 ax.set_yticks(rows, list(groups))
 ax.invert_yaxis()
 ax.set(xlabel="cost in thousandths of a nat per character",
@@ -723,7 +743,9 @@ assert (curved > 0).all()
 fig, ax = figure(height=3)
 for i, (layer, _) in enumerate(HEADS):
     ax.plot(curved[i], lowest[i].exp(), "o", color=COLORS["CYCLE"][layer - 1])
-    ax.annotate(LABELS[i], (curved[i], lowest[i].exp()), (4, 3), textcoords="offset points", size=8)
+    if curved[i] > 5 or abs(lowest[i]) > 0.1:
+        at = (curved[i], lowest[i].exp())
+        ax.annotate(LABELS[i], at, (4, 3), textcoords="offset points", size=8)
 ax.axhline(1, color=COLORS["LINE"], zorder=0)
 ax.set(xlabel="curvature of the loss in ln s (mn)", ylabel="best factor s", ylim=(0.5, 1.5),
        title="Each head's temperature is where it should be")
@@ -763,6 +785,10 @@ def moved(new, old):
     return (old.exp() * (old - new.log_softmax(-1))).sum(-1).clamp(min=0).sqrt()
 
 
+# %% [markdown]
+# At place 200 of each story, 24 keys, one at a time, in each of the twenty heads; then compare the order of the weights with the order of the effects.
+
+# %%
 i, generator = 200, torch.Generator().manual_seed(0)
 inside = torch.zeros(len(HEADS), few)
 for h, (layer, head) in enumerate(HEADS):
@@ -827,10 +853,11 @@ for point in points:
     name_known.append(among.gather(-1, right[:, None]).exp().mean().item())
     at = taleteller.head(taleteller.norm(point[pronoun]))
     he = at[:, HE].logsumexp(-1) - at[:, SHE].logsumexp(-1)
-    gender_known.append(torch.where(torch.isin(y[pronoun], HE), he, -he).sigmoid().mean().item())
+    sure = torch.where(torch.isin(y[pronoun], HE), he, -he).sigmoid()
+    gender_known.append(sure.mean().item())
 fig, ax = figure()
-ax.plot(stages, name_known, "o-", label="right name | a name", color=COLORS["CYCLE"][0])
-ax.plot(stages, gender_known, "s-", label="right gender | a pronoun", color=COLORS["CYCLE"][2])
+ax.plot(stages, name_known, "o-", label="right name | name", color=COLORS["CYCLE"][0])
+ax.plot(stages, gender_known, "s-", label="right gender | pronoun", color=COLORS["CYCLE"][2])
 ax.tick_params(axis="x", rotation=60)
 ax.set(ylabel="probability, read by the lens", ylim=(0, 1), title="Known late")
 ax.legend()
@@ -854,8 +881,8 @@ half, by_token, agree, next_right, next_else = len(x) // 2, [], 0, [], []
 for block, mid in zip(taleteller.blocks, mids):
     units = torch.randperm(block.mlp.up.out_features, generator=generator)[:12]
     active = F.gelu(F.linear(block.norm_2(mid), block.mlp.up.weight[units]))  # (B, T, 12)
-    count = torch.zeros(2048).index_add_(0, x[:half].flatten(), torch.ones(half * x.shape[1]))
-    total = torch.zeros(2048, 12).index_add_(0, x[:half].flatten(), active[:half].flatten(0, 1))
+    one_hot = F.one_hot(x[:half].flatten(), 2048).float()  # (tokens, V)
+    count, total = one_hot.sum(0), one_hot.T @ active[:half].flatten(0, 1)
     known = count[x[half:]] > 0
     guess = (total / count.clamp(min=1)[:, None])[x[half:]][known]
     true = active[half:][known]
@@ -868,8 +895,10 @@ for block, mid in zip(taleteller.blocks, mids):
     best = pushes.topk(10, dim=0).indices  # (10, 12)
     hits = (y.flatten()[top][:, None] == best).any(1)  # (30, 12)
     next_right.append(hits.double().mean().item())
-    next_else.append((y.flatten()[top.roll(1, 1)][:, None] == best).any(1).double().mean().item())
-print("variance explained by the token, by layer:", " ".join(f"{z:.2f}" for z in by_token))
+    hits = (y.flatten()[top.roll(1, 1)][:, None] == best).any(1)  # another unit's places
+    next_else.append(hits.double().mean().item())
+by_layer = " ".join(f"{z:.2f}" for z in by_token)
+print(f"variance explained by the token, by layer: {by_layer}")
 print(f"units whose strongest places agree in their token: {agree} of 60")
 print(f"next token among the ten pushed most: {sum(next_right) / 5:.2f}, "
       f"in another unit's places {sum(next_else) / 5:.2f}")
@@ -907,7 +936,8 @@ def inputs(edits):
 
 def name_left(silenced, stage):
     """p(name again) if one input of the movers does without some heads below."""
-    return judged(run({head: put(stage, z[stage]) for head, z in silenced.items()}, few))[1].item()
+    edits = {head: put(stage, z[stage]) for head, z in silenced.items()}
+    return judged(run(edits, few))[1].item()
 
 
 parts = {}
