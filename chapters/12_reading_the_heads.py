@@ -245,29 +245,32 @@ for i, label in enumerate(LABELS):
     print(f"{label} {columns['keys'][i]:9.0f}{share}{rest}")
 
 # %% [markdown]
-# In one picture: how much of a head depends on nothing but the distance, against how much is a match of contents.
+# The three shares in one picture:
 
-# %% tags=["hide-input"] alt="Twenty heads as points: share by content against share by offset. The four heads of layer 1 lie at the lower right, the heads of the last layers at the upper left, the rest between them near a falling line"
-fig, ax = figure(height=4.2)
-off, con = columns["offset"], columns["content"]
-for layer in range(1, N_LAYER + 1):
-    mine = [i for i, (at, _) in enumerate(HEADS) if at == layer]
-    ax.plot(off[mine], con[mine], "o", color=COLORS["CYCLE"][layer - 1], label=f"layer {layer}")
-    for i in mine if layer > 1 else mine[:1]:
-        ax.annotate(LABELS[i], (off[i], con[i]), (4, 4), textcoords="offset points", size=8)
-ax.set(xlabel="share explained by offset", ylabel="share explained by content",
-       title="From window to lookup, on one line")
-ax.legend(loc="upper right")
-r = torch.corrcoef(torch.stack([off, con]))[0, 1]
-assert r < -0.6
+# %% tags=["hide-input"] alt="Three shares for each of twenty heads, from 1.1 to 5.4: by offset it is largest in layer 1, by key in layers 2 and 3, by content in layer 5"
+fig, ax = figure(height=3.8)
+colors = COLORS["SMOOTHER"], COLORS["CYCLE"][2], COLORS["LOOKUP"]
+for name, color, marker in zip(("offset", "key", "content"), colors, "so^"):
+    ax.plot(LABELS, columns[name], marker, color=color, label=f"by {name}")
+for edge in range(N_HEAD, len(HEADS), N_HEAD):
+    ax.axvline(edge - 0.5, color=COLORS["LINE"], zorder=0, linewidth=1)
+ax.tick_params(axis="x", rotation=90)
+ax.set(xlabel="head", ylabel="share of deviance explained", ylim=(0, 1),
+       title="Windows first, then clocks, then contents")
+ax.legend(loc="upper center", ncols=3)
+by_layer = [columns[name].view(N_LAYER, N_HEAD).mean(1) for name in ("offset", "key", "content")]
+largest = torch.stack(by_layer).argmax(0).tolist()  # of the three, in each layer
+assert largest[0] == 0 and largest[1:3] == [1, 1] and largest[-1] == 2
 fig
 
 # %% [markdown]
-# Heads are not of two kinds.
-# They lie along a line, from windows, which ask *when*, to lookups, which ask *what*, and most stand between.
-# The four of layer 1 are at one end: three quarters of the way from equal weights to theirs is covered by a fixed kernel over time.
-# And in every head of layers 2 to 5 but a few the largest of the three shares is that *by key*: to a good part these heads put the same weights on keys whoever asks.
-# How can a key be good for everyone?
+# Between a window, which asks *how far back*, and a lookup, which asks *what*, there are steps.
+# Layer 1 consists of windows: a fixed kernel over time covers three quarters of the way from equal weights to those of the head.
+# In layers 2 and 3 the largest share is that *by key*: to a good part these heads put the same weights on keys, whoever asks.
+# In the last layers the match of contents grows, to half of the deviance, and no head is explained by one of the three alone.
+# The heads that find the name, with most of their weight on it where it is due, are among these last ones.
+#
+# How can a key be good for everyone, as in the layers between?
 #
 # ### Read a head yourself
 #
@@ -388,7 +391,7 @@ print(f"loss {base.mean():.0f} thousandths of a nat per character, "
 # %%
 def paired(z):
     """The mean of a difference over texts, with its standard error."""
-    return f"{z.mean():.0f} (standard error {z.std() / len(z) ** 0.5:.0f})"
+    return f"{z.mean():.1f} (standard error {z.std() / len(z) ** 0.5:.1f})"
 
 
 early = [head for head in HEADS if head[0] in (2, 3)]
@@ -441,23 +444,23 @@ fig
 #
 # A head of 32 channels can be both, because the query decides how far apart its scores are.
 # Does it need to be both?
-# Let the head look at its best key alone, once where a name is due and once everywhere else.
+# Give it less, once where a name is due and once everywhere else: its best key alone, or nothing but its mean output.
 
 # %%
-w = of(name_head, "weights")
-best = F.one_hot(w.argmax(-1), w.shape[-1]).to(w)
-for where, rows in ("where a name is due", again), ("elsewhere", ~again):
-    loss, name, _ = judged(run({name_head: put("weights", best, rows[..., None])}))
-    print(f"one key {where}: mn {paired(loss - base)}, p(name again) {name:.2f}")
-    if where == "elsewhere":
-        assert loss.mean() > base.mean() + 1
-    else:
-        assert abs(name - name_again) < 0.03
+w, z = of(name_head, "weights"), of(name_head, "output")
+one_key = F.one_hot(w.argmax(-1), w.shape[-1]).to(w)
+less = {"its best key alone": ("weights", one_key), "its mean output": ("output", z.mean((0, 1)))}
+for what, (stage, value) in less.items():
+    for where, rows in ("where a name is due", again), ("elsewhere", ~again):
+        loss, name, _ = judged(run({name_head: put(stage, value, rows[..., None])}))
+        print(f"{what} {where}: mn {paired(loss - base)}, p(name again) {name:.2f}")
+        if what == "its best key alone" and rows is again:
+            assert abs(name - name_again) < 0.03
 
 # %% [markdown]
-# Where a name is due the best key alone does as well as all keys.
-# Elsewhere the mean is needed: a single key there costs more than one would guess from a head that "finds names".
-# So a row's average over places, which is what tables of heads report, hides what this head is: a mean of 1.5 and 25 is the effective keys of no row.
+# Where a name is due, the best key alone does as well as all keys: there the head *is* a `dict`.
+# Elsewhere neither the best key nor the mean output is as good as the wide mean, and both cost little, since other heads are there, too.
+# A table that gives one number of effective keys for such a head reports the mean of two that differ by an order of magnitude.
 #
 # (how-the-name)=
 # ## How is the name found?
@@ -496,7 +499,7 @@ def says(logits, right, wrong, where):
 # Heads that put a good part of their weight on the right name are called *name movers* {cite}`wang2022`, by those who found some in GPT-2.
 
 # %%
-movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.3]
+movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.5]
 rest = [head for head in HEADS if head not in movers]
 
 
@@ -812,22 +815,35 @@ print(f"rank correlation of weight and effect: mean {inside.mean():.2f}, "
 # What is to be beaten is a rule that knows nothing: *recent tokens matter more*.
 
 # %%
-rows = []
-for b in range(8):
+def steepness(b, i):
+    """How long the gradient of the likeliest token's log p is at each embedding: (i + 1,)."""
+    start = streams[0][b : b + 1, : i + 1].clone().requires_grad_()
+    now = start
+    for block in taleteller.blocks:
+        now = block(now)
+    top = taleteller.head(taleteller.norm(now[0, -1])).log_softmax(-1).max()
+    return torch.autograd.grad(top, start)[0][0].norm(dim=-1)
+
+
+found = []
+for b in range(16):
     j = torch.randperm(i + 1, generator=generator)[:24]
     changed = x[b, : i + 1].repeat(24, 1)
-    changed[torch.arange(24), j] = x[b + 8, j]
+    changed[torch.arange(24), j] = x[b + 1, j]
     effect = moved(taleteller(changed)[:, -1], logits[b, i])
     mean = torch.stack([layer.weights[b, :, i, j] for layer in seen]).mean((0, 1))
     last = seen[-1].weights[b, :, i, j].mean(0)
-    r = [spearman(z, effect) for z in (mean, last, j)]
+    r = [spearman(z, effect) for z in (j, mean, last, steepness(b, i)[j])]
     both = spearman(mean, j)
-    partial_r = (r[0] - r[2] * both) / ((1 - r[2] ** 2) * (1 - both**2)).sqrt()
-    rows.append(torch.stack([*r, partial_r]))
-rows = torch.stack(rows)
-for what, z in zip(("mean of all weights", "mean of the last layer's", "recency alone",
-                    "mean of all weights, recency held fixed"), rows.T):
+    beyond = (r[1] - r[0] * both) / ((1 - r[0] ** 2) * (1 - both**2)).sqrt()
+    found.append(torch.stack([*r, beyond]))
+found = torch.stack(found)  # (texts, 5)
+for what, z in zip(("recency alone", "mean of all weights", "mean of the last layer's",
+                    "length of the gradient", "mean of all weights, recency held fixed"), found.T):
     print(f"{what:40} {z.mean():.2f} (standard error {z.std() / len(z) ** 0.5:.2f})")
+z = found[:, 1] - found[:, 0]
+print(f"{'all weights less recency, paired':40} {z.mean():.2f} "
+      f"(standard error {z.std() / len(z) ** 0.5:.2f})")
 
 # %% [markdown]
 # The mean of all weights predicts which tokens matter.
@@ -989,7 +1005,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # - Removed one by one, heads seem idle; removed together, they are nearly everything. Say what was put in their place.
 # - Compare any explanation by weights with recency alone.
 #
-# **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): measures that a rewritten head cannot fool, a clock to read, an ablation to repair, and values to swap.
+# **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): two ways of reading counted apart, a measure to fool, a clock with bugs, a head switched off, a head patched, and a key deleted.
 #
 # **Further reading.** {cite}`elhage2021` and {cite}`olsson2022` take models of attention apart as we do, in the first view.
 # {cite}`wang2022` is the most complete account of one behavior, with tests of whether the account is enough.

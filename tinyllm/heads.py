@@ -77,7 +77,7 @@ def by_offset(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     up_to = torch.where(reaches, back.cumsum(-1), 0.0).sum(-2)
     share = torch.where(up_to > 0, at / up_to, 0.0)
     left = torch.log1p(-share.clamp(max=1 - 1e-15))
-    log_pi = share.log() + left.sum(-1, keepdim=True) - left.cumsum(-1)
+    log_pi = share.log() - left.cumsum(-1)  # up to a constant
     scores = log_pi[..., offset.clamp(min=0)]  # (n_head, T, T)
     return softmax(torch.where(reaches, scores, -torch.inf)).to(weights.dtype)
 
