@@ -77,7 +77,8 @@ def tokens(words):
 NAMES = tokens(GIRLS + BOYS)
 HE = tokens("he him his himself He Him His".split())
 SHE = tokens("she her herself She Her".split())
-said = (y[:, :, None] == x[:, None, :]) & causal_mask(x.shape[1])  # key j holds what comes next
+said = y[:, :, None] == x[:, None, :]  # key j holds what comes next
+said &= causal_mask(x.shape[1])
 again = torch.isin(y, NAMES) & said.any(-1)  # (B, T): a name is due that was said before
 pronoun = torch.isin(y, torch.cat([HE, SHE]))
 print(f"{again.sum()} names said again, {pronoun.sum()} pronouns, {x.numel():,} tokens")
@@ -120,11 +121,12 @@ for before, after in zip(old, new):  # logits, and all weights
 
 def key_lengths(model):
     last = model.blocks[-1]
-    return last.attention.heads(last.norm_1(model.token.weight))[1].norm(dim=-1)  # (n_head, V)
+    _, k, _ = last.attention.heads(last.norm_1(model.token.weight))
+    return k.norm(dim=-1)  # (n_head, V)
 
 
 ratio = key_lengths(rewritten) / key_lengths(taleteller)
-print(f"same logits, same weights; lengths of keys times {ratio.min():.1f} to {ratio.max():.1f}")
+print(f"same logits, same weights; key lengths times {ratio.min():.1f} to {ratio.max():.1f}")
 
 # %% [markdown]
 # The model is the same function, and whoever compares heads by the lengths of their keys has measured how they are written.
@@ -258,8 +260,8 @@ ax.tick_params(axis="x", rotation=90)
 ax.set(xlabel="head", ylabel="share of deviance explained", ylim=(0, 1),
        title="Windows first, then clocks, then contents")
 ax.legend(loc="upper center", ncols=3)
-by_layer = [columns[name].view(N_LAYER, N_HEAD).mean(1) for name in ("offset", "key", "content")]
-largest = torch.stack(by_layer).argmax(0).tolist()  # of the three, in each layer
+three = torch.stack([columns[name] for name in ("offset", "key", "content")])
+largest = three.view(3, N_LAYER, N_HEAD).mean(-1).argmax(0).tolist()  # in each layer
 assert largest[0] == 0 and largest[1:3] == [1, 1] and largest[-1] == 2
 fig
 
@@ -306,13 +308,14 @@ slope = (rise * centered).sum(-1) / (centered**2).sum()
 straight = 1 - ((rise - slope[:, None] * centered) ** 2).sum(-1) / (rise**2).sum(-1)
 fig, ax = figure()
 for i in range(N_HEAD, len(HEADS)):
-    ax.plot(time, term[i, 16:] - term[i, 16], color=COLORS["CYCLE"][HEADS[i][0] - 1], alpha=0.7)
+    color = COLORS["CYCLE"][HEADS[i][0] - 1]
+    ax.plot(time, term[i, 16:] - term[i, 16], color=color, alpha=0.7)
 ax.set(title="Sixteen heads carry a clock", xlabel="position of the key",
        ylabel="key's own score, from position 16 on")
 assert (slope > 0).all() and (straight[N_HEAD:] > 0.95).all()
 for name, part in ("layer 1", slice(N_HEAD)), ("layers 2 to 5", slice(N_HEAD, None)):
     lags = 1 / slope[part]
-    print(f"{name}: R² of the lines {straight[part].min():.2f} to {straight[part].max():.2f}, "
+    print(f"{name}: R² {straight[part].min():.2f} to {straight[part].max():.2f}, "
           f"1/slope {lags.min():.0f} to {lags.max():.0f} tokens")
 fig
 
@@ -396,8 +399,9 @@ def paired(z):
 
 early = [head for head in HEADS if head[0] in (2, 3)]
 ones, places = torch.ones(x.shape[1], 1), torch.arange(float(x.shape[1]))[:, None]
-as_clock = {head: put("weights", causal_weights(ones, slope[HEADS.index(head)].float() * places))
-            for head in early}
+rates = {head: slope[HEADS.index(head)].float() for head in early}
+as_clock = {head: put("weights", causal_weights(ones, a * places))
+            for head, a in rates.items()}
 as_mean = {head: put("output", of(head, "output").mean((0, 1))) for head in early}
 clocks, nothing = (judged(run(edits))[0] - base for edits in (as_clock, as_mean))
 print("eight heads as clocks: mn", paired(clocks))
@@ -411,24 +415,27 @@ assert clocks.mean() < nothing.mean() / 3
 # (two-smoothers)=
 # ## One head, two smoothers
 #
-# Now the head of the first picture.
+# Two heads have more than half of their weight on the right name where it is due, 4.3 and 5.1.
+# Take 5.1, the head of the first picture.
 # Its mean of effective keys hides something: where a name is due they are few.
 
 # %% tags=["hide-input"] alt="Two histograms of effective keys of one head on a logarithmic axis: where a name said before is due, nearly all at one to two; elsewhere spread around twenty and more"
-name_head = HEADS[columns["on name"].argmax()]
+movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.5]
+name_head = HEADS[columns["due"].argmin()]  # the sharpest where a name is due
 NAME = f"{name_head[0]}.{name_head[1]}"
 n = effective_keys(of(name_head, "weights"))
 late = torch.arange(x.shape[1]) >= 32  # rows that have many keys
 due, elsewhere = n[again & late], n[~again & late]
 bins = torch.logspace(0, 2.4, 25)
 fig, ax = figure()
-for z, label, color in ((due, "a name is due", "LOOKUP"), (elsewhere, "elsewhere", "SMOOTHER")):
+kinds = (due, "a name is due", "LOOKUP"), (elsewhere, "elsewhere", "SMOOTHER")
+for z, label, view in kinds:
     share = torch.histogram(z, bins).hist / len(z)
-    ax.stairs(share, bins, fill=True, alpha=0.6, color=COLORS[color], label=label)
+    ax.stairs(share, bins, fill=True, alpha=0.6, color=COLORS[view], label=label)
 ax.set(xscale="log", xlabel="effective keys of a row", ylabel="share of rows",
        title=f"Head {NAME}: one head, two smoothers")
 ax.legend()
-assert due.median() < 3 and elsewhere.median() > 8
+assert name_head in movers and due.median() < 2 and elsewhere.median() > 8
 print(f"head {NAME}: {due.mean():.1f} effective keys where a name is due, "
       f"{elsewhere.mean():.0f} elsewhere")
 fig
@@ -442,25 +449,30 @@ fig
 #
 # :::
 #
-# A head of 32 channels can be both, because the query decides how far apart its scores are.
+# One head can be both, because the query decides how far apart its scores are.
 # Does it need to be both?
 # Give it less, once where a name is due and once everywhere else: its best key alone, or nothing but its mean output.
 
 # %%
 w, z = of(name_head, "weights"), of(name_head, "output")
 one_key = F.one_hot(w.argmax(-1), w.shape[-1]).to(w)
-less = {"its best key alone": ("weights", one_key), "its mean output": ("output", z.mean((0, 1)))}
+less = {"its best key": ("weights", one_key), "its mean output": ("output", z.mean((0, 1)))}
+costs = {}
 for what, (stage, value) in less.items():
     for where, rows in ("where a name is due", again), ("elsewhere", ~again):
         loss, name, _ = judged(run({name_head: put(stage, value, rows[..., None])}))
+        costs[what, where] = loss - base
         print(f"{what} {where}: mn {paired(loss - base)}, p(name again) {name:.2f}")
-        if what == "its best key alone" and rows is again:
-            assert abs(name - name_again) < 0.03
+one, nothing = (costs[what, "elsewhere"] for what in less)
+print(f"elsewhere, its best key less its mean output: mn {paired(one - nothing)}")
+assert costs["its best key", "where a name is due"].abs().mean() < 0.2
+assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean() < 2
 
 # %% [markdown]
-# Where a name is due, the best key alone does as well as all keys: there the head *is* a `dict`.
-# Elsewhere neither the best key nor the mean output is as good as the wide mean, and both cost little, since other heads are there, too.
-# A table that gives one number of effective keys for such a head reports the mean of two that differ by an order of magnitude.
+# Where a name is due, the best key alone does as well as all keys, and without the head the name is lost more often: there it *is* a `dict`.
+# Elsewhere the wide mean is hardly missed. The head could write its mean output there, at a cost of a few tenths of a mn, and to look at one key alone is no better than that.
+# So the second smoother is no second task that we could find: a mean of thirty keys is what a head gives that is not asked.
+# A table with one number of effective keys for this head reports the mean of two that differ by an order of magnitude.
 #
 # (how-the-name)=
 # ## How is the name found?
@@ -489,7 +501,7 @@ other_logits, other = record(taleteller, other_x)
 
 
 def says(logits, right, wrong, where):
-    """Mean p of the right name, and of the probability of both names the wrong one's part."""
+    """Mean p of the right name, and the wrong one's part of the probability of both."""
     p = logits[where].softmax(-1)
     r, w = (p.gather(-1, z.expand(y.shape)[where][:, None]) for z in (right, wrong))
     return r.mean().item(), (w / (r + w)).mean().item()
@@ -499,7 +511,6 @@ def says(logits, right, wrong, where):
 # Heads that put a good part of their weight on the right name are called *name movers* {cite}`wang2022`, by those who found some in GPT-2.
 
 # %%
-movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.5]
 rest = [head for head in HEADS if head not in movers]
 
 
@@ -513,9 +524,9 @@ swaps = {
     "nothing": logits,
     "the name, in the whole text": other_logits,
     f"values of {NAME} at the name": run(from_other([name_head], "v", is_main[..., None])),
-    "values of all movers at the name": run(from_other(movers, "v", is_main[..., None])),
-    "values of all other heads": run(from_other(rest, "v")),
-    "keys of all movers": run(from_other(movers, "k")),
+    "values of both movers at the name": run(from_other(movers, "v", is_main[..., None])),
+    "values of all other heads, everywhere": run(from_other(rest, "v")),
+    "keys of both movers, everywhere": run(from_other(movers, "k")),
 }
 sites = again & (y == main[:, None])
 swapped = {}
@@ -523,14 +534,14 @@ print("movers:", *(f"{l}.{h}" for l, h in movers), f"  {sites.sum()} places")
 for what, changed in swaps.items():
     swapped[what] = says(changed, main[:, None], unsaid[:, None], sites)
     p, part = swapped[what]
-    print(f"{what:34} p(name) {p:.2f}, part of the other name {part:.2f}")
+    print(f"{what:38} p(name) {p:.2f}, part of the other name {part:.2f}")
 assert swapped["the name, in the whole text"][1] > 0.8
-assert swapped["keys of all movers"][1] < 0.1
+assert swapped["keys of both movers, everywhere"][1] < 0.1
 
 # %% [markdown]
-# Exchange the values of the heads that look at the name, at the places of that name alone, and the model says a name that stands nowhere in the story.
-# Exchange the values of *all other* heads, in the whole text, and it hardly matters.
-# So those heads' values are how the name gets to the end.
+# Exchange the values of the two name movers, at the places of that name alone, and the model says a name that stands nowhere in the story; with one of the two it wavers between both names.
+# Exchange the values of *all eighteen other* heads, in the whole text, and it does not matter.
+# So these two heads' values are how the name gets to the end.
 #
 # Which name is decided by where the head looks, then, and what is said by the value that it finds there.
 # But how does the head know where to look?
@@ -556,7 +567,7 @@ print(f"weight behind an earlier copy: at most {most:.2f}, {equal:.2f} if all we
 assert repeated > first - 0.5
 
 # %% [markdown]
-# No trace of it.
+# The repetition is not known, and no head has more than a few hundredths of its weight there.
 # (Random tokens are nothing that this model has ever read, so the first test alone would prove little; the second is made on stories.)
 #
 # *It goes by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
@@ -578,7 +589,8 @@ def exchanged(head, stage):
     free = z - z.mean(0)  # without what every text has at this position
     mean_A, mean_B = (((x == n)[..., None] * free).sum(1, keepdim=True)
                       / (x == n).sum(1).clamp(min=1)[:, None, None] for n in (A, B))
-    return z + (x == A)[..., None] * (mean_B - mean_A) + (x == B)[..., None] * (mean_A - mean_B)
+    side = (x == A).int() - (x == B).int()
+    return z + side[..., None] * (mean_B - mean_A)
 
 
 # %% [markdown]
@@ -607,19 +619,19 @@ print(two.sum().item(), "places")
 # And the last three lines say what does steer the head.
 # Take the mean key of each person, without what any key has at that position (the clock), and exchange *these vectors* between the two persons' places: now the other name is said.
 # Exchange their values: the other name is said.
-# Exchange both: twice wrong is right.
+# Exchange both, and two wrongs make a right, though not the whole of it: a mean key is not each key.
 
 # %% tags=["hide-input"] alt="Bars of the part of the other person's name: near zero for nothing exchanged and for keys made from exchanged names, high for the persons' keys and for their values, low again for both"
 fig, ax = figure(height=2.6)
 ax.barh(list(crossed_part), list(crossed_part.values()), color=COLORS["CYCLE"][0])
 ax.invert_yaxis()
 ax.set(xlim=(0, 1), xlabel="part of the other person's name",
-       title="Exchange keys or values, and the other name is said; exchange both, and it is not")
+       title="Exchange keys or values: the other name; both: mostly the right one")
 ax.grid(axis="y", visible=False)
 fig
 
 # %% [markdown]
-# So the key is an *address* that says which person, and neither the person's name nor gender is needed in it.
+# So the key is an *address* that says which person, and neither the person's name nor its gender is needed in it.
 # What the address is made of, the order in which persons enter, their place in the plot, this experiment does not separate.
 #
 # (apart-and-together)=
@@ -627,7 +639,8 @@ fig
 #
 # What is a head worth? The usual answer is an **ablation**: take its output away and see what the loss does.
 # But "away" has to be something.
-# *Zero* is simple, and a value that the layers behind have never seen; the *mean* output keeps what is always there; a *resample*, the output that the head has in another story, keeps the variation and takes the meaning.
+# *Zero* is simple, and a value that the layers behind have never seen; the *mean* output keeps what is always there; a *resample*, the output that the head has at the same place of another story, keeps the variation and takes the meaning.
+# The table has the cost of each, and beside it p(name again) and p(right gender) with the mean.
 
 # %%
 few = 32
@@ -642,13 +655,15 @@ for head in HEADS:
         names_left[head, kind], gender_left[head, kind] = name.item(), gender.item()
 table = torch.tensor([[cost[head, kind].mean() for kind in KINDS] for head in HEADS])
 base_few = judged(logits[:few])
-print("head " + "".join(f"{kind:>10}" for kind in KINDS) + "   mn    name  gender")
+print("mn   " + "".join(f"{kind:>10}" for kind in KINDS) + "         name  gender")
 for head, label, row in zip(HEADS, LABELS, table):
     print(f"{label}  " + "".join(f"{z:10.0f}" for z in row)
           + f"        {names_left[head, 'mean']:.2f}    {gender_left[head, 'mean']:.2f}")
 
 # %% [markdown]
 # The three columns do not agree, in size or in order.
+# The extreme is 2.3: with zero in its place it is among the most expensive heads of the model, with its mean or with the output of another story it costs next to nothing.
+# So what it writes is nearly a constant, on which the layers behind rely as they would on a bias.
 
 # %%
 def ranks(z):
@@ -665,7 +680,8 @@ for one, two_ in (0, 1), (1, 2), (0, 2):
     r = spearman(table[:, one], table[:, two_])
     print(f"{KINDS[one]} and {KINDS[two_]}: correlation of ranks {r:.2f}")
 ratio = table[:, 0] / table[:, 1]
-print(f"zero costs {ratio.min():.1f} to {ratio.max():.1f} times what the mean costs")
+print(f"zero costs {ratio.min():.1f} to {ratio.max():.0f} times what the mean costs")
+assert ratio.argmax() == HEADS.index((2, 3)) and ratio.max() > 5
 
 # %% [markdown]
 # Whoever ranks heads by what their removal costs has to say which removal.
@@ -683,8 +699,9 @@ apart, together = [], []
 for name, heads in groups.items():
     apart.append(sum(cost[head, "mean"] for head in heads))
     together.append(judged(run(silent(heads), few))[0] - base[:few])
-    print(f"{name:10} one by one, summed: {paired(apart[-1])}; at once: {paired(together[-1])}")
-assert together[-1].mean() > 3 * apart[-1].mean()
+    print(f"{name:10} one by one, summed: {paired(apart[-1])}")
+    print(f"{'at once:':>30} {paired(together[-1])}")
+assert together[-1].mean() > 5 * apart[-1].mean()
 
 # %% tags=["hide-input"] alt="Two bars for each layer and for all: what ablations one by one sum to, and the cost of all at once; at once is several times as much, for all layers many times"
 fig, ax = figure(height=3)
@@ -701,60 +718,73 @@ ax.grid(axis="y", visible=False)
 fig
 
 # %% [markdown]
-# Heads stand in for each other: each of them can go, not all of them can.
+# In layers 1 to 3 heads stand in for each other: each of them can go, not all of them can.
 # That most heads can be removed one at a time has been known since {cite}`michel2019`; that they are idle does not follow.
-#
-# Gender shows it in the small. Take the two heads whose removal costs the most of it:
+# In layers 4 and 5 the sum is not far from the joint cost, and the table says why: there are jobs that few heads do.
+# Look at two of these, names and gender:
 
 # %%
-lost = torch.tensor([gender_left[head, "mean"] for head in HEADS])
-pair = [HEADS[i] for i in lost.argsort()[:2].tolist()]
-both = judged(run(silent(pair), few))[2]
-print(f"right gender {base_few[2]:.2f}; without {pair[0]} {lost.sort().values[0]:.2f}, "
-      f"without {pair[1]} {lost.sort().values[1]:.2f}, without both {both:.2f}")
+gender_head = HEADS[torch.tensor([gender_left[head, "mean"] for head in HEADS]).argmin()]
+others = [head for head in HEADS if head[0] >= 4 and head not in (*movers, gender_head)]
+print(f"all heads: p(name again) {base_few[1]:.2f}, right gender {base_few[2]:.2f}")
+for what, heads in (*((f"without {l}.{h}", [(l, h)]) for l, h in (*movers, gender_head)),
+                    ("without both movers", movers), ("without the five others", others)):
+    _, name, gender = judged(run(silent(heads), few))
+    print(f"{what:24} p(name again) {name:.2f}, right gender {gender:.2f}")
+    if heads is movers:
+        assert name < 0.3 and gender > 0.95
+    if heads is others:
+        assert name > base_few[1] - 0.1 and gender > 0.95
 
 # %% [markdown]
+# The name has two heads, and each does a part of what the other leaves; the gender of a pronoun has one, 4.2, and without it the model guesses.
+# The five other heads of these layers can all go without harm to either.
+#
 # (temperatures)=
 # ## Is any temperature wrong?
 #
 # Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
 # Multiply the scores of one head by $s$ more, which makes its temperature $1/s$ of what it was.
 # If gradient descent did its work, the loss is lowest at $s = 1$; how *curved* it is there says how much the head cares.
-# Three losses, at $\ln s = -\delta, 0, \delta$, give a parabola: its curvature, where it is lowest, and what going there would gain.
+# Try $s = 2/3$ and $s = 3/2$, each head alone.
+# With the loss at $s = 1$ these are three points of a parabola in $\ln s$, and that has a curvature, a lowest point, and a gain that going there would bring.
 
 # %%
-delta = 0.25
-curved, lowest = [], []
-for head in HEADS:
-    low, high = (judged(run({head: scale_scores(s)}, few))[0].mean() - base[:few].mean()
-                 for s in torch.tensor([-delta, delta]).exp().tolist())
-    curved.append((high + low).item() / delta**2)
-    lowest.append((low - high).item() / (2 * delta) / curved[-1])
-curved, lowest = torch.tensor(curved), torch.tensor(lowest)
+step = torch.tensor(1.5).log()
+tried = torch.stack([judged(run({head: scale_scores(s)}, few))[0] - base[:few]
+                     for head in HEADS for s in (2 / 3, 3 / 2)])
+tried = tried.view(len(HEADS), 2, few)  # costs
+mean, error = tried.mean(-1), tried.std(-1) / few**0.5
+curved = mean.sum(1) / step**2
+lowest = (mean[:, 0] - mean[:, 1]) / (2 * step * curved)  # in ln s
 gain = curved * lowest**2 / 2
-print(f"best s: {lowest.exp().min():.2f} to {lowest.exp().max():.2f}; "
-      f"going there gains at most {gain.max():.2f} mn")
-print("most curved:", ", ".join(LABELS[i] for i in curved.argsort(descending=True)[:5]))
-assert (curved > 0).all()
+print(f"cost of 2/3: {mean[:, 0].min():.1f} to {mean[:, 0].max():.1f} mn, "
+      f"of 3/2: {mean[:, 1].min():.1f} to {mean[:, 1].max():.1f} mn")
+most = curved.argsort(descending=True)[:5].tolist()
+print("most curved:", ", ".join(f"{LABELS[i]} (best s {lowest[i].exp():.2f})" for i in most))
+print(f"going to the lowest point gains at most {gain.max():.2f} mn in any head")
+assert (mean + 2 * error > 0).all() and gain.max() < 0.2
 
 # %% [markdown]
-# The parabola has its lowest point near $s = 1$ in every head, and going there would gain next to nothing.
-# In the words of the second view: twenty bandwidths were learned, none by cross-validation, and each is where the loss is lowest, as far as 32 stories can tell.
-# Which says that gradient descent has converged in these twenty directions, and not that each head is needed: a flat parabola is at its optimum, too.
+# No head gets better by either factor, as far as 32 stories can tell, and the parabolas promise a gain that is too small to matter.
+# In the words of the second view: twenty bandwidths were learned, none by cross-validation, and each is about where the loss is lowest.
 
-# %% tags=["hide-input"] alt="Best factor on the scores of each head against the curvature of the loss: all points near one"
-fig, ax = figure(height=3)
-for i, (layer, _) in enumerate(HEADS):
-    ax.plot(curved[i], lowest[i].exp(), "o", color=COLORS["CYCLE"][layer - 1])
-    if curved[i] > 5 or abs(lowest[i]) > 0.1:
-        at = (curved[i], lowest[i].exp())
-        ax.annotate(LABELS[i], at, (4, 3), textcoords="offset points", size=8)
-ax.axhline(1, color=COLORS["LINE"], zorder=0)
-ax.set(xlabel="curvature of the loss in ln s (mn)", ylabel="best factor s", ylim=(0.5, 1.5),
-       title="Each head's temperature is where it should be")
+# %% tags=["hide-input"] alt="Cost of two thirds and of three halves of the scores for each head, with bars of two standard errors: nearly all above zero, those of layer 1 highest"
+fig, ax = figure(height=3.4)
+for column, (s, shift) in enumerate((("2/3", -0.15), ("3/2", 0.15))):
+    at = torch.arange(len(HEADS)) + shift
+    ax.errorbar(at, mean[:, column], 2 * error[:, column], fmt="o", markersize=4,
+                color=COLORS["CYCLE"][column], label=f"scores times {s}")
+ax.axhline(0, color=COLORS["LINE"], zorder=0)
+ax.set_xticks(range(len(HEADS)), LABELS, rotation=90)
+ax.set(xlabel="head", ylabel="cost (mn), ± 2 standard errors",
+       title="No head is better with another temperature")
+ax.legend()
 fig
 
 # %% [markdown]
+# Which says that gradient descent has converged in these twenty directions, and not that each head matters: where the curve is flat, the best temperature is hardly determined.
+#
 # (explanation)=
 # ## Is attention an explanation?
 #
@@ -773,9 +803,10 @@ def last_row(z, layer, b, i):
     """Logits (n, V) at row i of text b, if heads of `layer` had outputs z (n, n_head, d)."""
     now = streams[layer - 1][b, i].double()
     for l, block in enumerate(exact.blocks[layer - 1 :], layer):
-        if l > layer:  # the row's new query and key, and the keys before it, which are the old
+        if l > layer:  # a new query, key and value; the keys before them are the old
             new = block.attention.heads(block.norm_1(now)[:, None])  # each (n, n_head, 1, d)
-            old = (z[b, :, :i].double().expand(len(now), -1, -1, -1) for z in seen[l - 1][2:4])
+            old = (z[b, :, :i].double().expand(len(now), -1, -1, -1)
+                   for z in (seen[l - 1].k, seen[l - 1].v))
             k, v = (torch.cat(pair, -2) for pair in zip(old, new[1:]))
             z = attention(new[0], k, v)[..., 0, :]
         now = now + block.attention.out(z.flatten(-2))
@@ -790,33 +821,38 @@ def moved(new, old):
 
 
 # %% [markdown]
-# At place 200 of each story, 24 keys, one at a time, in each of the twenty heads; then compare the order of the weights with the order of the effects.
+# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time; then compare the order of the weights with the order of the effects.
 
 # %%
 i, generator = 200, torch.Generator().manual_seed(0)
-inside = torch.zeros(len(HEADS), few)
+inside = torch.zeros(2, len(HEADS), few)
 for h, (layer, head) in enumerate(HEADS):
+    own = seen[layer - 1]
     for b in range(few):
-        j = torch.randperm(i + 1, generator=generator)[:24]
-        own = seen[layer - 1]
+        some = torch.randperm(i + 1, generator=generator)[:24]
+        j = torch.cat([some, own.weights[b, head - 1, i].topk(12).indices])
         w, v = own.weights[b, head - 1, i, j, None].double(), own.v[b, head - 1, j].double()
-        z = own.output[b, :, i].double().repeat(25, 1, 1)  # the first stays as it is
+        z = own.output[b, :, i].double().repeat(37, 1, 1)  # the first stays as it is
         z[1:, head - 1] = (z[1:, head - 1] - w * v) / (1 - w).clamp(min=1e-9)
         told = last_row(z, layer, b, i)
-        inside[h, b] = spearman(w[:, 0], moved(told[1:], told[0]))
+        effect = moved(told[1:], told[0])
+        for part, these in enumerate((slice(24), slice(24, None))):
+            inside[part, h, b] = spearman(w[these, 0], effect[these])
 assert torch.allclose(told[0].float(), logits[b, i], atol=1e-3)
-print(f"rank correlation of weight and effect: mean {inside.mean():.2f}, "
-      f"heads {inside.mean(-1).min():.2f} to {inside.mean(-1).max():.2f}")
+for what, r in zip(("24 random keys", "the 12 keys with most weight"), inside.mean(-1)):
+    print(f"rank correlation of weight and effect, {what}: {r.mean():.2f}, "
+          f"heads {r.min():.2f} to {r.max():.2f}")
 
 # %% [markdown]
-# Inside a head weights say a good deal about what a deletion does. They should: the weight is the factor of what is taken away.
+# Inside a head weights say very well which keys can be deleted without harm, and a good deal about the order of those that cannot.
+# They should: the weight is the factor of what is taken away.
 #
 # **One token of the text is replaced**, by the one that another story has in that place, and the whole model reads anew.
 # What is to be beaten is a rule that knows nothing: *recent tokens matter more*.
 
 # %%
 def steepness(b, i):
-    """How long the gradient of the likeliest token's log p is at each embedding: (i + 1,)."""
+    """Length of the gradient of the likeliest token's log p at each embedding: (i + 1,)."""
     start = streams[0][b : b + 1, : i + 1].clone().requires_grad_()
     now = start
     for block in taleteller.blocks:
@@ -838,17 +874,19 @@ for b in range(16):
     beyond = (r[1] - r[0] * both) / ((1 - r[0] ** 2) * (1 - both**2)).sqrt()
     found.append(torch.stack([*r, beyond]))
 found = torch.stack(found)  # (texts, 5)
-for what, z in zip(("recency alone", "mean of all weights", "mean of the last layer's",
-                    "length of the gradient", "mean of all weights, recency held fixed"), found.T):
+rules = ("recency alone", "mean of all weights", "mean of the last layer's",
+         "length of the gradient", "mean of all weights, recency held fixed")
+for what, z in zip(rules, found.T):
     print(f"{what:40} {z.mean():.2f} (standard error {z.std() / len(z) ** 0.5:.2f})")
 z = found[:, 1] - found[:, 0]
 print(f"{'all weights less recency, paired':40} {z.mean():.2f} "
       f"(standard error {z.std() / len(z) ** 0.5:.2f})")
 
 # %% [markdown]
-# The mean of all weights predicts which tokens matter.
-# So does recency, with no model at all; and what the weights know beyond it, in the last line, is the part that an explanation by attention can claim.
-# Weights that nobody compares with "recent tokens matter" explain mostly that.
+# The mean of all weights predicts well which tokens matter, and recency predicts it as well, without any model: clocks and windows have put most of it into the weights.
+# What the weights know beyond recency is the part that an explanation by attention can claim. It is there, and it is smaller.
+# The weights of the last layer alone, which pictures often show, do worse than recency.
+# The gradient, which sees all paths and not only those through weights, is no worse than any of them.
 # ({cite}`abnar2020` multiply the weights of all layers into a *rollout*; with residual streams and MLPs between the layers there is no reason that a product of weights should be exact, and we have not tried it here.)
 #
 # (lens)=
@@ -857,7 +895,7 @@ print(f"{'all weights less recency, paired':40} {z.mean():.2f} "
 # The **logit lens** {cite}`nostalgebraist2020` reads the residual stream with the model's own last step before the last step is due.
 # Where a name is due, and given that a name is said: how probable is the right one?
 
-# %% tags=["hide-input"] alt="Two curves along the stages of the model, attention and MLP of layers 1 to 5: the probability of the right name stays near zero and rises steeply late; that of the right gender rises earlier"
+# %% tags=["hide-input"] alt="Two curves along the stages of the model, attention and MLP of layers 1 to 5: the probability of the right name is near zero up to layer 3, about one half after attention 4 and near one after attention 5; that of the right gender goes from one half to nearly one at attention 4"
 stages, name_known, gender_known = ["embedding"], [], []
 mids = [s + block.attention(block.norm_1(s)) for s, block in zip(streams, taleteller.blocks)]
 points = [streams[0]]
@@ -877,13 +915,17 @@ fig, ax = figure()
 ax.plot(stages, name_known, "o-", label="right name | name", color=COLORS["CYCLE"][0])
 ax.plot(stages, gender_known, "s-", label="right gender | pronoun", color=COLORS["CYCLE"][2])
 ax.tick_params(axis="x", rotation=60)
-ax.set(ylabel="probability, read by the lens", ylim=(0, 1), title="Known late")
+ax.set(ylabel="probability, read by the lens", ylim=(0, 1.03),
+       title="Gender comes in one step, the name in two")
+assert gender_known[6] < 0.65 < 0.85 < gender_known[7]  # after MLP 3, after attention 4
+assert name_known[6] < 0.1 < 0.3 < name_known[7] < 0.7  # after MLP 3, after attention 4
+assert name_known[8] < 0.7 < 0.9 < name_known[9]  # after MLP 4, after attention 5
 ax.legend()
 print("right name:", " ".join(f"{z:.2f}" for z in name_known))
 fig
 
 # %% [markdown]
-# Gender is known before the name, and the name appears in one step, behind the layer of the heads that look it up.
+# Nothing is to be seen up to layer 3. Then the gender comes in one step, at the attention of its one head, and the name in two, at the attentions of the two movers; the MLPs between change little.
 # The lens is a reading glass made for the last stage: what it does not see may be there in other directions.
 #
 # (memories)=
@@ -907,7 +949,8 @@ for block, mid in zip(taleteller.blocks, mids):
     top = active.flatten(0, 1).topk(30, dim=0).indices  # (30, 12)
     modes = x.flatten()[top].mode(0).values
     agree += ((x.flatten()[top] == modes).sum(0) >= 24).sum().item()
-    pushes = taleteller.head.weight * taleteller.norm.weight @ block.mlp.down.weight[:, units]
+    values = block.mlp.down.weight[:, units]  # (C, 12)
+    pushes = taleteller.head.weight * taleteller.norm.weight @ values  # (V, 12)
     best = pushes.topk(10, dim=0).indices  # (10, 12)
     hits = (y.flatten()[top][:, None] == best).any(1)  # (30, 12)
     next_right.append(hits.double().mean().item())
@@ -918,12 +961,15 @@ print(f"variance explained by the token, by layer: {by_layer}")
 print(f"units whose strongest places agree in their token: {agree} of 60")
 print(f"next token among the ten pushed most: {sum(next_right) / 5:.2f}, "
       f"in another unit's places {sum(next_else) / 5:.2f}")
+assert by_token[0] > 0.45 > max(by_token[1:]) and agree < 6
+assert sum(next_right) > 3 * sum(next_else)
 
 # %% [markdown]
 # Mostly not, by these three questions.
-# In the first layer a unit is to a good part a function of its token; in later layers it is not.
-# Few units have strongest places with one token in common, and the tokens that a unit pushes up seldom come next where it is strongest, though more often than by chance.
-# That is what sixty units of one small model show under three simple questions; patterns that need more than a token to describe would not be seen by the second.
+# In the first layer a unit is a function of its token for more than half of its variance, later for about three tenths.
+# None of the sixty has strongest places that agree in their token (24 of 30 was asked for).
+# At those places the next token is among the ten that the unit pushes up in one case of eight: far more often than with another unit's places, so the values say something, and far from what a memory that can be read would give.
+# That is what sixty units of one small model show under three plain questions; a pattern that takes more than a token to describe would not be seen by the second.
 #
 # (dumb-heads)=
 # ## Heads are dumb; layers are not
@@ -962,6 +1008,8 @@ for what in ("all layers below", *(f"layer {l}" for l in range(1, first))):
     z = inputs(silent(groups.get(what, below)))
     parts[what] = [name_left(z, stage) for stage in "qkv"]
     print(f"{what:44}" + "  ".join(f"{p:.2f}" for p in parts[what]))
+q, k, v = parts["all layers below"]
+assert q < 0.1 < k < 0.6 < v
 
 # %% [markdown]
 # And a single head below it, for the query and for the key:
@@ -977,7 +1025,9 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # %% [markdown]
 # So Thomas is right here, with a measure for it.
 # The value can do without the layers below: the name is in the token.
-# The query cannot: which name is due is known only from the text, and one head that matches a token with a token has no way to ask for it.
+# The query cannot at all: which name is due is known only from the text, and a head that matches a token with a token has no way to ask for it.
+# The key is between: without context nearly half of it is left.
+# What a single head can do is to match and to fetch. The composition that matters is that of layers: from their outputs, of the first layer above all, into the query and then the key of the two heads.
 # And no single head below is the one that prepares the question. It is made by many, and each of them can be spared.
 #
 # :::{why-it-works}
@@ -990,19 +1040,20 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 #
 # :::{why-it-might}
 #
-# Why clocks? Recent words say most about the next one, in stories as elsewhere, and a sum of exponential averages of different lengths is a cheap summary of a past.
-# Why do single ablations cost so little? The layers behind read a sum, and a norm rescales what is left of it; others suspect that training without dropout spreads each task over many heads.
-# One trained model with one seed is behind all numbers of this chapter. Which heads are which would be different in another; that there are clocks and a name head in two different trainings of ours does not make it a law.
+# Why clocks? Recent words say most about the next one, and a sum of exponential averages of different lengths is a cheap summary of a past.
+# Why do single ablations in the first layers cost so little? Perhaps since the layers behind read a sum of heads that average nearly the same tokens.
+# And the wide mean where nothing is asked: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
+# One model of one training, with one seed, is behind all numbers of this chapter. Which heads do what may be different in another, and that was not tried.
 #
 # :::
 #
 # ## What to take along
 #
 # - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
-# - Most heads of Taleteller are clocks to a good part: exponential averages of the recent past, with a match of contents on top.
-# - The bandwidth belongs to the query: the same head is a `dict` where a name is due and an average elsewhere.
+# - Layer 1 of Taleteller consists of windows; all its other heads have a clock, an exponential average of the recent past, and the match of contents grows on top of it, layer by layer.
+# - The bandwidth belongs to the query: the same head is a `dict` where a name is due, and elsewhere an average that is hardly used.
 # - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
-# - Removed one by one, heads seem idle; removed together, they are nearly everything. Say what was put in their place.
+# - Removed one by one, most heads seem idle; removed together, they are nearly everything. Say what was put in their place.
 # - Compare any explanation by weights with recency alone.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): two ways of reading counted apart, a measure to fool, a clock with bugs, a head switched off, a head patched, and a key deleted.
