@@ -25,9 +25,9 @@ assert looks.max() > 0.5
 
 # %% [markdown]
 # One head has nearly all of its weight on the right name, and the model says that name.
-# "This head finds the name", one would like to conclude, and hang the picture on the wall.
+# "This head finds the name", one would like to conclude.
 #
-# But is the picture a property of the head, or of the way in which its matrices happen to be written?
+# But is what we see a property of the head, or of the way in which its matrices happen to be written?
 # What does the head do where no name is due?
 # Does the model *use* what the head found there?
 # And how did it know which name to look for?
@@ -267,7 +267,7 @@ fig
 
 # %% [markdown]
 # Between a window, which asks *how far back*, and a lookup, which asks *what*, there are steps.
-# Layer 1 consists of windows: a fixed kernel over time covers three quarters of the way from equal weights to those of the head.
+# Layer 1 consists of windows: a fixed kernel over time covers more than three quarters of the way from equal weights to those of the head.
 # In layers 2 and 3 the largest share is that *by key*: to a good part these heads put the same weights on keys, whoever asks.
 # In the last layers the match of contents grows, to half of the deviance, and no head is explained by one of the three alone.
 # The heads that find the name, with most of their weight on it where it is due, are among these last ones.
@@ -321,14 +321,15 @@ fig
 
 # %% [markdown]
 # Sixteen straight lines.
+# (The heads of layer 1 have one, too, but it rises so slowly that it hardly shows within their windows of a dozen keys.)
 # (The constant of a line is not identified, since it moves with a vector that is added to all keys; its slope is.)
 # Nobody built this in: Taleteller learned a vector for each position, and its heads read a straight line out of them.
 #
-# A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past that forgets within $1/a$ tokens.
+# A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past, in which a weight falls by the factor $e$ every $1/a$ tokens.
 #
 # :::{two-views}
 #
-# - **As a lookup.** A key that came later is a better key, for every query by the same amount a token.
+# - **As a lookup.** A key that came later is a better key, for the mean query by the same amount a token.
 #   The newest entry wins by a little, and a match of contents has to make up for its age.
 # - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, chapter 05's moving average; whatever else is in the score is a second factor.
 #
@@ -389,6 +390,7 @@ print(f"loss {base.mean():.0f} thousandths of a nat per character, "
 # %% [markdown]
 # These three numbers are what later sections watch.
 # The loss is counted in thousandths of a nat per character, **mn** for short.
+# The probability of a name said again is low, too, where a pronoun would do as well; the model cannot know which the story takes.
 # The gender is judged where a pronoun comes: the probability of its gender, given that a pronoun comes.
 
 # %%
@@ -416,7 +418,7 @@ assert clocks.mean() < nothing.mean() / 3
 # ## One head, two smoothers
 #
 # Two heads have more than half of their weight on the right name where it is due, 4.3 and 5.1.
-# Take 5.1, the head of the first picture.
+# Take 5.1, which we met at the beginning.
 # Its mean of effective keys hides something: where a name is due they are few.
 
 # %% tags=["hide-input"] alt="Two histograms of effective keys of one head on a logarithmic axis: where a name said before is due, nearly all at one to two; elsewhere spread around twenty and more"
@@ -478,7 +480,7 @@ assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean()
 # ## How is the name found?
 #
 # The head looks at the right name. Is that how the right name comes to be said?
-# Exchange the *values* of that head at the places of one name with those of another name, and see which name is said.
+# Exchange the *values* of that head at the places of one name with those of another name, and see which name is said: the field calls this **activation patching**.
 # In each story take the name that is due most often, and a name of the same gender that the story never says.
 
 # %%
@@ -508,7 +510,7 @@ def says(logits, right, wrong, where):
 
 
 # %% [markdown]
-# Heads that put a good part of their weight on the right name are called *name movers* {cite}`wang2022`, by those who found some in GPT-2.
+# Heads that put a good part of their weight on the right name are called **name movers** {cite}`wang2022`, by those who found some in GPT-2.
 
 # %%
 rest = [head for head in HEADS if head not in movers]
@@ -625,8 +627,9 @@ print(two.sum().item(), "places")
 fig, ax = figure(height=2.6)
 ax.barh(list(crossed_part), list(crossed_part.values()), color=COLORS["CYCLE"][0])
 ax.invert_yaxis()
-ax.set(xlim=(0, 1), xlabel="part of the other person's name",
-       title="Exchange keys or values: the other name; both: mostly the right one")
+ax.set(xlim=(0, 1), xlabel="part of the other person's name")
+title = "Exchange keys or values: another name; both: the right one"
+fig.suptitle(title, x=0.012, ha="left")
 ax.grid(axis="y", visible=False)
 fig
 
@@ -713,14 +716,14 @@ ax.set_yticks(rows, list(groups))
 ax.invert_yaxis()
 ax.set(xlabel="cost in thousandths of a nat per character",
        title=f"{apart[-1].mean():.0f} apart, {together[-1].mean():.0f} together")
-ax.legend(loc="lower right")
+ax.legend(loc="center right")
 ax.grid(axis="y", visible=False)
 fig
 
 # %% [markdown]
-# In layers 1 to 3 heads stand in for each other: each of them can go, not all of them can.
+# In layers 1 to 3 heads stand in for each other: each of them can go, not all of them can, and the sum is about a tenth of the joint cost.
 # That most heads can be removed one at a time has been known since {cite}`michel2019`; that they are idle does not follow.
-# In layers 4 and 5 the sum is not far from the joint cost, and the table says why: there are jobs that few heads do.
+# In layers 4 and 5 it is half of it, and the table says why: there are jobs that few heads do.
 # Look at two of these, names and gender:
 
 # %%
@@ -737,8 +740,9 @@ for what, heads in (*((f"without {l}.{h}", [(l, h)]) for l, h in (*movers, gende
         assert name > base_few[1] - 0.1 and gender > 0.95
 
 # %% [markdown]
-# The name has two heads, and each does a part of what the other leaves; the gender of a pronoun has one, 4.2, and without it the model guesses.
-# The five other heads of these layers can all go without harm to either.
+# The name has two heads: either of them alone still finds it in most places, and without both it is gone. The gender of a pronoun has one, 4.2, and without it the model guesses.
+# The five other heads of these layers can all go with little harm to either.
+# (That p(name again) even rises without them has to do with its being a product: a name comes at all, rather than a pronoun, and it is the right one.)
 #
 # (temperatures)=
 # ## Is any temperature wrong?
@@ -746,32 +750,28 @@ for what, heads in (*((f"without {l}.{h}", [(l, h)]) for l, h in (*movers, gende
 # Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
 # Multiply the scores of one head by $s$ more, which makes its temperature $1/s$ of what it was.
 # If gradient descent did its work, the loss is lowest at $s = 1$; how *curved* it is there says how much the head cares.
-# Try $s = 2/3$ and $s = 3/2$, each head alone.
-# With the loss at $s = 1$ these are three points of a parabola in $\ln s$, and that has a curvature, a lowest point, and a gain that going there would bring.
+# Try $s = 1/2$ and $s = 2$, each head alone; the mean of the two costs over $\tfrac12 (\ln 2)^2$ is an estimate of the curvature in $\ln s$.
 
 # %%
-step = torch.tensor(1.5).log()
 tried = torch.stack([judged(run({head: scale_scores(s)}, few))[0] - base[:few]
-                     for head in HEADS for s in (2 / 3, 3 / 2)])
+                     for head in HEADS for s in (1 / 2, 2)])
 tried = tried.view(len(HEADS), 2, few)  # costs
 mean, error = tried.mean(-1), tried.std(-1) / few**0.5
-curved = mean.sum(1) / step**2
-lowest = (mean[:, 0] - mean[:, 1]) / (2 * step * curved)  # in ln s
-gain = curved * lowest**2 / 2
-print(f"cost of 2/3: {mean[:, 0].min():.1f} to {mean[:, 0].max():.1f} mn, "
-      f"of 3/2: {mean[:, 1].min():.1f} to {mean[:, 1].max():.1f} mn")
-most = curved.argsort(descending=True)[:5].tolist()
-print("most curved:", ", ".join(f"{LABELS[i]} (best s {lowest[i].exp():.2f})" for i in most))
-print(f"going to the lowest point gains at most {gain.max():.2f} mn in any head")
-assert (mean + 2 * error > 0).all() and gain.max() < 0.2
+curved = mean.sum(1) / torch.tensor(2.0).log() ** 2
+for name, part in ("layer 1", slice(N_HEAD)), ("layers 2 to 5", slice(N_HEAD, None)):
+    low, high = mean[part].amax(0)
+    print(f"{name}: half costs at most {low:.1f} mn, twice at most {high:.1f}; "
+          f"curvature {curved[part].min():.1f} to {curved[part].max():.1f}")
+assert (mean + 3 * error > 0).all() and curved[:N_HEAD].min() > curved[N_HEAD:].max() / 2
 
 # %% [markdown]
-# No head gets better by either factor, as far as 32 stories can tell, and the parabolas promise a gain that is too small to matter.
-# In the words of the second view: twenty bandwidths were learned, none by cross-validation, and each is about where the loss is lowest.
+# No head gets better by either factor, as far as 32 stories can tell.
+# The windows of layer 1 care most, and more about a kernel that is too wide than about one that is too narrow.
+# In the words of the second view: twenty bandwidths were learned, none by cross-validation, and none of them is off by a factor that matters.
 
-# %% tags=["hide-input"] alt="Cost of two thirds and of three halves of the scores for each head, with bars of two standard errors: nearly all above zero, those of layer 1 highest"
+# %% tags=["hide-input"] alt="Cost of half and of twice the scores for each head, with bars of two standard errors: nearly all above zero, those of layer 1 highest"
 fig, ax = figure(height=3.4)
-for column, (s, shift) in enumerate((("2/3", -0.15), ("3/2", 0.15))):
+for column, (s, shift) in enumerate((("½", -0.15), ("2", 0.15))):
     at = torch.arange(len(HEADS)) + shift
     ax.errorbar(at, mean[:, column], 2 * error[:, column], fmt="o", markersize=4,
                 color=COLORS["CYCLE"][column], label=f"scores times {s}")
@@ -783,7 +783,7 @@ ax.legend()
 fig
 
 # %% [markdown]
-# Which says that gradient descent has converged in these twenty directions, and not that each head matters: where the curve is flat, the best temperature is hardly determined.
+# This says that gradient descent left nothing to gain in these twenty directions, and not that each head matters: most curves are so flat that the best temperature is hardly determined.
 #
 # (explanation)=
 # ## Is attention an explanation?
@@ -821,7 +821,7 @@ def moved(new, old):
 
 
 # %% [markdown]
-# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time; then compare the order of the weights with the order of the effects.
+# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time; then compare the order of the weights with the order of the effects, by their **rank correlation**.
 
 # %%
 i, generator = 200, torch.Generator().manual_seed(0)
@@ -1026,9 +1026,10 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # So Thomas is right here, with a measure for it.
 # The value can do without the layers below: the name is in the token.
 # The query cannot at all: which name is due is known only from the text, and a head that matches a token with a token has no way to ask for it.
-# The key is between: without context nearly half of it is left.
-# What a single head can do is to match and to fetch. The composition that matters is that of layers: from their outputs, of the first layer above all, into the query and then the key of the two heads.
-# And no single head below is the one that prepares the question. It is made by many, and each of them can be spared.
+# The key is between: without context half of the names are still found.
+# (An input that the head has never seen could mislead it for other reasons, too. But the values come from the same run without context, and they do not.)
+# What a single head can do is to match and to fetch. The composition that matters is that of layers: what they write, the first above all, goes into the queries and then into the keys of the two heads.
+# And no single head below is the one that prepares the question: the worst costs a tenth. It is made by many, and each of them can be spared.
 #
 # :::{why-it-works}
 #
@@ -1059,6 +1060,6 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): two ways of reading counted apart, a measure to fool, a clock with bugs, a head switched off, a head patched, and a key deleted.
 #
 # **Further reading.** {cite}`elhage2021` and {cite}`olsson2022` take models of attention apart as we do, in the first view.
-# {cite}`wang2022` is the most complete account of one behavior, with tests of whether the account is enough.
+# {cite}`wang2022` accounts for one behavior of GPT-2 from end to end, with tests of whether the account is enough.
 # {cite}`voita2019` and {cite}`michel2019` remove heads by the dozen.
 # {cite}`jain2019`, then {cite}`wiegreffe2019`: read in this order, and then look for what each means by *explanation*.
