@@ -167,9 +167,11 @@ print(f"{deviance_share(w, p):.3f}")
 #
 # - **By offset.** The weights depend on nothing but how far back a key is: $p_{ij} \propto u_{i-j}$, one number for each offset, the best there are. This is a smoother over time whose kernel is fixed.
 # - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. This is what keys have to say by themselves, whoever asks.
-# - **By content.** From what queries and keys are made of, the mean over all texts at that position is taken away. What is left knows neither positions nor, since its mean query is 0, a key's own weight: only what of *this* query fits *this* key.
+# - **By content.** From what queries and keys are made of, the mean over all texts at that position is taken away. What is left has no term of the position alone nor, since its mean query is 0, of the key alone: only what of *this* query fits *this* key.
 #
 # They overlap, since late keys are near keys, so the three shares do not sum to 1.
+# Nor are they on quite the same footing: the first is fitted, the best of its kind, while in the other two nothing is fitted.
+# And a head that always looks at the first token would be explained by the offset, too, with $u$ that grows; so look at the weights as well.
 # The first has a closed form.
 # A row at position $i$ cannot show offsets beyond $i$: its offsets are *truncated*, and for truncated data survival analysis has a product of shares that is the likeliest $u$, exactly.
 
@@ -322,8 +324,9 @@ fig
 # %% [markdown]
 # Sixteen straight lines.
 # (The heads of layer 1 have one, too, but it rises so slowly that it hardly shows within their windows of a dozen keys.)
+# (These are means over 48 texts. In a single text the words of the keys scatter around the line.)
 # (The constant of a line is not identified, since it moves with a vector that is added to all keys; its slope is.)
-# Nobody built this in: Taleteller learned a vector for each position, and its heads read a straight line out of them.
+# Nobody built this in. Whether the heads read it from the vectors of the positions or from how far a story has come, a mean over texts does not tell.
 #
 # A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past, in which a weight falls by the factor $e$ every $1/a$ tokens.
 #
@@ -331,7 +334,7 @@ fig
 #
 # - **As a lookup.** A key that came later is a better key, for the mean query by the same amount a token.
 #   The newest entry wins by a little, and a match of contents has to make up for its age.
-# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, chapter 05's moving average; whatever else is in the score is a second factor.
+# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, one of chapter 05's; whatever else is in the score is a second factor.
 #
 # :::
 #
@@ -411,7 +414,8 @@ print("eight heads as their mean: mn", paired(nothing))
 assert clocks.mean() < nothing.mean() / 3
 
 # %% [markdown]
-# Eight heads of nothing but a clock are far better than eight heads of nothing, and they are not the eight heads: what they match besides is worth something, too.
+# Eight means of the recent past, with one number each, lose a quarter of what is lost without any mean of this kind; and what they lose is still much beside a loss of 144.
+# That says that such a mean is most of what these heads give. It does not say that the kernel has to be exponential: another one of about that reach may do as well, and was not tried.
 # Both are joint edits; what each head costs alone comes [later](#apart-and-together), and is another matter.
 #
 # (two-smoothers)=
@@ -510,7 +514,7 @@ def says(logits, right, wrong, where):
 
 
 # %% [markdown]
-# Heads that put a good part of their weight on the right name are called **name movers** {cite}`wang2022`, by those who found some in GPT-2.
+# Heads that look at a name and bring it to the output are called **name movers** by those who found some in GPT-2 {cite}`wang2022`. Ours were picked by their weights; whether they move names is what the next cell tests.
 
 # %%
 rest = [head for head in HEADS if head not in movers]
@@ -541,7 +545,7 @@ assert swapped["the name, in the whole text"][1] > 0.8
 assert swapped["keys of both movers, everywhere"][1] < 0.1
 
 # %% [markdown]
-# Exchange the values of the two name movers, at the places of that name alone, and the model says a name that stands nowhere in the story; with one of the two it wavers between both names.
+# Exchange the values of the two name movers, at the places of that name alone, and between the two names the model now chooses the one that stands nowhere in the story; with one of the two movers it wavers.
 # Exchange the values of *all eighteen other* heads, in the whole text, and it does not matter.
 # So these two heads' values are how the name gets to the end.
 #
@@ -634,7 +638,8 @@ ax.grid(axis="y", visible=False)
 fig
 
 # %% [markdown]
-# So the key is an *address* that says which person, and neither the person's name nor its gender is needed in it.
+# So the key is an *address* that says which person, and neither the name nor the gender of the name is needed in it.
+# (Words such as *boy* and *he* around the names stayed as they were.)
 # What the address is made of, the order in which persons enter, their place in the plot, this experiment does not separate.
 #
 # (apart-and-together)=
@@ -667,6 +672,7 @@ for head, label, row in zip(HEADS, LABELS, table):
 # The three columns do not agree, in size or in order.
 # The extreme is 2.3: with zero in its place it is among the most expensive heads of the model, with its mean or with the output of another story it costs next to nothing.
 # So what it writes is nearly a constant, on which the layers behind rely as they would on a bias.
+# And zero is no measure in this chapter's sense: add one vector to all values of a head, take off behind $W_O$ what it adds, and the model is the same, but zero now costs something else. Mean and resample stay.
 
 # %%
 def ranks(z):
@@ -721,9 +727,11 @@ ax.grid(axis="y", visible=False)
 fig
 
 # %% [markdown]
-# In layers 1 to 3 heads stand in for each other: each of them can go, not all of them can, and the sum is about a tenth of the joint cost.
+# In layers 1 to 3 the sum is about a tenth of the joint cost.
+# Heads that stand in for each other would do that; so would any loss that grows faster than in proportion to the damage, and this table does not tell the two apart.
+# (In layer 1 each head is dear by itself: a fifth to a third of the whole loss.)
 # That most heads can be removed one at a time has been known since {cite}`michel2019`; that they are idle does not follow.
-# In layers 4 and 5 it is half of it, and the table says why: there are jobs that few heads do.
+# In layers 4 and 5 the sum is half of the joint cost, and the table says why: there are jobs that few heads do.
 # Look at two of these, names and gender:
 
 # %%
@@ -741,7 +749,7 @@ for what, heads in (*((f"without {l}.{h}", [(l, h)]) for l, h in (*movers, gende
 
 # %% [markdown]
 # The name has two heads: either of them alone still finds it in most places, and without both it is gone. The gender of a pronoun has one, 4.2, and without it the model guesses.
-# The five other heads of these layers can all go with little harm to either.
+# Without the five other heads of these layers names stay, and of the gender three hundredths are lost.
 # (That p(name again) even rises without them has to do with its being a product: a name comes at all, rather than a pronoun, and it is the right one.)
 #
 # (temperatures)=
@@ -783,7 +791,7 @@ ax.legend()
 fig
 
 # %% [markdown]
-# This says that gradient descent left nothing to gain in these twenty directions, and not that each head matters: most curves are so flat that the best temperature is hardly determined.
+# This says that gradient descent left nothing to gain that we could find in these twenty directions, and not that each head matters: most curves are so flat that the best temperature is hardly determined.
 #
 # (explanation)=
 # ## Is attention an explanation?
@@ -793,7 +801,8 @@ fig
 # It depends on what is to be explained. Take two things.
 #
 # **One key is deleted, in one head and one row**, the weights of the others growing in proportion.
-# How far does the prediction move? Everything behind the head is computed exactly, for the one row that changes.
+# How far does the prediction move, by the square root of the KL divergence, which for small changes is in proportion to the change?
+# Everything behind the head is computed exactly, for the one row that changes.
 
 # %%
 exact = deepcopy(taleteller).double()  # most effects are small: 64 bits
@@ -883,11 +892,12 @@ print(f"{'all weights less recency, paired':40} {z.mean():.2f} "
       f"(standard error {z.std() / len(z) ** 0.5:.2f})")
 
 # %% [markdown]
-# The mean of all weights predicts well which tokens matter, and recency predicts it as well, without any model: clocks and windows have put most of it into the weights.
+# The mean of all weights predicts well which tokens matter, and recency predicts it as well, without any model. Windows and clocks put recency into the weights.
 # What the weights know beyond recency is the part that an explanation by attention can claim. It is there, and it is smaller.
-# The weights of the last layer alone, which pictures often show, do worse than recency.
+# The weights of the last layer alone, which pictures often show, came out below recency.
 # The gradient, which sees all paths and not only those through weights, is no worse than any of them.
-# ({cite}`abnar2020` multiply the weights of all layers into a *rollout*; with residual streams and MLPs between the layers there is no reason that a product of weights should be exact, and we have not tried it here.)
+# (One place in 16 stories; now and then the token put in is the one that was there.)
+# ({cite}`abnar2020` multiply the weights of all layers, mixed with the identity for the residual stream, into a *rollout*; it leaves out values and MLPs, and we have not tried it here.)
 #
 # (lens)=
 # ## When is it known?
@@ -968,7 +978,7 @@ assert sum(next_right) > 3 * sum(next_else)
 # Mostly not, by these three questions.
 # In the first layer a unit is a function of its token for more than half of its variance, later for about three tenths.
 # None of the sixty has strongest places that agree in their token (24 of 30 was asked for).
-# At those places the next token is among the ten that the unit pushes up in one case of eight: far more often than with another unit's places, so the values say something, and far from what a memory that can be read would give.
+# At those places the next token is among the ten that the unit pushes up in one case of eight: far more often than with another unit's places, so the values say something; mostly something else comes next.
 # That is what sixty units of one small model show under three plain questions; a pattern that takes more than a token to describe would not be seen by the second.
 #
 # (dumb-heads)=
@@ -977,7 +987,8 @@ assert sum(next_right) > 3 * sum(next_else)
 # That is how {cite}`thomas2025` came to see it: one head is a simple matcher, and what looks clever is made by layers that prepare its questions.
 # Here it can be tested.
 # The heads that look at the name have three inputs each, for queries, keys and values.
-# Give them *one* of these as it would be if all heads of the layers below wrote nothing but their mean, so that each token knows itself and its position and nothing of the others; the other two inputs stay as they are.
+# Let all heads of layers 1 to 3, those below both, write nothing but their mean: what reaches layer 4 of a token then knows the token and its position, and nothing of the others.
+# From such a run take *one* of the three inputs, and leave the other two as they are.
 
 # %%
 first = min(movers)[0]
@@ -1023,19 +1034,19 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
     print(f"{stage} without one head below: p(name again) falls by at most {z.max():.2f}")
 
 # %% [markdown]
-# So Thomas is right here, with a measure for it.
+# This fits what Thomas says, with a measure for it.
 # The value can do without the layers below: the name is in the token.
-# The query cannot at all: which name is due is known only from the text, and a head that matches a token with a token has no way to ask for it.
+# The query cannot: which name is due is known only from the text, and a head that matches a token with a token has no way to ask for it.
 # The key is between: without context half of the names are still found.
-# (An input that the head has never seen could mislead it for other reasons, too. But the values come from the same run without context, and they do not.)
+# (An input that the head has never seen could mislead it for other reasons, too. The values come from the same run and do not; for the queries that is no proof.)
 # What a single head can do is to match and to fetch. The composition that matters is that of layers: what they write, the first above all, goes into the queries and then into the keys of the two heads.
-# And no single head below is the one that prepares the question: the worst costs a tenth. It is made by many, and each of them can be spared.
+# Removed from the queries one at a time, no head below costs more than a tenth, which, as before, does not say that it is idle.
 #
 # :::{why-it-works}
 #
 # Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores from centered inputs, and each of these stays.
 # A straight line in the scores is an exponential average.
-# The name that is said is decided by the values of a few heads at one place, and that place by their keys, since exchanging either changes the name, and exchanging both does not.
+# The name that is said is decided by the values of two heads at the places of a name, and these places by their keys, since exchanging either changes the name, and exchanging both does not.
 #
 # :::
 #
@@ -1051,10 +1062,10 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # ## What to take along
 #
 # - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
-# - Layer 1 of Taleteller consists of windows; all its other heads have a clock, an exponential average of the recent past, and the match of contents grows on top of it, layer by layer.
+# - Layer 1 of Taleteller consists of windows. In layers 2 and 3 most of a head is what keys say to everyone, which rises with time: a clock. In the last layers the match of contents grows.
 # - The bandwidth belongs to the query: the same head is a `dict` where a name is due, and elsewhere an average that is hardly used.
 # - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
-# - Removed one by one, most heads seem idle; removed together, they are nearly everything. Say what was put in their place.
+# - What heads cost one by one does not sum to what they cost together. Say what was put in their place.
 # - Compare any explanation by weights with recency alone.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): two ways of reading counted apart, a measure to fool, a clock with bugs, a head switched off, a head patched, and a key deleted.

@@ -112,6 +112,10 @@ def test_weights_that_look_ahead_are_refused():
             function(torch.full((1, 3, 3), 1 / 3))
         with pytest.raises(ValueError, match=r"\(1, 3, 4\)"):
             function(torch.ones(1, 3, 4))
+        with pytest.raises(ValueError, match="sum to 1"):
+            function(2 * torch.eye(3))
+    with pytest.raises(ValueError, match="causal"):  # also of a surrogate
+        deviance_share(torch.eye(3), torch.full((3, 3), 1 / 3))
 
 
 # ---------------------------------------------------------------------------------------- by offset
@@ -238,6 +242,16 @@ def test_with_rope_by_key_is_a_head_whose_queries_are_one_before_they_turn():
     one, turned = q[:1, :, :1].expand(q.shape), attention.heads(x, rope=rope)[1].expand(q.shape)
     expected = causal_weights(rotate(one, rope), turned)
     torch.testing.assert_close(by_key(one, k, rope), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("config", [replace(TINY, bias=True), replace(TINY, qk_norm=True)], ids=["bias", "qk_norm"])
+def test_by_content_has_no_mean_query_left_by_biases_or_norms(config):
+    """A term of the key alone would stay with it: the scores of a position have the mean 0 over texts."""
+    attention, x = random_gpt(config).blocks[0].attention, 3 * randn(6, 8, 12)
+    q, k, _ = attention.heads(x - x.mean(0))
+    assert q.mean(0).norm(dim=-1).max() > 0.1
+    expected = causal_weights(q - q.mean(0), k - k.mean(0))
+    torch.testing.assert_close(by_content(attention, x), expected, **CLOSE)
 
 
 def test_by_content_sees_nothing_of_what_all_texts_share():

@@ -43,6 +43,7 @@ def deviance_share(weights: Tensor, surrogate: Tensor, mask: Tensor | None = Non
     if surrogate.shape[-2:] != weights.shape[-2:]:
         shapes = f"{tuple(weights.shape)} and {tuple(surrogate.shape)}"
         raise ValueError(f"expected weights and a surrogate of as many tokens, not {shapes}")
+    check_causal(surrogate)
     w, p = weights.double(), surrogate.double()
     n_keys = torch.arange(1, w.shape[-1] + 1, dtype=w.dtype, device=w.device)
     entropy = torch.special.entr(w).sum(-1)  # (..., T)
@@ -118,6 +119,7 @@ def by_content(attention: MultiHeadAttention, x: Tensor) -> Tensor:
     if x.ndim != 3 or len(x) < 2:
         raise ValueError(f"expected x (B, T, C) of at least two texts, not {tuple(x.shape)}")
     q, k, _ = attention.heads(x - x.mean(0))
+    q, k = q - q.mean(0), k - k.mean(0)  # biases, and norms of queries and keys, bring means back
     return causal_weights(q, per_query(k, q))
 
 
@@ -145,6 +147,8 @@ def check_causal(weights: Tensor) -> None:
         raise ValueError(f"expected weights (..., n_head, T, T), not {tuple(weights.shape)}")
     if weights.triu(1).count_nonzero():
         raise ValueError("weights must be causal: 0 above the diagonal")
+    if not torch.allclose(weights.sum(-1), torch.ones_like(weights[..., 0]), atol=1e-3):
+        raise ValueError("weights must be rows that sum to 1")
 
 
 # ---------------------------------------------------------------------------------------- edits
