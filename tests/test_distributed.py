@@ -1,6 +1,7 @@
 """Several processes that learn together: they do what one does, and none waits for one that is gone."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,12 @@ import pytest
 import torch
 
 from tinyllm import training
+from tinyllm.batches import get_batch
+from tinyllm.checkpoints import read_checkpoint
+from tinyllm.devices import is_sharded, shard_model, whole
+from tinyllm.memory import bytes_held, training_bytes
 from tinyllm.model import GPT, Config, load
+from tinyllm.optimizers import make_optimizers
 from tinyllm.train import main
 from tinyllm.train_config import TrainConfig
 
@@ -36,6 +42,24 @@ def train_step(*arguments, step_as_ever=training.train_step):
 
 training.train_step = train_step
 sys.exit(train.main())
+"""
+
+
+# Both processes train in turn what the arguments say, and say what they hold after the last step.
+SHARDED = """
+import json, os, sys
+from tinyllm import memory, train, training
+
+def train_step(model, optimizers, *rest, step_as_ever=training.train_step):
+    loss = step_as_ever(model, optimizers, *rest)
+    held[:] = [memory.bytes_held(model, optimizers)]
+    return loss
+
+training.train_step, held = train_step, []
+for arguments in json.loads(sys.argv[1]):
+    assert train.main(arguments) == 0
+    with open(arguments[arguments.index("--out") + 1] + "/held-" + os.environ["RANK"], "w") as file:
+        json.dump(held[0], file)
 """
 
 
@@ -73,6 +97,88 @@ def test_two_processes_learn_what_one_learns_also_after_one_broke_down(tmp_path)
     for alone, together in weights:
         # Muon makes every direction of a gradient equally long, also those that are little but rounding.
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_processes_that_share_a_model_learn_what_one_learns_and_go_on_from_each_other(tmp_path, optimizer):
+    """One process, two with a copy each (DDP), two with a half each (FSDP): the same losses and the same files."""
+    (tmp_path / "data.txt").write_text("the cat sat on the mat and the dog sat on the cat. " * 40)
+    half = {"n_steps": 6, "optimizer": optimizer, "keep": 9, "weight_decay": 0.01, "lr": 0.01}
+    config = {"model": CONFIG["model"] | {"tie_weights": optimizer == "adamw"}, "training": CONFIG["training"] | half}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "sharded.py").write_text(SHARDED)
+    options = ["--data", str(tmp_path / "data.txt"), "--config", str(tmp_path / "config.json"), "--out"]
+    assert main([*options, str(tmp_path / "one")]) == 0
+
+    def stopped(name, new):
+        """A copy of a run's folder as it was after step 3."""
+        shutil.copytree(tmp_path / name, tmp_path / new)
+        (tmp_path / new / "step-00000006.safetensors").unlink()
+        return [*options, str(tmp_path / new), "--resume"]
+
+    both = two_processes(
+        tmp_path, "sharded.py",
+        json.dumps([[*options, str(tmp_path / "half"), "--shard"], [*stopped("one", "one, then half"), "--shard"]]),
+    )
+    assert both.returncode == 0, both.stderr
+    copies = two_processes(tmp_path, "sharded.py", json.dumps([stopped("half", "half, then copies")]))
+    assert copies.returncode == 0, copies.stderr
+    assert main(stopped("half", "half, then one")) == 0
+
+    expected, (alone, notes) = records(tmp_path / "one"), read_checkpoint(tmp_path / "one" / "step-00000006.safetensors")
+    for name in ("half", "one, then half", "half, then copies", "half, then one"):
+        for there, here in zip(records(tmp_path / name), expected, strict=True):
+            assert {**there, "speed": 0} == pytest.approx({**here, "speed": 0}, rel=1e-4, abs=1e-5), name
+        tensors, its = read_checkpoint(tmp_path / name / "step-00000006.safetensors")
+        assert its["optimizers"] == notes["optimizers"] and tensors.keys() == alone.keys(), name
+        for key in alone.keys() - {"random.torch"}:
+            torch.testing.assert_close(tensors[key], alone[key], rtol=1e-3, atol=1e-3, msg=f"{name}: {key}")
+        for key, tensor in load(tmp_path / name).state_dict().items():
+            torch.testing.assert_close(tensor, tensors[f"model.{key}" if f"model.{key}" in tensors else "model.token.weight"])
+
+    for name, shard in (("half", True), ("half, then copies", False)):
+        how = TrainConfig(**config["training"] | {"shard": shard})
+        size = json.loads((tmp_path / name / "model.json").read_text())["config"]
+        wanted = training_bytes(Config(**size), how, n_processes=2)
+        held = [json.loads((tmp_path / name / f"held-{rank}").read_text()) for rank in (0, 1)]
+        assert held[0] == held[1] == wanted, name
+
+
+@pytest.fixture
+def one_of_one(tmp_path):
+    """A process that has met all others, none: enough for a model to be shared out."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("parts", [{}, dict(experts=3, experts_per_token=2), dict(positions="rope", mlp="swiglu", n_kv_head=1)])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_model_that_is_shared_out_takes_the_same_steps(one_of_one, parts, optimizer):
+    config = Config(vocab_size=20, block_size=8, n_layer=2, n_head=2, d_model=8, **parts)
+    how, ids = TrainConfig(4, 4, optimizer=optimizer, split_qkv=True), torch.arange(200) % 11
+    found = []
+    for shard in (False, True):
+        torch.manual_seed(0)
+        model = GPT(config)
+        if shard:
+            shard_model(model)
+        optimizers = make_optimizers(model, how)
+        for step in range(4):
+            x, y = get_batch(ids, 4, 8, torch.Generator().manual_seed(step))
+            training.train_step(model, optimizers, x, y, step, how)
+        loss, _ = training.evaluate(model, ids, 8)  # weights that it gathers are let go
+        assert all(is_sharded(p) == shard for p in model.parameters())
+        found.append([torch.tensor(loss), *(whole(p.detach()) for p in model.parameters())])
+        held, wanted = bytes_held(model, optimizers), training_bytes(config, how)
+        assert held == wanted
+    torch.testing.assert_close(*found)
+
+
+def test_one_process_has_nobody_to_share_a_model_with(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    assert main(["--data", "x", "--config", str(tmp_path / "config.json"), "--out", str(tmp_path), "--shard"]) == 1
+    assert "--shard divides a model among several processes" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Pieces of a long text for training: what the model sees, and what comes one token later."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def get_batch(
@@ -34,3 +36,48 @@ def get_batch(
     first = drawn if starts is None else starts[drawn.to(starts.device)]
     places = first.to(ids.device) + torch.arange(block_size, device=ids.device)  # (B, T)
     return ids[places].long(), ids[places + 1].long()
+
+
+def documents(ids: Tensor, separator: Sequence[int]) -> dict[str, Tensor]:
+    """What keeps documents apart that stand in one block: arguments of `GPT.forward`.
+
+    Each document begins with `separator`, of one id or more, and one that was cut may stand
+    before it. ids is (..., T). `places` (..., T) begin at 0 in each document, and by `mask`
+    (..., 1, T, T) a token attends to its own document only. So each gets the logits that it
+    would get alone. Nothing is returned where no document begins: torch then has a faster
+    routine, which needs no mask.
+
+    >>> documents(torch.tensor([5, 6, 0, 7, 8, 9]), separator=[0])["places"]
+    tensor([0, 1, 0, 1, 2, 3])
+    """
+    begins, T = beginnings(ids, separator), ids.shape[-1]  # (..., T)
+    if not begins[..., 1:].any():
+        return {}
+    place = torch.arange(T, device=ids.device)
+    places = place - (place * begins).cummax(-1).values  # since the last beginning
+    number = begins.cumsum(-1)  # of the document
+    mask = number.unsqueeze(-1) == number.unsqueeze(-2)  # (..., T, T)
+    return {"places": places, "mask": mask.unsqueeze(-3)}
+
+
+def beginnings(ids: Tensor, separator: Sequence[int]) -> Tensor:
+    """At which of the ids (..., T) the separator begins: boolean (..., T)."""
+    n, T = len(separator), ids.shape[-1]
+    if n == 0 or T < n:
+        return torch.zeros_like(ids, dtype=torch.bool)
+    same = ids.unfold(-1, n, 1) == torch.tensor(separator, device=ids.device)  # (..., T-n+1, n)
+    return nn.functional.pad(same.all(-1), (0, n - 1))
+
+
+class Separate(nn.Module):
+    """A model that never looks from one document into another; see `documents`.
+
+    Takes ids (..., T), and returns logits (..., T, V). `module` is the model.
+    """
+
+    def __init__(self, model: nn.Module, separator: Sequence[int]) -> None:
+        super().__init__()
+        self.module, self.separator = model, separator
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.module(ids, **documents(ids, self.separator))

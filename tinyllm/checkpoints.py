@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors
@@ -10,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tinyllm.devices import is_main
+from tinyllm.devices import is_main, whole
 from tinyllm.files import copy, write
 from tinyllm.model import unwrap
 from tinyllm.optimizers import AdamW
@@ -88,14 +89,24 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def training_state(model: nn.Module, optimizers: Optimizers) -> dict[str, Tensor]:
-    """The tensors that training changes, each with a name."""
+    """The tensors that training changes, each with a name, whole and on the CPU."""
+    return {name: whole(z).cpu() for name, z in changed_tensors(model, optimizers)}
+
+
+def gather(model: nn.Module, optimizers: Optimizers) -> None:
+    """Hand this process's parts of all tensors to the one that calls `training_state`."""
+    for _, tensor in changed_tensors(model, optimizers):
+        whole(tensor)
+
+
+def changed_tensors(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that training changes, as they are here, in the same order everywhere."""
     names = {p: name for name, p in unwrap(model).named_parameters()}
-    return model_state(model) | {
-        f"optimizer.{names[p]}.{key}": tensor
-        for optimizer in optimizers
-        for p, state in optimizer.state.items()
-        for key, tensor in state.items()
-    }
+    yield from model_state(model).items()
+    for optimizer in optimizers:
+        for p, state in optimizer.state.items():
+            for key, tensor in state.items():
+                yield f"optimizer.{names[p]}.{key}", tensor
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:
@@ -147,8 +158,8 @@ def named_states(
 
 
 def kinds(optimizers: Optimizers) -> list[str]:
-    """The names of the optimizers."""
-    return [type(optimizer).__name__ for optimizer in optimizers]
+    """The names of the optimizers, the same however many processes share their states."""
+    return [type(optimizer).__name__.removeprefix("Sharded") for optimizer in optimizers]
 
 
 def random_state(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:

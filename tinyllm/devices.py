@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -85,12 +85,13 @@ def is_main() -> bool:
     return not is_distributed() or distributed.get_rank() == 0
 
 
-def wrap_ddp(model: nn.Module, batch_size: int) -> tuple[nn.Module, slice]:
+def wrap(model: nn.Module, batch_size: int, shard: bool = False) -> tuple[nn.Module, slice]:
     """What this process learns with, and its rows of each batch: alone, all of them.
 
-    Among several processes the model is wrapped: as soon as all have computed their
-    gradients, each gets the mean. Raises `ValueError` unless the parts are equal, since
-    then alone this is the gradient of the whole batch.
+    Among several processes each gets the mean of all gradients: of all weights, as soon as
+    they are computed (`DistributedDataParallel`); or with `shard` of its part of them, see
+    `shard_model`, for which there must be no optimizer yet. Raises `ValueError` unless the
+    parts of a batch are equal, since then alone this is the gradient of the whole batch.
     """
     if not is_distributed():
         return model, slice(None)
@@ -99,7 +100,45 @@ def wrap_ddp(model: nn.Module, batch_size: int) -> tuple[nn.Module, slice]:
         parts = f"{n_processes} equal parts, one for each process"
         raise ValueError(f"a batch of {batch_size} cannot be cut into {parts}")
     rows = slice(distributed.get_rank(), None, n_processes)
-    return DistributedDataParallel(model), rows
+    return shard_model(model) if shard else DistributedDataParallel(model), rows
+
+
+def shard_model(model: nn.Module) -> nn.Module:
+    """Leave each process its rows of each weight, and so of gradients and optimizer states.
+
+    The weights of a block are gathered when it computes, forward and again backward, and
+    let go after it; gradients are added up and dealt out (Zhao et al. 2023, by torch's
+    `fully_shard`). The model is changed in place: its parameters are `DTensor`s now.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    inside = getattr(model, "module", model)  # of what reads documents apart
+    for block in inside.blocks:
+        fully_shard(block)
+    # By itself torch keeps what is outside the blocks gathered, for a backward pass right
+    # after the forward one. There is none when a model is evaluated.
+    fully_shard(inside, reshard_after_forward=True)
+    return model
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process has a part, gathered by all; or any other as it is."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
+
+
+def part_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """This process's part of a whole tensor, where `other` is one of parts; else all of it."""
+    if not is_sharded(other):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    tensor = tensor.to(other.device)
+    return distribute_tensor(tensor, other.device_mesh, other.placements, src_data_rank=None)
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Is this a `DTensor`, whose parts are with several processes?"""
+    return hasattr(tensor, "full_tensor")
 
 
 def mean(losses: list[float], device: torch.device) -> float:

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tinyllm.devices import part_like
+
 
 @torch.no_grad()
 def copy(given: dict[str, Tensor], wanted: dict[str, Tensor], source: Path) -> None:
@@ -20,7 +22,7 @@ def copy(given: dict[str, Tensor], wanted: dict[str, Tensor], source: Path) -> N
             differ = f"{name} is {there} there, {here} here"
             raise ValueError(f"{source} does not fit this model: {differ}")
     for name, tensor in wanted.items():
-        tensor.copy_(given[name])
+        tensor.copy_(part_like(given[name], tensor))
 
 
 def write(path: Path, data: bytes) -> None:

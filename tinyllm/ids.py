@@ -105,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="a text in UTF-8: a file, or - for standard input")
     parser.add_argument("--tokenizer", required=True, help="a file that `Tokenizer.from_file` reads")
     parser.add_argument("--vocab-size", type=int, help="train a tokenizer on the text first, and write it there")
+    parser.add_argument("--special", nargs="+", default=[], help="special tokens of the tokenizer to look for in the text")
     parser.add_argument("--out", required=True, help="a file .bin or .npy")
     args = parser.parse_args(argv)
     try:
@@ -114,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
             Tokenizer(*train_bpe(read_chunks(args.data), args.vocab_size)).save(args.tokenizer)
         tokenizer = Tokenizer.from_file(args.tokenizer)
         vocab_size = max(tokenizer.vocab) + 1
-        n = write_ids(args.out, tokenizer.encode_iterable(read_chunks(args.data)), vocab_size)
+        n = write_ids(args.out, tokenizer.encode_iterable(read_chunks(args.data), args.special), vocab_size)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -20,7 +20,8 @@ class Parts:
     rope_theta: its slowest channels turn by about 1/rope_theta a token. rope_scaling: for
         longer contexts, as in Llama 3; see `rope_table`.
     mlp: "gelu", "gelu_tanh" (as GPT-2 computes it) or "swiglu" (gated).
-    d_ff: channels of its inside; if not given 4C, or 8C/3 with a gate, as many weights.
+    experts: so many MLPs, of which `experts_per_token` answer a token; see `tinyllm.experts`.
+    d_ff: channels of an MLP's inside; if not given 4C, or 8C/3 with a gate, as many weights.
     n_kv_head: heads that have keys and values, if fewer than n_head.
     d_head: channels of a head, if not C / n_head.
     qk_norm: queries and keys are normed, each over its d_head channels.
@@ -39,6 +40,8 @@ class Parts:
     rope_theta: float = 10_000.0
     rope_scaling: tuple[float, float, float, int] | None = None
     mlp: str = "gelu"
+    experts: int | None = None
+    experts_per_token: int = 1
     d_ff: int | None = None
     n_kv_head: int | None = None
     d_head: int | None = None
@@ -66,6 +69,26 @@ class Parts:
             "delta": d + C * n_head, "gated_delta": d + 2 * C * n_head + n_head,
         }
         return sum(taps + more.get(layer.mixer, 0) for layer in self.layers())
+
+    def mlp_weights(self) -> int:
+        """Weights of one MLP."""
+        C, d_ff, matrices = self.d_model, mlp_size(self), 3 if self.mlp == "swiglu" else 2
+        return matrices * C * d_ff + ((matrices - 1) * d_ff + C if self.bias else 0)
+
+    def expert_weights(self) -> int:
+        """Weights that layers have besides one MLP each: other experts, a router, b."""
+        if self.experts is None:
+            return 0
+        others = (self.experts - 1) * self.mlp_weights()
+        return self.n_layer * (others + self.d_model * self.experts + self.experts)
+
+    def expert_products(self) -> int:
+        """Products per token besides those of one MLP a layer: other experts, a router."""
+        if self.experts is None:
+            return 0
+        matrices = 3 if self.mlp == "swiglu" else 2
+        others = (self.experts_per_token - 1) * matrices * mlp_size(self)
+        return self.n_layer * self.d_model * (others + self.experts)
 
     def keys_seen(self) -> list[int]:
         """With how many keys each layer compares a query, or what takes as many products.
@@ -100,11 +123,11 @@ def check_config(config: Parts) -> None:
     above = "a number above 0", lambda x: type(x) in (int, float) and 0 < x < math.inf
     yes_no = "true or false", lambda x: type(x) is bool
     rules = dict.fromkeys(["vocab_size", "block_size", "n_layer", "n_head", "d_model"], whole)
-    rules |= {"n_features": whole, "sinks": ("a whole number", lambda x: type(x) is int and x >= 0)}
+    rules |= {"n_features": whole, "experts_per_token": whole, "sinks": ("a whole number", lambda x: type(x) is int and x >= 0)}
     rules |= dict.fromkeys(["norm_eps", "rope_theta"], above)
     rules |= dict.fromkeys(["tie_weights", "qk_norm", "bias"], yes_no)
     rules |= {name: one_of(kinds) for name, kinds in KINDS.items()}
-    optional = dict.fromkeys(["d_ff", "n_kv_head", "d_head", "window", "conv"], whole) | {"qkv_bias": yes_no}
+    optional = dict.fromkeys(["d_ff", "n_kv_head", "d_head", "window", "conv", "experts"], whole) | {"qkv_bias": yes_no}
     for name, (wanted, fits) in optional.items():
         rules[name] = f"{wanted} or null", lambda x, fits=fits: x is None or fits(x)
     for name, (wanted, fits) in rules.items():
@@ -122,6 +145,9 @@ def check_config(config: Parts) -> None:
     scaling = config.rope_scaling
     if scaling is not None and not (len(scaling) == 4 and all(above[1](x) for x in scaling)):
         raise ValueError(f"rope_scaling must be four numbers above 0, not {scaling!r}")
+    if config.experts_per_token > (config.experts or 1):
+        sizes = f"{config.experts_per_token} of {config.experts or 1}"
+        raise ValueError(f"experts_per_token must be at most the number of experts, not {sizes}")
     check_mixers(config)
 
 
@@ -243,6 +269,10 @@ class GatedMLP(nn.Module):
 def make_mlp(config: Parts) -> nn.Module:
     """What each token computes alone."""
     C, d_ff, bias = config.d_model, mlp_size(config), config.bias
+    if config.experts is not None:
+        from tinyllm.experts import Experts  # which are MLPs of this file
+
+        return Experts(config)
     if config.mlp == "swiglu":
         return GatedMLP(C, d_ff, bias)
     return MLP(C, d_ff, bias, "tanh" if config.mlp == "gelu_tanh" else "none")

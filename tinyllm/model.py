@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tinyllm.devices import is_main, whole
 from tinyllm.files import copy, write
 from tinyllm.layers import (
     Parts,
@@ -93,6 +94,9 @@ class GPT(nn.Module):
 
     With a `cache` the ids (B, T) go on where it ends, and it grows by them: numbers
     only, so that no gradient goes through it.
+
+    `places` (..., T) are positions other than 0, 1, 2, ...; `mask` (..., 1, T, T) hides keys
+    besides those that come later. `batches.documents` has both for texts beside each other.
     """
 
     def __init__(self, config: Config) -> None:
@@ -107,9 +111,12 @@ class GPT(nn.Module):
             self.head.weight = self.token.weight
         initialize(self)
 
-    def forward(self, ids: Tensor, cache=None, return_attention: bool = False):
+    def forward(
+        self, ids: Tensor, cache=None, return_attention: bool = False, places=None, mask=None
+    ):
         check_ids(ids, self.config)
-        new = slice(ids.shape[-1]), None, repeat(None)  # places, no mask, no past
+        places = slice(ids.shape[-1]) if places is None else places
+        new = places, mask, repeat(None)  # no past
         places, mask, past = new if cache is None else cache.extend(ids.shape[-1])
         weights = [] if return_attention else None
         with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
@@ -175,7 +182,7 @@ def n_parameters(config: Config) -> int:
         block += C + mlp_size(config) * (2 if config.mlp == "swiglu" else 1) + C
     places = config.block_size * C if config.positions == "learned" else 0
     head = norm + (0 if config.tie_weights else config.vocab_size * C)
-    blocks = config.n_layer * block + config.mixer_weights()
+    blocks = config.n_layer * block + config.mixer_weights() + config.expert_weights()
     return config.vocab_size * C + places + blocks + head
 
 
@@ -199,7 +206,7 @@ def flops_per_token(config: Config) -> int:
     """
     heads = config.n_head * head_size(config)  # C channels in all
     layers = sum(2 * block_matrices(config) + 4 * T * heads for T in config.keys_seen())
-    return layers + 2 * config.vocab_size * config.d_model
+    return layers + 2 * config.expert_products() + 2 * config.vocab_size * config.d_model
 
 
 def save(
@@ -211,10 +218,14 @@ def save(
     """Write `model.safetensors` and, with the configuration, `model.json`.
 
     `dtype` such as `torch.float16` makes the file smaller. `notes` is any JSON that
-    says where the model comes from.
+    says where the model comes from. Where processes have parts of the model each, all have
+    to call this, and the first writes.
     """
     model = unwrap(model)
-    weights = {name: p.detach().to(dtype).contiguous() for name, p in model.named_parameters()}
+    named = {name: whole(p.detach()) for name, p in model.named_parameters()}
+    if not is_main():
+        return
+    weights = {name: p.to(dtype).contiguous() for name, p in named.items()}
     data = safetensors.torch.save(weights)
     sha256 = hashlib.sha256(data).hexdigest()
     about = {"config": model.config.chosen(), "sha256": sha256, "notes": dict(notes)}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from tinyllm.devices import is_sharded, part_like, whole
+
 if TYPE_CHECKING:
     from tinyllm.train_config import TrainConfig
 
@@ -106,10 +108,27 @@ class Muon(torch.optim.Optimizer):
                 B = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
                 direction = p.grad.lerp(B, momentum)
                 p.mul_(1 - lr * group["weight_decay"])
-                rows = group["split"] or [len(p)]
-                for W, G in zip(p.split(rows), direction.split(rows)):
-                    size = max(1, W.shape[0] / W.shape[1]) ** 0.5
-                    W.add_(orthogonalize(G), alpha=-lr * size)
+                self.turn(p, direction, lr, group["split"] or [len(p)])
+
+    def turn(self, p: Tensor, direction: Tensor, lr: float, rows: Sequence[int]) -> None:
+        """Turn a matrix, or each of those that so many of its rows are."""
+        for W, G in zip(p.split(rows), direction.split(rows)):
+            size = max(1, W.shape[0] / W.shape[1]) ** 0.5
+            W.add_(orthogonalize(G), alpha=-lr * size)
+
+
+class ShardedMuon(Muon):
+    """Muon for matrices of which each process holds some rows; see `devices.shard_model`.
+
+    Momentum stays with the rows. But no part of a matrix can be turned without the rest: so
+    direction and matrix are gathered, one matrix at a time, and every process computes the
+    same step and keeps its rows of it. AdamW needs none of this: each weight goes alone.
+    """
+
+    def turn(self, p: Tensor, direction: Tensor, lr: float, rows: Sequence[int]) -> None:
+        W = whole(p)
+        super().turn(W, whole(direction), lr, rows)
+        p.copy_(part_like(W, p))
 
 
 def check_matrices(params: list[Tensor], split: Sequence[int] | None, **_) -> None:
@@ -191,8 +210,9 @@ def make_optimizers(model: nn.Module, config: "TrainConfig") -> list[torch.optim
     ]
     rates = 0.02, 0.003 * 128 / model.config.d_model
     adam = [{"params": ps, "lr": lr} for ps, lr in zip((embeddings, rest), rates)]
+    muon = ShardedMuon if any(map(is_sharded, matrices)) else Muon
     return [
-        Muon(groups, config.lr, weight_decay=config.weight_decay or 0.0),
+        muon(groups, config.lr, weight_decay=config.weight_decay or 0.0),
         AdamW(adam, betas=(0.9, 0.99), weight_decay=0.0),
     ]
 

@@ -13,6 +13,9 @@ The folder gets `log.jsonl` and checkpoints, and in the end `tokenizer.json` and
 Two processes share the work, and learn what one would learn, when they are started by
 
     torchrun --standalone --nproc_per_node 2 -m tinyllm.train --data ... --config ... --out ...
+
+With --shard each has a part of the weights, gradients and optimizer states only. A run that one
+kind of processes began can be resumed by any other: all write the same checkpoints.
 """
 
 import argparse
@@ -24,6 +27,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from tinyllm.batches import beginnings
 from tinyllm.checkpoints import checkpoints
 from tinyllm.devices import DEVICES, is_distributed, is_main, join_processes, leave_processes, pick_device
 from tinyllm.ids import is_ids, read_chunks, read_ids, to_ids
@@ -49,6 +53,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="a JSON file")
     parser.add_argument("--out", required=True, type=Path, help="the folder of this run")
     parser.add_argument("--resume", action="store_true", help="go on from its newest checkpoint")
+    parser.add_argument(
+        "--separator",
+        help="the text with which each document begins, best a special token of the tokenizer such as "
+        "<|endoftext|>; no token is then seen from another document",
+    )
+    parser.add_argument("--shard", action="store_true", help="divide the model among the processes of torchrun")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to train")
     parser.add_argument(
         "--floor",
@@ -75,9 +85,14 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace, device: torch.device) -> None:
     """Train, and print each record as a line of JSON. The last tenth of the text is for validation."""
     config, settings = read_config(args.config)
+    if args.shard and not is_distributed():
+        raise ValueError("--shard divides a model among several processes, which torchrun starts: there is one")
+    settings = replace(settings, shard=settings.shard or args.shard)
     read = mapped_data if is_ids(args.data) else text_data
     tokenizer, ids, validation, floor = read(args, config)
     check_lengths(ids, validation, config.block_size)
+    if args.separator is not None:
+        settings = replace(settings, separate=separator_ids(args.separator, tokenizer, ids))
     if tokenizer and not is_ids(args.data):
         config = replace(config, vocab_size=max(tokenizer.vocab) + 1)
     torch.manual_seed(settings.seed)  # the same first weights on every device
@@ -87,10 +102,24 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
         if is_main():
             with tqdm.external_write_mode():  # above the bar, where there is one
                 print(json.dumps(record), flush=True)
-    if is_main():
-        save(model, args.out)
-        if tokenizer:
-            tokenizer.save(args.out / "tokenizer.json")
+    save(model, args.out)
+    if is_main() and tokenizer:
+        tokenizer.save(args.out / "tokenizer.json")
+
+
+def separator_ids(separator: str, tokenizer: Tokenizer | None, ids: torch.Tensor) -> tuple[int, ...]:
+    """What a separator is in a text. `ValueError` where it does not occur."""
+    if tokenizer is None:
+        raise ValueError("--separator needs --tokenizer: nobody knows which ids it stands for")
+    found = tuple(tokenizer.encode(separator, special(separator, tokenizer)))
+    if not beginnings(ids[: 1 << 22].long(), found).any():
+        raise ValueError(f"no document begins with {separator!r}, which is {list(found)} as ids")
+    return found
+
+
+def special(separator: str | None, tokenizer: Tokenizer) -> set[str]:
+    """The special tokens that a text is read with: its separator, if it is one."""
+    return {separator} & set(tokenizer.special_ids)
 
 
 Data = tuple[Tokenizer | None, torch.Tensor, torch.Tensor, float | None]
@@ -104,8 +133,8 @@ def text_data(args: argparse.Namespace, config: Config) -> Data:
         tokenizer = Tokenizer.from_file(args.tokenizer)
     else:
         tokenizer = Tokenizer(*train_bpe(text[:cut], config.vocab_size))
-    size = max(tokenizer.vocab) + 1
-    ids, validation = (to_ids(tokenizer.encode_iterable(part), size) for part in (text[:cut], text[cut:]))
+    size, allowed = max(tokenizer.vocab) + 1, special(args.separator, tokenizer)
+    ids, validation = (to_ids(tokenizer.encode_iterable(part, allowed), size) for part in (text[:cut], text[cut:]))
     floor = args.floor * cut / max(1, len(ids)) if args.floor is not None else None
     return tokenizer, ids, validation, floor
 

@@ -27,6 +27,10 @@ class TrainConfig:
         part of n_steps. As long as they are short, a batch has several in place of each.
     lookups: the weight of what can be looked up in this part of n_steps; see
         `can_be_looked_up`.
+    separate: the ids with which each document begins, if no token may attend to another
+        document than its own; see `batches.documents`.
+    shard: several processes divide weights, gradients and optimizer states among them,
+        instead of having all of them each; see `devices.shard_model`.
     every: steps from one record and checkpoint to the next. keep: checkpoints kept.
     seed: of the order of the data.
     """
@@ -46,6 +50,8 @@ class TrainConfig:
     short: int | None = None
     growth: float = 0.5
     lookups: float = 1.0
+    separate: tuple[int, ...] | None = None
+    shard: bool = False
     every: int = 100
     keep: int = 2
     seed: int = 0
@@ -92,8 +98,9 @@ def check_config(config: TrainConfig) -> None:
     rules["optimizer"] = '"muon" or "adamw"', lambda x: x in ("muon", "adamw")
     rules["weight_decay"] = f"{part[0]} or null", lambda x: x is None or part[1](x)
     rules["short"] = f"{whole[0]} or null", lambda x: x is None or whole[1](x)
+    rules["separate"] = "one id or more, or null", is_separator
     yes = "true or false", lambda x: type(x) is bool
-    rules |= dict.fromkeys(["bf16", "split_qkv"], yes)
+    rules |= dict.fromkeys(["bf16", "split_qkv", "shard"], yes)
     for name, (wanted, fits) in rules.items():
         value = getattr(config, name)
         if not fits(value):
@@ -101,6 +108,13 @@ def check_config(config: TrainConfig) -> None:
     if config.n_steps >= 10**8:
         raise ValueError("n_steps must have at most eight digits, as names of checkpoints have")
     config.rate(0)  # complains of a shape that is none, and of too long phases
+
+
+def is_separator(ids) -> bool:
+    """Whether documents can begin with these ids, or are not told apart."""
+    if ids is None:
+        return True
+    return isinstance(ids, tuple) and len(ids) > 0 and all(type(i) is int and i >= 0 for i in ids)
 
 
 def can_be_looked_up(x: Tensor, y: Tensor, rare: Tensor) -> Tensor:
@@ -125,12 +139,18 @@ def current_names(values: Mapping) -> dict:
     return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
+def as_json(value):
+    """A value as it comes back from a file."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def differences(before: Mapping, now: Mapping) -> dict[str, tuple]:
     """The settings (before, now) of which two runs have different ones.
 
-    What a file says nothing about, since it is older than that option, is the default.
+    What a file says nothing about, since it is older than that option, is the default. How
+    processes share the work may change when a run goes on.
     """
     defaults = {field.name: field.default for field in fields(TrainConfig)}
-    before = defaults | current_names(before)
-    names = [name for name in before | now if before.get(name) != now.get(name)]
+    before, now = ({k: as_json(v) for k, v in z.items()} for z in (defaults | current_names(before), now))
+    names = [name for name in before | now if before.get(name) != now.get(name) and name != "shard"]
     return {name: (before.get(name), now.get(name)) for name in names}

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from tinyllm.batches import get_batch
-from tinyllm.checkpoints import append_record, begin, fingerprints, save_checkpoint
-from tinyllm.devices import has_bf16, is_main, mean, wrap_ddp
+from tinyllm.batches import Separate, get_batch
+from tinyllm.checkpoints import append_record, begin, fingerprints, gather, save_checkpoint
+from tinyllm.devices import has_bf16, is_main, mean, wrap
+from tinyllm.layers import SOFTMAX
 from tinyllm.loss import cross_entropy
 from tinyllm.model import unwrap
 from tinyllm.optimizers import clip_grad_norm, make_optimizers
@@ -35,19 +36,22 @@ def train(
     tokens per second. `folder` gets the records, in `log.jsonl`, and checkpoints.
     `resume` goes on from the newest as if nothing had happened. A terminal shows
     progress, and how far the loss is above `floor`, the best that any model can do.
-    Blocks of text begin anywhere, or at one of the places `starts` (n,). The text may
+    Blocks of text begin anywhere, or at one of the places `starts` (n,); with
+    `config.separate` no document in a block is seen from another. The text may
     be mapped from a file; the model is trained where it is, on any device.
 
     Processes that `torchrun` started learn together: each computes the gradient of its
     part of every batch, and all take a step with the mean of these gradients, which is
-    that of the whole batch. Only the first writes into `folder`.
+    that of the whole batch. With `config.shard` each then has only a part of the model, also
+    afterwards. Only the first writes into `folder`: the same files as one process alone.
     """
+    seer = reads_apart(model, config.separate)
+    net, rows = wrap(seer, config.batch_size, config.shard)
     optimizers = make_optimizers(model, config)
     generator = torch.Generator().manual_seed(config.seed)
     state = model, optimizers, generator
     about = asdict(config) | fingerprints(text=ids, starts=starts)
     start = begin(folder, resume, about, *state) if folder else 0
-    net, rows = wrap_ddp(model, config.batch_size)
     sizes, device = unwrap(model).config, next(model.parameters()).device
     rare = (count_ids(ids, sizes.vocab_size) < RARE * len(ids)).to(device)
     losses, began = [], time.perf_counter()
@@ -61,10 +65,12 @@ def train(
             speed = len(losses) * n * length / (time.perf_counter() - began)
             show(bar, losses[-1], speed, floor)
             if (step + 1) % config.every == 0 or step + 1 == config.n_steps:
-                record = new_record(step + 1, losses, speed, model, validation)
+                record = new_record(step + 1, losses, speed, seer, validation)
                 if folder and is_main():
                     append_record(folder, record)
                     save_checkpoint(folder, step + 1, *state, about, config.keep)
+                elif folder:
+                    gather(model, optimizers)  # what the first process writes
                 yield record
                 losses, began = [], time.perf_counter()
 
@@ -164,6 +170,16 @@ def count_ids(ids: Tensor, vocab_size: int) -> Tensor:
             raise ValueError(f"id {len(found) - 1} is not in the vocabulary, 0 to {last}")
         counts += found
     return counts
+
+
+def reads_apart(model: nn.Module, separator: tuple[int, ...] | None) -> nn.Module:
+    """The model, or if documents are to be kept apart, one that does. `ValueError` if it cannot."""
+    if separator is None:
+        return model
+    config = unwrap(model).config
+    if config.conv or not {layer.mixer for layer in config.layers()} <= set(SOFTMAX):
+        raise ValueError(f"a mask cannot keep documents apart in {config!r}: it hides keys of attention only")
+    return Separate(model, separator)
 
 
 def new_record(

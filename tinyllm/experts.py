@@ -1,0 +1,113 @@
+"""A mixture of experts: each token is answered by a few of many MLPs, those that its vector looks up."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tinyllm.layers import Parts, make_mlp
+
+SCALE = 1e-4  # of the surplus that is given to the optimizer; small, since gradients are clipped together
+
+
+class Experts(nn.Module):
+    r"""A lookup among MLPs: keys are rows of the router, values are what the MLPs make of x.
+
+        p = softmax(W_router x)        top = the k experts with the largest p_e + b_e
+        Experts(x) = Σ_(e in top) w_e MLP_e(x),   w_e = p_e / Σ_(i in top) p_i  (Shazeer et al. 2017)
+
+    Takes (..., C) and returns (..., C). No expert has a limit, so no token is ever dropped, and
+    what a token gets does not depend on the others beside it. With k = 1 the weight is p_e
+    itself (Fedus et al. 2022): divided by its sum it would be 1, and teach the router nothing.
+
+    `balance` is b, which only chooses (Wang et al. 2024, DeepSeek-V3): it sinks where an expert
+    has more than its share of the tokens. The surplus is its gradient, so the optimizer moves
+    it, and processes that learn together average it as they do any other.
+    """
+
+    def __init__(self, config: Parts) -> None:
+        super().__init__()
+        self.n_chosen = config.experts_per_token
+        self.router = nn.Linear(config.d_model, config.experts, bias=False)
+        self.balance = nn.Parameter(torch.zeros(config.experts))
+        one = replace(config, experts=None, experts_per_token=1)
+        self.experts = nn.ModuleList(make_mlp(one) for _ in range(config.experts))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(0, -2)  # (N, C)
+        weights, chosen = self.route(tokens)  # (N, k) each
+        total = torch.zeros_like(tokens)
+        for e, expert in enumerate(self.experts):
+            token, place = (chosen == e).nonzero(as_tuple=True)
+            # While it learns an expert without tokens computes nothing, of nothing: its gradient
+            # is then zero and not missing, which processes that learn together have to agree on.
+            if len(token) or torch.is_grad_enabled():
+                answers = weights[token, place].unsqueeze(-1) * expert(tokens[token])
+                total = total.index_add(0, token, answers.to(total.dtype))
+        return total.view_as(x)
+
+    def route(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and numbers of the experts of each token (N, C): (N, k) each."""
+        with torch.autocast(tokens.device.type, enabled=False):  # near ties need all bits
+            scores = F.linear(tokens.to(self.router.weight.dtype), self.router.weight)  # (N, E)
+            p = scores.softmax(-1)
+            chosen = (p.detach() + self.balance.detach()).topk(self.n_chosen, dim=-1).indices
+            weights = p.gather(-1, chosen)
+            if self.n_chosen > 1:
+                weights = weights / weights.sum(-1, keepdim=True)
+            load = F.one_hot(chosen, len(self.experts)).to(p.dtype).mean((0, 1))  # (E,), sums to 1
+            return WithSurplus.apply(weights, self.balance, SCALE * (load - 1 / len(self.experts))), chosen
+
+
+class WithSurplus(torch.autograd.Function):
+    """Weights as they are; backward, the surplus is the gradient of `balance`."""
+
+    @staticmethod
+    def forward(ctx, weights: Tensor, balance: Tensor, surplus: Tensor) -> Tensor:
+        ctx.save_for_backward(surplus)
+        return weights.view_as(weights)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        return grad, *ctx.saved_tensors, None
+
+
+def balance_loss(p: Tensor, chosen: Tensor) -> Tensor:
+    r"""What others add to the loss to the same end: 1 where experts share tokens equally, up to E.
+
+        E Σ_e f_e P_e        f_e: the part of all choices that fell on e;  P_e: the mean of p_e
+
+    (Lepikhin et al. 2021; Fedus et al. 2022, who weigh it by 0.01.) p is (N, E), `chosen` (N, k).
+    Only P_e has a gradient.
+    """
+    n_experts = p.shape[-1]
+    load = F.one_hot(chosen, n_experts).to(p.dtype).mean((0, 1))  # (E,)
+    return n_experts * (load * p.mean(0)).sum()
+
+
+def active_parameters(config: Parts) -> int:
+    """Weights that take part in a token's forward pass: all but those of the experts it skips."""
+    from tinyllm.model import n_parameters
+
+    skipped = (config.experts or 1) - config.experts_per_token
+    return n_parameters(config) - config.n_layer * skipped * config.mlp_weights()
+
+
+@torch.no_grad()
+def expert_loads(model: nn.Module, ids: Tensor) -> Tensor:
+    """The part of all tokens (..., T), in each layer, that each expert has among its k: (n_layer, E)."""
+    loads = []
+
+    def note(layer: Experts, given: tuple[Tensor], _) -> None:
+        _, chosen = layer.route(given[0].flatten(0, -2))
+        loads.append(F.one_hot(chosen, len(layer.experts)).float().mean(0).sum(0))
+
+    layers = [m for m in model.modules() if isinstance(m, Experts)]
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        model(ids)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(loads)
