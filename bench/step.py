@@ -39,14 +39,6 @@ WINDOWS = 8, 16, 32, 64
 AGAIN, REBOUND = KINDS.index("again"), KINDS.index("rebound")
 
 
-def read(model: GPT, ids: Tensor, window: int) -> Tensor:
-    """Logits (B, T, V) where no layer sees beyond a window."""
-    x, context = model.position(model.token(ids), slice(ids.shape[-1]))
-    for block in model.blocks:
-        x = block(x, mask=window_mask(ids.shape[-1], window), **context)
-    return model.head(model.norm(x))
-
-
 @torch.no_grad()
 def look(model: GPT, texts: Texts) -> dict:
     """See above."""
@@ -66,7 +58,9 @@ def look(model: GPT, texts: Texts) -> dict:
     on = weights.transpose(1, 2)  # (n_layer, n_head, B, T, T)
     right = (on * (x[:, None, :] == y[:, :, None])).sum(-1)
     any_name = (on * is_name[:, None, :]).sum(-1)
-    cut = {w: F.cross_entropy(read(model, x, w).mT, y, reduction="none") for w in WINDOWS} | {x.shape[-1]: loss}
+    masks = {w: window_mask(x.shape[-1], w) for w in WINDOWS}  # for all layers
+    cut = {w: F.cross_entropy(model(x, mask=mask).mT, y, reduction="none") for w, mask in masks.items()}
+    cut[x.shape[-1]] = loss
     return dict(
         excess=number(excess.mean()), words=number(excess[kinds == 0].mean()),
         p=number((-loss).exp()[again].mean()), in_text=number(in_text[again].mean()),
