@@ -32,7 +32,7 @@ from tinyllm.training import train_step
 LOG = Path(__file__).with_suffix(".jsonl")
 T, BATCH, STEPS, SEEDS, N_TEST = 64, 8, 120, 3, 64
 WIDTHS, RULES, BASE = (32, 128), ("same", "by width", "muon"), 32
-RATES = {"same": range(-10, -3), "by width": range(-10, -3), "muon": range(-9, -2)}  # exponents of 2
+RATES = {"same": range(-9, -3), "by width": range(-9, -3), "muon": range(-8, -2)}  # exponents of 2
 
 
 @cache
