@@ -32,7 +32,7 @@ from tinyllm.training import train_step
 LOG = Path(__file__).with_suffix(".jsonl")
 T, BATCH, STEPS, SEEDS, N_TEST = 64, 8, 120, 3, 64
 WIDTHS, RULES, BASE = (32, 128), ("same", "by width", "muon"), 32
-RATES = {"same": range(-9, -3), "by width": range(-9, -3), "muon": range(-8, -2)}  # exponents of 2
+RATES = {"same": range(-10, -4), "by width": range(-9, -4), "muon": range(-8, -2)}  # exponents of 2
 
 
 @cache
@@ -68,7 +68,8 @@ def play(rule: str, width: int, exponent: int, seed: int, steps: int = STEPS) ->
 
 def main() -> None:
     done = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
-    for seed, rule, width in product(range(SEEDS), RULES, WIDTHS):
+    adam, muon = (list(product(range(SEEDS), rules, WIDTHS)) for rules in (RULES[:2], RULES[2:]))
+    for seed, rule, width in adam + muon:
         for exponent in RATES[rule]:
             row = dict(rule=rule, width=width, exponent=exponent, seed=seed)
             if (rule, width) != ("by width", BASE) and not any(row.items() <= old.items() for old in done):

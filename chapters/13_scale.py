@@ -294,6 +294,9 @@ shelf = {name: min(e for _, e, p in curve if p < 0.03) for name, curve in live.i
 assert all(0.3 < e < 0.9 for e in shelf.values()) and live["98k"][-1][2] > 0.5
 "the largest of the three has stepped; before it, p was that of one name of 64"
 
+# %% [markdown]
+# The three curves, and the height of the step as it was predicted:
+
 # %% tags=["hide-input"] alt="Two panels over tokens up to 410 thousand for three small models trained here. Above, the excess in nats per token falls to a dashed line at 0.48, the predicted height, stays near it, and drops toward zero. Below, the probability of a name said again stays at one sixty-fourth and then rises steeply at the same tokens"
 fig, axes = figure(rows=2, height=5.6)
 for (name, curve), color in zip(live.items(), CYCLE):
@@ -356,6 +359,9 @@ for seed in seeds:
         print(f"{seed:4} {look['step']:5} {look['p']:7.2f} {look['in_text']:12.2f} "
               f"{head[0]:13.0f} {head[1]:9.2f} {head[2]:13.2f}")
 print(f"if no name had been said: {1 / 64:.2f} and {looks[0]['plain']:.2f}")
+
+# %% [markdown]
+# The same as curves, from the first look to the last:
 
 # %% tags=["hide-input"] alt="Two panels over training tokens, three seeds. Above, the weights of the head that will look up, where a name is said again: the weight on names of any kind rises first, that on the right name follows steeply. Below, the probabilities that the model gives: that of all names in the text stays flat and then rises together with that of the right name, later than the weights above"
 fig, axes = figure(rows=2, height=6.0)
