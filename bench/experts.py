@@ -1,12 +1,15 @@
-"""What experts buy at equal products per token: a dense model beside mixtures of which one or two experts answer.
+"""What experts buy at equal FLOPs per token: a dense model beside mixtures of which one or two experts answer.
 
 `python bench/experts.py run` trains what `experts.jsonl` does not hold yet, and adds a line for each run as soon as it
-is finished, so that it can be stopped and started again. `python bench/experts.py` prints a Markdown document of them.
+is finished, so that it can be stopped and started again (`run 1 2`: these seeds). `python bench/experts.py` prints a
+Markdown document of them.
 
 All learn from the same texts of `course.data.bindings` in the same order (paired seeds), of which the probability of
-every token is known. The channels of an expert are chosen so that those of the k experts of a token are together as
-many as the dense MLP has: then all models spend the same products on a token, but for the router's, which the table
-counts. A dense model with as many weights as a mixture has in all, which spends more, stands below them.
+every token is known. Their language has a thousand words, each with its own four to follow: that is much to know by
+heart, and next to nothing to look up in the text, so what the MLPs can hold decides. The channels of an expert are
+chosen so that those of the k experts of a token are together as many as the dense MLP has: then all models spend the
+same FLOPs on a token, but for the router's, which the table counts. A dense model with four times the channels, which
+spends more, stands below them.
 """
 
 import os
@@ -18,6 +21,7 @@ import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
+from statistics import mean
 from time import process_time
 
 import torch
@@ -34,6 +38,7 @@ LOG = Path(__file__).with_suffix(".jsonl")
 T, STEPS, BATCH, N_TEST, SEEDS, LR = 64, 300, 16, 256, 3, 0.02
 SIZES = dict(n_layer=2, n_head=2, d_model=48, positions="rope")
 D_FF = 192  # of the dense model
+WORDS = Language(words=tuple(f"word{i}" for i in range(1000)))
 MODELS: dict[str, dict] = {
     "dense": dict(d_ff=D_FF),
     "1 of 4": dict(d_ff=D_FF, experts=4, experts_per_token=1),
@@ -46,12 +51,12 @@ BASE = "dense"
 
 
 def config_of(name: str) -> Config:
-    return Config(len(Language().vocabulary), T, **SIZES | MODELS[name])
+    return Config(len(WORDS.vocabulary), T, **SIZES | MODELS[name])
 
 
 @cache
 def texts(n: int, seed: int) -> Texts:
-    return tell(n, T + 1, seed)
+    return tell(n, T + 1, seed, WORDS)
 
 
 def play(name: str, seed: int) -> dict:
@@ -85,9 +90,9 @@ def done() -> list[dict]:
     return [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
 
 
-def run() -> None:
+def run(seeds: list[int]) -> None:
     """Train what is not done yet."""
-    for seed, name in product(range(SEEDS), MODELS):
+    for seed, name in product(seeds, MODELS):
         if not any((row["model"], row["seed"]) == (name, seed) for row in done()):
             row = dict(model=name, seed=seed, steps=STEPS) | play(name, seed)
             with LOG.open("a") as file:
@@ -107,33 +112,37 @@ def difference(ours: list[dict], base: list[dict]) -> str:
     return f"{d.mean():+.3f} ({d.std() / len(d) ** 0.5:.3f})" if len(d) > 1 else ""
 
 
-def document(rows: list[dict]) -> str:
-    head = "MLP|weights|of these at work|products per token|excess|on words|− dense|busiest expert|seconds|seeds"
+def table(rows: list[dict]) -> str:
+    head = "MLP|weights|of these at work|FLOPs per token|excess|on words|− dense|busiest expert|seconds|seeds"
     lines, base = [], [row for row in rows if row["model"] == BASE]
     for name in MODELS:
         if runs := [row for row in rows if row["model"] == name]:
             config = config_of(name)
             cells = [spread([row[key] for row in runs]) for key in ("excess", "words")]
             than = "" if name == BASE else difference(runs, base)
-            busiest = f"{sum(row['busiest'] for row in runs) / len(runs):.1f} times its share" if config.experts else ""
+            busiest = f"{mean(row['busiest'] for row in runs):.1f} times its share" if config.experts else ""
             sizes = n_parameters(config), active_parameters(config), flops_per_token(config)
             lines.append([name, *(f"{size:,}" for size in sizes), *cells, than, busiest,
-                          f"{sum(row['seconds'] for row in runs) / len(runs):.0f}", str(len(runs))])
+                          f"{mean(row['seconds'] for row in runs):.0f}", str(len(runs))])
     columns = head.split("|")
-    table = [f"| {' | '.join(line)} |" for line in [columns, ["---", *["--:"] * (len(columns) - 1)], *lines]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, ["---", *["--:"] * (len(columns) - 1)], *lines])
+
+
+def document(rows: list[dict]) -> str:
     return "\n\n".join([
-        "# Experts at equal products per token",
+        "# Experts at equal FLOPs per token",
         f"{'; '.join(sorted({row['machine'] for row in rows}))}, torch {torch.__version__}.\n"
-        f"{SIZES['n_layer']} layers, {SIZES['d_model']} channels, {STEPS} steps of {BATCH} texts of {T} tokens of `course.data.bindings`, Muon. Excess over the\n"
-        "exact log-probability in nats per token; ± is the standard deviation over seeds, differences are paired by seed, with\n"
-        "their standard error in parentheses. Products per token are multiplications and additions of a forward pass, the\n"
-        "router's included. Seconds are those of one thread for the training.",
-        "\n".join(table),
+        f"{SIZES['n_layer']} layers, {SIZES['d_model']} channels, {STEPS} steps of {BATCH} texts of {T} tokens of "
+        f"`course.data.bindings`, with {len(WORDS.words):,}\nwords, Muon. Excess over the exact log-probability in nats per "
+        "token; ± is the standard deviation over seeds,\ndifferences are paired by seed, with their standard error in "
+        "parentheses. FLOPs are the multiplications and\nadditions of a forward pass, the router's included. Seconds are CPU "
+        "seconds of one thread for the training, on a\nmachine that was busy with other work.",
+        table(rows),
     ])
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
-        run()
+        run(list(map(int, sys.argv[2:])) or list(range(SEEDS)))
     else:
         print(document(done()))

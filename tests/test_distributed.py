@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tinyllm import training
-from tinyllm.batches import get_batch
+from tinyllm.batches import Separate, get_batch
 from tinyllm.checkpoints import read_checkpoint
 from tinyllm.devices import is_sharded, shard_model, whole
 from tinyllm.memory import bytes_held, training_bytes
@@ -173,6 +173,15 @@ def test_a_model_that_is_shared_out_takes_the_same_steps(one_of_one, parts, opti
         held, wanted = bytes_held(model, optimizers), training_bytes(config, how)
         assert held == wanted
     torch.testing.assert_close(*found)
+
+
+def test_a_model_that_reads_documents_apart_is_shared_out_too(one_of_one):
+    model, ids = GPT(Config(vocab_size=20, block_size=8, n_layer=1, n_head=2, d_model=8)), torch.arange(8) % 4
+    torch.nn.init.normal_(model.head.weight)
+    expected = Separate(model, (0,))(ids)
+    net = shard_model(Separate(model, (0,)))
+    torch.testing.assert_close(net(ids), expected)
+    assert not torch.allclose(model(ids), expected) and all(map(is_sharded, net.parameters()))
 
 
 def test_one_process_has_nobody_to_share_a_model_with(tmp_path, capsys):

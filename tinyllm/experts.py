@@ -8,22 +8,24 @@ from torch.nn import functional as F
 
 from tinyllm.layers import Parts, make_mlp
 
-SCALE = 1e-4  # of the surplus that is given to the optimizer; small, since gradients are clipped together
+SCALE = 1e-4  # of the surplus as a gradient: small, since gradients are clipped together
 
 
 class Experts(nn.Module):
     r"""A lookup among MLPs: keys are rows of the router, values are what the MLPs make of x.
 
         p = softmax(W_router x)        top = the k experts with the largest p_e + b_e
-        Experts(x) = Σ_(e in top) w_e MLP_e(x),   w_e = p_e / Σ_(i in top) p_i  (Shazeer et al. 2017)
+        Experts(x) = Σ_(e in top) w_e MLP_e(x),   w_e = p_e / Σ_(i in top) p_i
+                                                                    (Shazeer et al. 2017)
+    Takes (..., C) and returns (..., C). No expert has a limit, so no token is ever dropped,
+    and what a token gets does not depend on the others beside it. With k = 1 the weight is
+    p_e itself (Fedus et al. 2022): divided by its sum it would be 1, and teach the router
+    nothing.
 
-    Takes (..., C) and returns (..., C). No expert has a limit, so no token is ever dropped, and
-    what a token gets does not depend on the others beside it. With k = 1 the weight is p_e
-    itself (Fedus et al. 2022): divided by its sum it would be 1, and teach the router nothing.
-
-    `balance` is b, which only chooses (Wang et al. 2024, DeepSeek-V3): it sinks where an expert
-    has more than its share of the tokens. The surplus is its gradient, so the optimizer moves
-    it, and processes that learn together average it as they do any other.
+    `balance` is b, which only chooses (Wang et al. 2024): it sinks where an expert has more
+    than its share of the tokens. The surplus is its gradient, so the optimizer moves it, and
+    processes that learn together average it as they do any other. For them an expert that
+    has no token has a gradient, too, of zero: while it learns it computes nothing, of nothing.
     """
 
     def __init__(self, config: Parts) -> None:
@@ -36,41 +38,43 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(0, -2)  # (N, C)
-        weights, chosen = self.route(tokens)  # (N, k) each
+        weights, chosen = self.route(tokens)
         total = torch.zeros_like(tokens)
         for e, expert in enumerate(self.experts):
             token, place = (chosen == e).nonzero(as_tuple=True)
-            # While it learns an expert without tokens computes nothing, of nothing: its gradient
-            # is then zero and not missing, which processes that learn together have to agree on.
             if len(token) or torch.is_grad_enabled():
-                answers = weights[token, place].unsqueeze(-1) * expert(tokens[token])
+                answers = weights[token, place, None] * expert(tokens[token])
                 total = total.index_add(0, token, answers.to(total.dtype))
         return total.view_as(x)
 
     def route(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and numbers of the experts of each token (N, C): (N, k) each."""
         with torch.autocast(tokens.device.type, enabled=False):  # near ties need all bits
-            scores = F.linear(tokens.to(self.router.weight.dtype), self.router.weight)  # (N, E)
-            p = scores.softmax(-1)
-            chosen = (p.detach() + self.balance.detach()).topk(self.n_chosen, dim=-1).indices
-            weights = p.gather(-1, chosen)
-            if self.n_chosen > 1:
-                weights = weights / weights.sum(-1, keepdim=True)
-            load = F.one_hot(chosen, len(self.experts)).to(p.dtype).mean((0, 1))  # (E,), sums to 1
-            return WithSurplus.apply(weights, self.balance, SCALE * (load - 1 / len(self.experts))), chosen
+            router = self.router.weight
+            p = F.linear(tokens.to(router.dtype), router).softmax(-1)  # (N, E)
+        chosen = (p + self.balance).detach().topk(self.n_chosen).indices
+        weights = p.gather(-1, chosen)
+        weights = weights / weights.sum(-1, keepdim=True) if self.n_chosen > 1 else weights
+        return WithSurplus.apply(weights, self.balance, chosen), chosen
 
 
 class WithSurplus(torch.autograd.Function):
-    """Weights as they are; backward, the surplus is the gradient of `balance`."""
+    """Weights as they are; backward, the surplus of each expert is the gradient of its b."""
 
     @staticmethod
-    def forward(ctx, weights: Tensor, balance: Tensor, surplus: Tensor) -> Tensor:
-        ctx.save_for_backward(surplus)
+    def forward(ctx, weights: Tensor, balance: Tensor, chosen: Tensor) -> Tensor:
+        ctx.save_for_backward(balance, chosen)
         return weights.view_as(weights)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
-        return grad, *ctx.saved_tensors, None
+        balance, chosen = ctx.saved_tensors
+        return grad, SCALE * (load(chosen, balance) - 1 / len(balance)), None
+
+
+def load(chosen: Tensor, balance: Tensor) -> Tensor:
+    """The part of all choices (N, k) that fell on each expert: (E,), of sum 1."""
+    return F.one_hot(chosen, len(balance)).to(balance.dtype).mean((0, 1))
 
 
 def balance_loss(p: Tensor, chosen: Tensor) -> Tensor:
@@ -78,12 +82,10 @@ def balance_loss(p: Tensor, chosen: Tensor) -> Tensor:
 
         E Σ_e f_e P_e        f_e: the part of all choices that fell on e;  P_e: the mean of p_e
 
-    (Lepikhin et al. 2021; Fedus et al. 2022, who weigh it by 0.01.) p is (N, E), `chosen` (N, k).
-    Only P_e has a gradient.
+    (Lepikhin et al. 2021; Fedus et al. 2022, who weigh it by 0.01.) p is (N, E), `chosen`
+    (N, k). Only P_e has a gradient.
     """
-    n_experts = p.shape[-1]
-    load = F.one_hot(chosen, n_experts).to(p.dtype).mean((0, 1))  # (E,)
-    return n_experts * (load * p.mean(0)).sum()
+    return p.shape[-1] * (load(chosen, p[0]) * p.mean(0)).sum()
 
 
 def active_parameters(config: Parts) -> int:
@@ -96,12 +98,12 @@ def active_parameters(config: Parts) -> int:
 
 @torch.no_grad()
 def expert_loads(model: nn.Module, ids: Tensor) -> Tensor:
-    """The part of all tokens (..., T), in each layer, that each expert has among its k: (n_layer, E)."""
+    """The part of all tokens (..., T) that each expert answers: (n_layer, E), each of sum k."""
     loads = []
 
     def note(layer: Experts, given: tuple[Tensor], _) -> None:
         _, chosen = layer.route(given[0].flatten(0, -2))
-        loads.append(F.one_hot(chosen, len(layer.experts)).float().mean(0).sum(0))
+        loads.append(layer.n_chosen * load(chosen, layer.balance))
 
     layers = [m for m in model.modules() if isinstance(m, Experts)]
     handles = [layer.register_forward_hook(note) for layer in layers]
