@@ -1,4 +1,4 @@
-"""Does the best learning rate of a small model hold for a wider one? Three rules, two widths, three seeds.
+"""Does the best learning rate of a small model hold for a wider one? Two rules, two widths, three seeds.
 
 `python bench/rates.py` trains what `rates.jsonl` does not hold yet and adds a line for each run. All models have two
 layers and heads of 16 channels, and learn for the same short time from the same texts of `course.data.bindings`, long
@@ -6,11 +6,9 @@ before names are found, so that what is compared is how fast the words are learn
 
 same: AdamW with one rate for all weights, whatever the width;
 by width: AdamW with the rate of the matrices inside the blocks and of the head divided by the width, that of the
-    embeddings and norms not (the rule of Tensor Programs V for Adam);
-muon: the library's recipe, Muon for the matrices, whose steps have a size that does not depend on the width, Adam for
-    the rest with the head's rate divided by the width; what is varied is Muon's rate.
+    embeddings and norms not (the rule of Tensor Programs V for Adam).
 
-At the smallest width the first two are the same. Rates are powers of two; the last 40 % of the steps lower them to 0.
+At the smallest width the two are the same. Rates are powers of two; the last 40 % of the steps lower them to 0.
 """
 
 import os
@@ -25,14 +23,14 @@ from pathlib import Path
 import torch
 from course.data.bindings import Language, Texts, tell
 from tinyllm.model import GPT, Config
-from tinyllm.optimizers import AdamW, make_optimizers
+from tinyllm.optimizers import AdamW
 from tinyllm.train_config import TrainConfig
 from tinyllm.training import train_step
 
 LOG = Path(__file__).with_suffix(".jsonl")
 T, BATCH, STEPS, SEEDS, N_TEST = 64, 8, 120, 3, 64
-WIDTHS, RULES, BASE = (32, 128), ("same", "by width", "muon"), 32
-RATES = {"same": range(-10, -4), "by width": range(-9, -4), "muon": range(-8, -2)}  # exponents of 2
+WIDTHS, RULES, BASE = (32, 128), ("same", "by width"), 32
+RATES = {"same": range(-10, -4), "by width": range(-9, -4)}  # exponents of 2
 
 
 @cache
@@ -40,9 +38,7 @@ def texts(n: int, seed: int) -> Texts:
     return tell(n, T + 1, seed)
 
 
-def optimizers_of(model: GPT, rule: str, rate: float, how: TrainConfig) -> list[torch.optim.Optimizer]:
-    if rule == "muon":
-        return make_optimizers(model, how)
+def optimizers_of(model: GPT, rule: str, rate: float) -> list[torch.optim.Optimizer]:
     narrow = BASE / model.config.d_model if rule == "by width" else 1.0
     inside = [p for p in [*model.blocks.parameters(), model.head.weight] if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in inside)]
@@ -56,7 +52,7 @@ def play(rule: str, width: int, exponent: int, seed: int, steps: int = STEPS) ->
     sizes = dict(n_layer=2, n_head=width // 16, d_model=width, positions="alibi", conv=2)
     model = GPT(Config(len(Language().vocabulary), T, **sizes))
     how = TrainConfig(steps, BATCH, lr=2.0**exponent, decay=0.4, warmup=0.1)
-    optimizers, learned = optimizers_of(model, rule, 2.0**exponent, how), texts(BATCH * steps, seed).ids
+    optimizers, learned = optimizers_of(model, rule, 2.0**exponent), texts(BATCH * steps, seed).ids
     for step in range(steps):
         ids = learned[BATCH * step : BATCH * (step + 1)]
         train_step(model, optimizers, ids[:, :-1], ids[:, 1:], step, how)
@@ -68,8 +64,7 @@ def play(rule: str, width: int, exponent: int, seed: int, steps: int = STEPS) ->
 
 def main() -> None:
     done = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
-    adam, muon = (list(product(range(SEEDS), rules, WIDTHS)) for rules in (RULES[:2], RULES[2:]))
-    for seed, rule, width in adam + muon:
+    for seed, rule, width in product(range(SEEDS), RULES, WIDTHS):
         for exponent in RATES[rule]:
             row = dict(rule=rule, width=width, exponent=exponent, seed=seed)
             if (rule, width) != ("by width", BASE) and not any(row.items() <= old.items() for old in done):
