@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Scale: a shelf, a step, and a floor that is known
 #
-# Here is one model, of 6.3 million weights in its blocks, after 2 million tokens of tales, after 4, 8, 16 and 32 million.
+# Here is one model of 6.3 million weights (those of its blocks: attention and MLPs, without the tables of tokens), after learning from 2 million tokens of tales, from 4, 8, 16 and 32 million.
+# The last column is the mean probability that it gives to a name where a story says it for the second time or later.
 
 # %%
 import json
@@ -18,7 +19,7 @@ for run in runs:
 # %% [markdown]
 # The second column is the loss per character, less the least that any model can reach.
 # It falls as one would expect.
-# In the third column nothing happens for 8 million tokens: where a story says a name that it has said before, the model gives it a probability of one in a hundred.
+# In the third column nothing happens for 8 million tokens: the name gets a probability of one in a hundred.
 # Then the text is doubled once more, and it is three in four.
 #
 # What has happened there?
@@ -28,7 +29,7 @@ for run in runs:
 #
 # :::{admonition} You will be able to
 # :class: tip
-# - predict by hand how far the loss falls when a model learns to use a name that was said, and say what this step is not;
+# - predict by hand how far the loss falls when a model learns to use a name that was said, and how much of that fall a plain average of names would bring;
 # - fit a scaling law, and say why its *irreducible loss* is not the entropy;
 # - account for the memory and the time of a training run, on one process and on several.
 #
@@ -71,13 +72,13 @@ len(runs), SIZES, len(NAMES)
 #
 # The table was recorded, not computed here: 53 finished runs of `bench/scaling.py` on one GPU (an NVIDIA H200), one seed, nine sizes from 24 thousand to 31 million weights in the blocks.
 # All read Taleteller's 2,048 tokens, 48 whole stories a step, every story once.
-# The optimizer is Muon at the rate 0.02 with Adam for the rest, the same for all sizes.
+# The optimizer is Muon at the rate 0.02, with Adam at 0.02 for the embeddings, the same for all sizes; the head's rate falls with the width (chapter 08).
 # Each number of tokens is a *finished* schedule: the rate stays constant, and falls to zero over the last 40 % of the steps.
 # (A run of 4 million tokens goes on from where that of 2 million began to lower its rate. So the runs of a size share their beginning, and are not independent.)
 # Loss is scored on 1,024 stories that were held out, story by story, *minus the exact log-probability of each story*.
 # That paired difference, the **excess**, has a standard error of at most 0.0026 nats per character.
 
-# %% tags=["hide-input"] alt="Two panels over the number of tokens from 2 to 128 million, one line for each of nine sizes. Above, the excess on logarithmic axes: all lines fall; those of 442 thousand weights and more flatten between 0.02 and 0.04 and then drop below 0.01. Below, the probability of a name said again: 0.01 along the flat part and above 0.65 after the drop, for the largest three sizes between 8 and 16 million tokens, for the two sizes around a million between 32 and 64 million; the three smallest never rise"
+# %% tags=["hide-input"] alt="Two panels over the number of tokens from 2 to 128 million, one line for each of nine sizes. Above, the excess on logarithmic axes: all lines fall; those of 442 thousand weights and more reach a band between 0.024 and 0.038 and then drop below 0.01. Below, the probability of a name said again: flat at 0.01, and above 0.65 after the drop, for the largest three sizes between 8 and 16 million tokens, for the two sizes around a million between 32 and 64 million; the three smallest never rise"
 fig, axes = figure(rows=2, height=6.4)
 shades = [CYCLE[i % 5] for i in range(len(SIZES))]
 for size, color, style in zip(SIZES, shades, ["-"] * 5 + ["--"] * 4):
@@ -93,16 +94,18 @@ for ax in axes:
 axes[0].axhspan(0.024, 0.038, color=COLORS["FLOOR"], alpha=0.15, linewidth=0)
 axes[0].annotate("the shelf", (2.05, 0.0285), color=COLORS["FLOOR"], va="center")
 axes[0].set(ylabel="excess (nats per character)")
-axes[0].set_title("A shelf, and then a step")
+axes[0].set_title("Names wait at 1/98 while all else gets better")
 axes[0].legend(ncols=3, fontsize=8.5, title="weights in blocks", title_fontsize=8.5)
 axes[1].axhline(1 / 98, color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
 axes[1].set(xlabel="million tokens", ylabel="p(name said again)", ylim=(-0.02, 1))
 fig
 
 # %% [markdown]
-# Loss falls to a **shelf** at an excess of some 0.024 to 0.038, whatever the size.
-# There it falls slowly, and more weights hardly help.
-# Then, within a doubling of the tokens, it drops.
+# What is flat is $p$, at $1/98$, for all that these models learn in the meantime.
+# The excess is not flat: with each doubling it falls by a third to a half, for the larger models to a band, gray, from 0.024 to 0.038.
+# (The band is drawn from the runs right before the drop; the three smallest models do not reach it, or just do.)
+# Then, within a doubling of the tokens, $p$ rises, and the excess falls to a third, a quarter, a sixth.
+# The flat stretch is called a **shelf** here; in the loss of these runs it is hidden by all else that gets better, and a text without that will show it bare, below.
 # Here is the last run of each size before the drop, and the first after it.
 
 # %%
@@ -138,12 +141,13 @@ assert again["base", 0, 32] < 0.05 and again["base", 1, 32] > 0.5
 
 # %% [markdown]
 # The same model, the same recipe: with one seed the step comes after 32 million tokens, with the other before.
-# So **when the step comes is chance within a factor of two**, at least.
+# So **the seed decides on which side of 32 million tokens the step comes**.
+# (By how much is not known: one is between 16 and 32, the other between 32 and 64, and had begun.)
 # The variants (rotary positions, keys that are mixed with the one before, vectors for pairs of tokens) have one or two seeds each.
 # All of them have stepped by 32 million tokens, and so has one of the two plain models.
 # That says nothing about which of them is earlier; whoever wants to say so needs more seeds than there are here.
 # The sizes, too, have one seed.
-# A factor of four in tokens between the largest and the smallest that step is beyond what two seeds differ by, and is no proof.
+# The largest step between 8 and 16 million tokens and the smallest between 32 and 64, which is a factor of two to eight; two seeds of one size do not say how much of that chance can do.
 #
 # (step-by-hand)=
 # ## The step, by hand
@@ -176,7 +180,7 @@ print(f"times ln {len(NAMES)} = {math.log(len(NAMES)):.3f} nats: {height:.4f}")
 # By hand: 5.2 names in 1,033 characters are 0.0050 per character, times 4.585 nats is 0.023.
 # The six drops above lie between 0.020 and 0.029.
 #
-# They are no clean measurement, though, since in a doubling of the tokens everything else improves, too.
+# They are no check of it, though, since in a doubling of the tokens everything else improves, too, and before the drop that was worth 0.01 and more.
 # A clean one would be two models that differ in the step alone.
 # The two seeds at 32 million tokens come near to that.
 
@@ -192,10 +196,10 @@ assert 0.6 < apart / height < 0.9
 # %% [markdown]
 # Three quarters of it.
 # (That is one pair.) The prediction is an estimate from above.
-# Where two persons speak it is not always certain which of them is named, so even the best model pays something; the one that has stepped is not at the end of it ($p$ is 0.80 and will be 0.83); and the other one may have begun.
+# The seed without the step had begun it ($p$ is 0.024, more than twice $1/98$), the other was not at the end of it (0.80, and it will be 0.83), and sometimes it is open which of two persons is named, so that even the best model pays something.
 #
 # (not-smoothing)=
-# ### It is not smoothing that gives way
+# ### What a smoother would do
 #
 # It is tempting to say that the model *smooths* its recent past up to the shelf and *looks up* from the step on.
 # Let us see what a smoother would do.
@@ -221,7 +225,8 @@ n_new = sum(len(set(names)) for names in told)  # names that are said for the fi
 old = len(said_again) / (len(said_again) + n_new)
 mixed = [math.log(old * smoother(said, name, 1.0) + (1 - old) / len(NAMES))
          for said, name in said_again]
-saved = (sum(mixed) + len(mixed) * math.log(len(NAMES)) + n_new * math.log(1 - old)) / characters
+saved = sum(mixed) + len(mixed) * math.log(len(NAMES)) + n_new * math.log(1 - old)
+saved = saved / characters
 print(f"not told which names are new: {saved:.4f} saved, {saved / height:.0%} of the step")
 assert min(smoothed.values()) < 0.2 * height and 0.6 < saved / height < 0.75
 
@@ -231,7 +236,7 @@ assert min(smoothed.values()) < 0.2 * height and 0.6 < saved / height < 0.75
 # If it is not told, it has to keep some probability for new names (here: for each name that share of names which are new); then it still takes two thirds.
 # And what does the model do on the shelf?
 # It gives the right name 0.010 to 0.011, and $1/98$ is 0.0102: about as if it had never been said.
-# (Not quite. Where a name stands another word would sometimes have been possible, too; even after the step the mean is 0.83. Allowing for that, the shelf's 0.0105 is a quarter more than $1/98$, where the mean of the names would give fifty times as much.)
+# (Not quite. Even after the step the mean is 0.83, since where a name stands another word may have been possible, too. Allowing for that, 0.0105 is a quarter more than $1/98$. In the last run before the drop three sizes have 0.017 to 0.024: the step has begun there, or they know the gender, which would give $1/49$. The mean of the names gives 0.56.)
 # So for names the shelf is not where smoothing ends and looking up begins.
 # It is where the names of the text are hardly used at all.
 # A mean over the names in the text would already be most of the progress.
@@ -243,7 +248,7 @@ assert min(smoothed.values()) < 0.2 * height and 0.6 < saved / height < 0.75
 # What do its heads do?
 # For that one has to look into a model right before the step and right after it, and the recorded runs kept no weights.
 # Chapter 11's texts step within a few hundred thousand tokens.
-# They have eight roles, each with a name until a sentence gives it another one, and the exact probability of each token is known:
+# They have eight roles, each with a name until a sentence gives it another one (`again` is a name said again, `rebound` one of a role that had another name before), and the exact probability of each token is known:
 
 # %%
 language = Language()
@@ -306,7 +311,7 @@ assert all(0.3 < e < 0.9 for e in shelf.values()) and live["98k"][-1][2] > 0.5
 # %% [markdown]
 # The three curves, and the height of the step as it was predicted:
 
-# %% tags=["hide-input"] alt="Two panels over tokens up to 410 thousand for three small models trained here. Above, the excess in nats per token falls to a dashed line at 0.48, the predicted height, stays near it, and drops toward zero. Below, the probability of a name said again stays at one sixty-fourth and then rises steeply at the same tokens"
+# %% tags=["hide-input"] alt="Two panels over tokens up to 410 thousand for three small models trained here. Above, the excess in nats per token falls to a dashed line at 0.48, the predicted height, stays near it, and then drops, for the larger two toward zero, for the smallest only begins to. Below, the probability of a name said again stays at one sixty-fourth and then rises steeply at the same tokens"
 fig, axes = figure(rows=2, height=5.6)
 for (name, curve), color in zip(live.items(), CYCLE):
     tokens, excess, p = zip(*curve)
@@ -316,17 +321,16 @@ axes[0].axhline(predicted, color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
 axes[0].annotate("the step, by hand", (22, predicted - 0.04), va="top",
                  color=COLORS["FLOOR"])
 axes[0].set(ylabel="excess (nats per token)", ylim=(0, 1.5))
-axes[0].set_title("Another text, trained here: the same shelf at its own height")
+axes[0].set_title("Another text, trained here: a shelf where it was predicted")
 axes[0].legend(fontsize=8.5)
 axes[1].set(xlabel="thousand tokens", ylabel="p(name said again)", ylim=(-0.02, 1))
 fig
 
 # %% [markdown]
-# All of them come down to the same shelf, a little above the line, since the words cost something, too.
-# And $p$ waits there at $1/64$.
+# The excess comes down to a shelf that is a little above the line, since the words cost something, too, and stays there as long as $p$ waits at $1/64$.
 # (That is one seed, and on another processor the curves are others; what is printed and asserted is what does not depend on it.)
 #
-# Now the heads of the largest of the three, recorded by `bench/step.py` with three seeds (and a rate that falls over the last 40 % of the steps).
+# Now the heads of models as large as the largest of the three, recorded by `bench/step.py` with three seeds (and a rate that falls over the last 40 % of the steps).
 # There are three questions, all asked where a name is said again:
 #
 # 1. *Does the model smooth the names of the text before it looks them up?* Then the names that stand in the text would gain probability together, before the right one does.
@@ -397,9 +401,10 @@ fig
 # %% [markdown]
 # In what the model *says* next to nothing is smoothed first.
 # Up to the step the names in the text have together what they would have if none had been said.
-# In the first look of the step they gain 0.02, of which the right one has a half or less; from then on it gains all.
+# In the first looks of the step (in seed 2 already twenty steps before the right name moves) they gain 0.01 to 0.02, of which the right one has a half or less; from then on it gains all.
+# A plain mean of the names in the text would give the right one 0.16.
 #
-# In the *head* there is a passage, and it is nearly over before the answer moves.
+# In the *head* there is such a transition, and it is nearly over before the answer moves.
 # At first its weight lies on dozens of keys of all kinds.
 # Then two thirds of it lie on names: it averages the names of the text, the right one with an eighth, and no answer changes.
 # Then nearly all of it lies on the right name, with three effective keys, and the probability of that name is still 0.1.
@@ -453,7 +458,7 @@ for seed in seeds:
 #
 # :::
 #
-# Olsson and others {cite}`olsson2022` found such a change in large models, at the same time as a bump in the loss, and traced it to heads that find what followed the same token before.
+# Olsson and others {cite}`olsson2022` found such a change in models of many sizes, at the same time as a bump in the loss, and heads that find what followed the same token before; that these cause it was shown for small models, for large ones it rests on the coincidence.
 # Singh and others {cite}`singh2024` set parts of a small model right while the rest learned, and found three whose interaction drives the change.
 #
 # (fits)=
@@ -524,7 +529,7 @@ print(f"{'':20} runs      E      a      b   typically off by")
 for name, f in fits.items():
     print(f"{name:20} {len(SETS[name]):4} {f['E']:6.3f} {f['a']:6.2f} {f['b']:6.2f} "
           f"{f['off']:9.2%}")
-print(f"the entropy, known exactly: {FLOOR:.3f}")
+print(f"the exact mean surprise of the stories: {FLOOR:.3f}")
 assert all(f["E"] < FLOOR - 0.005 for f in fits.values())
 assert fits["... from 4 M tokens"]["E"] < 0.001 and fits["after it"]["off"] < 0.005
 assert fits["... and finished"]["E"] < 0.01
@@ -532,6 +537,7 @@ assert fits["... and finished"]["E"] < 0.01
 # %% [markdown]
 # Five fits, and irreducible losses from 0.126 down to 0.
 # The truth is 0.136, and **all of them are below it**: no model can reach what they promise.
+# (They are parts of one set of runs, so that is less than five results. And before the step the law is off by 11 to 14 %: it does not describe these runs.)
 # The last two are the worst, since they look so good: off by a third of a per cent and less, on thirteen runs and on ten.
 # Does the data know $E$ at all?
 # Hold it fixed, fit the other four numbers, and see how much worse it gets.
@@ -554,7 +560,7 @@ fig
 
 # %% [markdown]
 # Before the step every $E$ is about as good.
-# After it, from 0.02 to 0.12 the fits are off by 0.34 to 0.39 %, and by 0.6 % with the entropy itself.
+# After it, from 0.02 to 0.12 the fits are off by 0.34 to 0.39 % (root mean square; the fit minimizes the Huber loss, whose least value is at 0.110), and by 0.6 % with the entropy itself.
 # A small exponent and a low floor do what a larger exponent and a high floor do, over the few doublings that there are.
 # So which value is "the best" hangs on differences of less than a per mille of the loss, and on which runs are in the set: with the three left out that have not finished their step it is 0.
 #
@@ -563,7 +569,8 @@ fig
 # On the shelf nothing in the curve shows that there is a step to come; on real text nobody knows how many shelves there are.
 # (Kaplan and others {cite}`kaplan2020` left $E$ out. With small models far from the floor, a constant cannot be told from a smaller exponent.)
 # A smooth law holds where a mechanism gets better, not where it is exchanged for another.
-# One seed and nine sizes are little for a fit, and all sizes share one rate and one batch size. That a real sweep would do better at *predicting losses nearby* is not in doubt here; what is in doubt is the constant.
+# One seed and nine sizes are little for a fit, and the matrices of all sizes share one rate, and all share one batch size.
+# That a real sweep would do better at *predicting losses nearby* is not in doubt here; what is in doubt is the constant.
 #
 # (frontier)=
 # ### What to spend a budget on
@@ -589,17 +596,17 @@ for run in sorted(runs, key=operations):
 assert all(run["n_block"] < 1e6 for run in frontier)
 
 # %% [markdown]
-# Among these runs the best size grows with the budget, up to a million weights.
-# None of the four larger sizes is on the list; they were trained with 32 or 64 million tokens at most, and each of their runs is beaten by a smaller model with more tokens and fewer operations.
+# Among these runs the best size grows with the budget in trend, up to a million weights (442 thousand and a million alternate).
+# None of the four larger sizes is on the list; they were trained with 32 or 64 million tokens at most, and each of their runs is beaten by a smaller model with more tokens and no more operations. Beyond that budget nothing was run.
 # The runs after the step have 65 to 290 tokens for each weight.
 # Chinchilla had 20, and no law says that the number is the same elsewhere; a grammar with some thousand words may not need more weights than these.
-# Read it with care: sizes are a factor of two or more apart, tokens a factor of two; all share one rate; and where a run stands beside a step that comes by chance within a factor of two, its place on the list is chance, too.
+# Read it with care: sizes are a factor of two or more apart, tokens a factor of two; and where a run stands beside a step whose date is in part chance, so is its place on the list.
 # (The count has the head in it; with the weights of the blocks alone the small models would look cheaper than they are.)
 #
 # (rates)=
 # ## One rate for all sizes?
 #
-# All nine sizes above learned at the same rates, of Muon and of Adam.
+# The matrices of all nine sizes above learned at one rate.
 # Would the best rate of a small model be that of a large one?
 # If so, rates could be chosen where it is cheap.
 # Here is the question for Adam alone.
@@ -623,7 +630,7 @@ def by_rate(rule: str, width: int, seed: int) -> dict[int, float]:
     return {r["exponent"]: r["excess"] for r in rates if wanted.items() <= r.items()}
 
 
-print("            best rate at 32   at 128   the narrow model's best rate costs the wide one")
+print("            best rate at 32   at 128   the narrow one's best costs the wide one")
 costs = {}
 for rule, seed in product(("same", "by width"), range(3)):
     narrow, wide = by_rate(rule, 32, seed), by_rate(rule, 128, seed)
@@ -684,7 +691,7 @@ for n_texts in (1, 2, 4):
 # By hand, $4\,(5 \cdot 16 \cdot 128 + 2048) = 49{,}152$ bytes.
 # The attention weights are not among them: `scaled_dot_product_attention` computes them again in blocks (chapter 11), else there would be $T$ numbers more for each head, token and layer.
 #
-# Several remedies each give up something: smaller parts of a batch whose gradients are added up (`grad_accum_steps`, chapter 08) take more steps; **checkpointing** keeps the input of each block only and computes the rest again, a third more operations; and several processes share.
+# Several remedies each give up something: smaller parts of a batch whose gradients are added up (`grad_accum_steps`, chapter 08) are smaller products, and more of them; **checkpointing** keeps the input of each block only and computes the rest again, a third more operations; and several processes share.
 #
 # ### How fast: the roofline
 #
@@ -709,7 +716,7 @@ assert abs(intensity(1, 4096) - 0.5) < 0.01 and intensity(10**9, 128) < 128 / 4
 # A machine that can do $R$ operations a second and read $b$ bytes a second does at most $\min(R,\ b \times \text{intensity})$ a second: a slope and a roof.
 # Where the intensity is below $R/b$ it waits for memory, and faster arithmetic is of no use.
 # That is the lot of chapter 09's generation, one token at a time.
-# Training and prefill, with thousands of tokens in a product, get to the flat part if the model is wide enough: with $C$ channels the intensity is never more than $C/4$, however many tokens there are, so 128 channels that a processor can feed are too narrow for a large GPU.
+# Training and reading a prompt, with thousands of tokens in a product, get to the flat part if the model is wide enough: with $C$ channels the intensity is never more than $C/4$, however many tokens there are, so 128 channels that a processor can feed are too narrow for a large GPU.
 #
 # `bench/roofline.py` measured one machine, on one thread:
 
@@ -758,11 +765,11 @@ for name, targets in ("8 targets", y), ("3 of them masked", masked):
 # With equal parts it is exact, and two processes learn what one learns.
 # With unequal numbers of targets, as masked ones give (every model that learns from answers only has them), the plain mean is another gradient, and nothing complains.
 #
-# So the library wants a batch that can be dealt out equally, and raises an error otherwise.
+# The library refuses a batch whose *rows* cannot be dealt out equally; unequal numbers of targets it does not catch, so masked ones want an average by their number.
 #
 # Data parallelism makes a step faster, and each process has the activations of its own part only; but it holds all 16 bytes of every weight.
 # **Fully sharded** data parallelism deals them out {cite}`zhao2023`.
-# Each of $n$ processes keeps $1/n$ of the rows of every matrix, with their gradients and their optimizer's means.
+# In its present form each of $n$ processes keeps $1/n$ of the rows of every matrix, with their gradients and their optimizer's means.
 # Before a block computes, its rows are gathered from all processes, and let go after it; gradients are added up so that each process gets the sum of its own rows only (*reduce-scatter*).
 # What is sent is half as much again: an all-reduce is a reduce-scatter and a gathering, and here there are two gatherings, forward and backward, and a reduce-scatter.
 
@@ -777,6 +784,7 @@ for n in (1, 8, 64):
     print(f"{n:2} processes: {each[0]:4.0f} GB in each, shared out {each[1]:5.1f} GB")
 
 # %% [markdown]
+# (Activations, and the one block that is gathered, come on top.)
 # PyTorch's `fully_shard` does it, block by block:
 
 # %% tags=["quote"]
@@ -830,12 +838,12 @@ assert torch.allclose(all_of_them(x), (weights[..., None] * answers).sum(1), ato
 # :::{two-views}
 #
 # - **As a lookup.** The token is the query, each expert has a key, and its value is a function that is applied to the query. Top-$k$ cuts all weights but the largest: nearly a `dict` of programs.
-# - **As a smoother.** The plain softmax over all experts would be a mean of all their answers. Top-$k$ is a kernel with a bounded reach: what is not among the $k$ nearest has the weight 0, and the answer jumps where the order of two experts changes.
+# - **As a smoother.** The plain softmax over all experts would be a mean of all their answers. Top-$k$ leaves the $k$ nearest, a smoother by nearest neighbors: the others have the weight 0, and the answer jumps where the order of two experts changes.
 #
 # :::
 #
 # Where the weight is 0 no gradient flows.
-# An expert that is chosen seldom learns little, and is chosen more seldom still: routing can collapse to a few of them.
+# An expert that is chosen seldom learns little, and is chosen more seldom still: so routing may collapse to a few of them.
 # So one adds a term to the loss {cite}`fedus2022`: the number of experts times the sum, over experts, of the share of tokens that went to it times its mean probability.
 # The share has no gradient, but the probability has: where the share is high, the probability is pushed down.
 
@@ -848,6 +856,18 @@ for name, chosen in ("equal", torch.arange(8) % 4), ("all to one", 0 * torch.ara
 # Equal use gives 1, and all tokens to one of four nearly 4: the term is large where shares and probabilities are large together.
 # (Its least value is not at equal use. With shares of 0.9 and 0.1 and mean probabilities of 0.46 and 0.54 it is 0.93. It pushes probability to the experts that are used less, and that is its purpose.)
 # (The library goes another way: a number $b$ for each expert is added to its score when experts are *chosen*, not when they are weighed, and it sinks while the expert has more than its share. The loss has no term more.)
+#
+#
+# What do experts buy at equal operations per token?
+# `bench/experts.py` asked small models on chapter 11's texts, with a thousand words to know by heart, not on tales:
+
+# %% tags=["hide-input"]
+Markdown(Path("../bench/experts.md").read_text(encoding="utf-8").split("\n", 1)[1])
+
+# %% [markdown]
+# Next to nothing, here.
+# The mixtures are within two hundredths of a nat of the dense model, some above it and some below; the dense model with four times the channels is no better than a hundredth, either, so it was not the size of the MLP that these models were short of.
+# (Two or three seeds, one size, and the time is longer. It is no evidence on large models, which are short of it.)
 #
 # (latent)=
 # ## A smaller cache
@@ -931,15 +951,15 @@ for run in sorted((r for r in runs if "T1.0" in r), key=lambda r: -r["excess"]):
 # The objection does not hold for the step.
 # The probability of a name is a smooth measure, and so is the loss, in which the step stands as well.
 # Both are taken from the model's probabilities, with no threshold anywhere.
-# And a measurement inside small models showed what changes in such a step: a head whose weight was spread over dozens of keys has it on three, at one kind of place.
+# And a measurement inside small models, with another text, showed what changes in such a step: a head whose weight was spread over dozens of keys has it on three, at one kind of place.
 # What can *not* be said: that abilities of large models are of this kind.
-# It is one ability, on synthetic texts, along the tokens of training rather than along sizes; that it is fast does not make it discontinuous, since between $p = 0.02$ and $0.8$ every value is passed, as the runs that were caught on the way show.
-# And *unpredictable* it was not: the height was known before, from counting; the moment was not.
+# It is one ability, on synthetic texts, along the tokens of training rather than along sizes; that it is fast does not make it discontinuous: the small models, looked at every ten steps, pass 0.10, 0.25, 0.49, 0.70.
+# And its height can be counted from the text without any model; that there would be a step, and when, was not predicted.
 #
 # :::{why-it-works}
 #
 # Shown: the step's height is the rate of names said again times $\ln 98$, as measured from two seeds three quarters of that, and in another language it stands at its own height.
-# On the shelf a name that was said has about the probability of one that was not; a mean over the names said would take six sevenths of the step.
+# On the shelf a name that was said has about the probability of one that was not; a mean over the names said would take two thirds of the step, and six sevenths if it is told that no new name is due.
 # In the small models the names of the text gain next to nothing before the step; with it one head of the first layer goes from dozens of keys to three where a name is due (in one seed others narrow, too), and the loss begins to depend on tokens that are far.
 # The irreducible loss of a fit is below the entropy in all five sets of runs.
 # The probability that a model puts on all stories together is at least $e^{-K}$.
@@ -959,10 +979,10 @@ for run in sorted((r for r in runs if "T1.0" in r), key=lambda r: -r["excess"]):
 #
 # ## What to take along
 #
-# - Count what a model does not use yet: the height of a step is known before it comes, its date is not, and one seed is worth a factor of two.
+# - Count what a model does not use yet: that is how high a step can be. Its date is another matter, and depends on the seed.
 # - Smoothing before looking up is what one head's weights do, and not what the model says: before the step it hardly uses the names that were said.
 # - A fit can be off by a third of a per cent and promise a loss below the entropy.
-# - Weights, gradients and optimizer are 16 bytes a weight; activations grow with the tokens of a step; one token at a time waits for memory.
+# - Weights, gradients and Adam's means are 16 bytes a weight; activations grow with the tokens of a step; one token at a time waits for memory.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/13_scale.ipynb): the height of a step, paired stories, a fit that no model can reach, a roofline, a bill of bytes, a mean of means, and a lookup among experts.
 #
