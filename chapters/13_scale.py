@@ -562,7 +562,7 @@ fig
 # Before the step every $E$ is about as good.
 # After it, from 0.02 to 0.12 the fits are off by 0.34 to 0.39 % (root mean square; the fit minimizes the Huber loss, whose least value is at 0.110), and by 0.6 % with the entropy itself.
 # A small exponent and a low floor do what a larger exponent and a high floor do, over the few doublings that there are.
-# So which value is "the best" hangs on differences of less than a per mille of the loss, and on which runs are in the set: with the three left out that have not finished their step it is 0.
+# So which value is "the best" hangs on differences of less than a per mille of the loss, and on which runs are in the set: with the three left out that have not finished their step it is 0.008.
 #
 # Why is $E$ not the entropy?
 # It is what a power law runs into if nothing changes beyond the runs.
