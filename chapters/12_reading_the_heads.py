@@ -154,7 +154,7 @@ effective_keys(torch.tensor([[0.5, 0.5, 0.0], [0.8, 0.1, 0.1], [1.0, 0.0, 0.0]])
 # By hand: a row of $(0.9, 0.1)$ is $0.9 \ln 1.8 + 0.1 \ln 0.2 = 0.368$ away from equal weights.
 # From $(0.8, 0.2)$ it is $0.9 \ln 1.125 + 0.1 \ln 0.5 = 0.037$ away. The share is $1 - 0.037/0.368 = 0.90$.
 #
-# *In words:* [KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence), [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
+# *In words:* [cross-entropy and KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence), [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
 
 # %%
 from tinyllm.heads import deviance_share
