@@ -867,7 +867,7 @@ Markdown(Path("../bench/experts.md").read_text(encoding="utf-8").split("\n", 1)[
 # %% [markdown]
 # Next to nothing, here.
 # The mixtures are within two hundredths of a nat of the dense model, some above it and some below; the dense model with four times the channels is no better than a hundredth, either, so it was not the size of the MLP that these models were short of.
-# (Two or three seeds, one size, and the time is longer. It is no evidence on large models, which are short of it.)
+# (Three seeds, one size, and the time is longer. It is no evidence on large models, which are short of it.)
 #
 # (latent)=
 # ## A smaller cache
