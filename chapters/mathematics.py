@@ -87,7 +87,7 @@ assert 2**3 * 2**2 == 2**5 == 32
 same([9**0.5, 32**0.2, 32**-0.2], [3, 2, 0.5])
 
 # %% [markdown]
-# *Met in:* [05 More points, more dimensions](05_attention_as_smoothing.ipynb#More-points,-more-dimensions); [09 One query, two thousand keys](09_generating.ipynb#One-query,-two-thousand-keys); [11 A lookup of fixed size](11_past_the_quadratic.ipynb#A-lookup-of-fixed-size).
+# *Met in:* [05 More points, more dimensions](05_attention_as_smoothing.ipynb#More-points,-more-dimensions); [09 One query, two thousand keys](09_generating.ipynb#One-query,-two-thousand-keys); [11 A lookup of fixed size](11_past_the_quadratic.ipynb#A-lookup-of-fixed-size); [13 A law for the loss](13_scale.ipynb#A-law-for-the-loss).
 #
 # ### Exponential and logarithm
 #
@@ -786,7 +786,7 @@ H = -(p * p.log()).sum()
 same([H, H / log(2), H.exp(), 1 / p.square().sum()], [1.040, 1.5, 2.828, 2.667])
 
 # %% [markdown]
-# *Met in:* [00 Vectors become probabilities](00_the_whole_machine.ipynb#Vectors-become-probabilities); [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine); [08 What has happened inside](08_training.ipynb#What-has-happened-inside).
+# *Met in:* [00 Vectors become probabilities](00_the_whole_machine.ipynb#Vectors-become-probabilities); [05 What the identity does not determine](05_attention_as_smoothing.ipynb#What-the-identity-does-not-determine); [08 What has happened inside](08_training.ipynb#What-has-happened-inside); [12 What may be said of a head](12_reading_the_heads.ipynb#What-may-be-said-of-a-head).
 #
 # ### Cross-entropy and KL divergence
 #
@@ -817,7 +817,7 @@ same(torch.stack(bits), tensor([1.75, 0.25]))
 same([2.079 / log(2), 2.079 / log(2) / 3, exp(2.079)], [2.999, 1, 7.996])
 
 # %% [markdown]
-# *Met in:* [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction); [02 The floor](02_next_token.ipynb#The-floor); [03 A table with too few numbers](03_vectors.ipynb#A-table-with-too-few-numbers); [Is very happy a longer happy?](very_happy.ipynb#Is-very-happy-a-longer-happy?).
+# *Met in:* [02 One number for a prediction](02_next_token.ipynb#One-number-for-a-prediction); [02 The floor](02_next_token.ipynb#The-floor); [03 A table with too few numbers](03_vectors.ipynb#A-table-with-too-few-numbers); [12 What may be said of a head](12_reading_the_heads.ipynb#What-may-be-said-of-a-head); [Is very happy a longer happy?](very_happy.ipynb#Is-very-happy-a-longer-happy?).
 #
 # ### Discounted counts
 #

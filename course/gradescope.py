@@ -56,10 +56,21 @@ RUN = """#!/usr/bin/env bash
 # Runs for each submission. Gradescope's container is fresh for each; what it does not allow is said on stdout,
 # which instructors see and students do not.
 root="${{AUTOGRADER_ROOT:-/autograder}}"
-cd "$root"
+cd "$root" || exit 1
 export PYTHONPATH="$root/source" PYTHONDONTWRITEBYTECODE=1
-exec "${{AUTOGRADER_PYTHON:-$root/python/bin/python}}" -m course grade submission --sheet {sheet} --unprotected \\
-    --gradescope results/results.json
+# What an answer, as another user, should not read. Folders that were mounted since the setup have rights of their own.
+for closed in source/course/checks submission submission_metadata.json results; do
+    [ ! -e "$closed" ] || chmod -R go-rwx "$closed"
+done
+# And where it could write: what lies there in the end is from here, whatever an answer has put in its place.
+private="$(mktemp -d)" || exit 1
+"${{AUTOGRADER_PYTHON:-$root/python/bin/python}}" -m course grade submission --sheet {sheet} --unprotected \\
+    --gradescope "$private/results.json"
+status=$?
+rm -rf results/results.json
+[ ! -e "$private/results.json" ] || cp "$private/results.json" results/results.json
+rm -rf "$private"
+exit $status
 """
 
 

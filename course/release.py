@@ -25,6 +25,7 @@ from course.grade.submissions import printable
 
 ROOT = Path(course.__file__).resolve().parent.parent
 FOLDERS = {"chapters": ".ipynb", "exercises": ".ipynb", "course": "", "tinyllm": "", "pages": ""}  # and their files
+KINDS = [".py", ".ipynb", ".md", ".css", ".js", ".json", ".svg", ".png", ".woff2", ".safetensors", ""]  # no vectors.py~ of an editor's
 FILES = ["pyproject.toml", "requirements.lock", "LICENSE", "LICENSE-text"]
 LEFT_OUT = ["course/release.py", "course/gradescope.py", "course/similar.py", "course/build.py", "course/taleteller.py"]
 DAY = (1980, 1, 1, 0, 0, 0)
@@ -88,10 +89,12 @@ def contents() -> Iterator[tuple[str, bytes]]:
         for path in sorted((ROOT / folder).rglob(f"*{suffix}")):
             name = path.relative_to(ROOT).as_posix()
             hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
-            if not path.is_file() or hidden or name in LEFT_OUT:
+            if not path.is_file() or path.is_symlink() or hidden or name in LEFT_OUT or path.suffix not in KINDS:
                 continue
             data = path.read_bytes()
-            topic = path.parent == ROOT / "course" / "checks" and path.stem != "__init__"
+            topic = name.startswith("course/checks/") and name != "course/checks/__init__.py"
+            if topic and path.suffix != ".py":
+                continue
             yield name, packed(data) if topic else data
 
 

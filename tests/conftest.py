@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
 
 from browser import PIXEL, ROOT, render
 from course.data import tales
 from course.pictures import chromium
 from tinyllm.tokens import Tokenizer, train_bpe
+
+
+# The same examples each time, and no limit on how long one takes: nothing is red by chance or on a busy machine.
+settings.register_profile("book", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("book")
 
 
 @pytest.fixture(scope="session")

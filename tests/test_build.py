@@ -517,7 +517,7 @@ def test_ctrl_c_ends_the_kernel_and_leaves_the_last_good_notebook(project):
         while not (note.exists() and note.read_text()) and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130

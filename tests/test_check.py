@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -243,6 +245,25 @@ def test_a_busy_machine_fails_nobody():
     assert time_left(10, wall=10, cpu=10) == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not say")
+def test_waiting_for_a_processor_that_others_have_is_no_waiting_for_nothing():
+    """Two that compute on one processor: each waits for about as long as it computes."""
+    program = """
+import os, sys, time
+from course.sandbox.call import queued
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+child = os.fork()
+start, began, before = time.monotonic(), time.process_time(), queued()
+while time.process_time() - began < 0.5: pass
+if child == 0: os._exit(0)
+waited, wall, cpu = queued() - before, time.monotonic() - start, time.process_time() - began
+os.waitpid(child, 0)
+print(waited > 0.1, abs(wall - waited - cpu) < wall / 4, queued(0))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["True", "True", "0.0"], done.stdout + done.stderr
+
+
 ENDLESS = {
     "a loop": "def softmax(s):\n    while True: pass",
     "a sleep": "import time\ndef softmax(s): time.sleep(60)",
@@ -289,7 +310,7 @@ def test_a_loop_is_stopped_in_another_thread_too():
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(20)
+    thread.join(300)
     assert caught == [endless, swallow]
 
 

@@ -110,7 +110,7 @@ class Server:
                 self.wfile.flush()
                 if stall:
                     stalled.set()
-                    time.sleep(20)
+                    time.sleep(300)
 
             def log_message(self, *args):
                 pass
@@ -221,7 +221,7 @@ def test_an_interrupted_download_leaves_nothing(tmp_path):
         while not server.stalled.wait(0.05) and child.poll() is None:  # until it is in the middle of the download
             pass
         child.send_signal(signal.SIGINT)
-        errors = child.communicate(timeout=100)[1]
+        errors = child.communicate(timeout=280)[1]
     assert "KeyboardInterrupt" in errors
     assert list(tmp_path.rglob("*")) == []
 

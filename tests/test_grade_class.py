@@ -1,16 +1,22 @@
 """A class of notebooks: whatever is among them costs nobody else anything."""
 
+import argparse
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 from demo_answers import RIGHT, SHEETS, notebook
 
 import course.checks
-from course.grade import Graded, Limits, Runner, grade
+import course.grade
+from course.grade import Graded, Limits, Runner, grade, judge
+from course.grade.judge import control
+from course.sandbox import session
 
 START = f"""
 import sys, course.checks
@@ -231,3 +237,125 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path):
     tmp_path.chmod(0o500)
     done = command(tmp_path, "--csv", tmp_path / "csv")
     assert done.returncode == 2 and b"cannot be written" in done.stderr
+
+
+def test_all_that_a_notebook_does_has_one_limit(tmp_path, monkeypatch):
+    """Each question may say that its time is not over yet; the notebook's is."""
+    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
+    monkeypatch.setattr(judge, "TOTAL", 5)
+    forged = "import os, time\nos.write(4, b'{\"try\": \"q1\"}\\n')\ntime.sleep(500)"
+    with Runner(2_000_000_000) as running:
+        control(running)
+        start = time.monotonic()
+        grade(one := Graded(notebook(tmp_path / "98_lookup.ipynb", forged, *RIGHT.values())), running, Limits(300))
+        assert time.monotonic() - start < 250 and one.points == 0
+
+
+@LINUX
+def test_what_was_stopped_beside_others_with_time_left_is_graded_again_alone(tmp_path):
+    """An answer that waits for as long as somebody else is there, as on a machine that has too much to do."""
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for name in "ab":
+        notebook(folder / f"{name}.ipynb", *RIGHT.values())
+    program = START.replace("from course.__main__", """
+import course.grade as g
+graded, calls = g.grade, []
+def grade(one, *rest):
+    graded(one, *rest)
+    if one.path.stem == "a" and not os.path.exists(MARK):
+        open(MARK, "w").close()
+        one.results, one.hurried = [], True
+import os
+MARK = sys.argv.pop()
+g.grade = grade
+from course.__main__""")
+    points = {}
+    for jobs in (1, 2):
+        options = ["--csv", str(tmp_path / "csv"), "--jobs", str(jobs), str(tmp_path / f"mark {jobs}")]
+        done = subprocess.run([sys.executable, "-c", program, "grade", str(folder), *options], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        points[jobs] = [row["points"] for row in csv.DictReader((tmp_path / "csv").open())]
+    assert points == {1: ["0", "8"], 2: ["8", "8"]}
+
+
+def test_what_is_stopped_with_processor_time_left_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
+    hurried = {}
+    with Runner(2_000_000_000) as running:
+        for name, source in {
+            "sleeps": "import time\ndef softmax(s): time.sleep(500)", "loops": "def softmax(s):\n    while True: pass",
+            "sleeps in a cell": "import time\ntime.sleep(500)", "loops in a cell": "while True: pass", "right": RIGHT["q1"],
+        }.items():  # fmt: skip
+            grade(one := Graded(notebook(tmp_path / "98_lookup.ipynb", source, *REST)), running, Limits(1))
+            hurried[name] = one.hurried
+    if sys.platform == "linux":
+        assert hurried == {"sleeps": True, "loops": False, "sleeps in a cell": True, "loops in a cell": False, "right": False}
+
+
+def test_thousands_of_notebooks_of_one_student_are_bounded_and_keep_nobody_waiting(tmp_path, monkeypatch):
+    submissions = sys.modules["course.grade.submissions"]  # not the function of that name
+    monkeypatch.setattr(submissions, "MOST", 20)
+    monkeypatch.setattr(submissions, "LOOKED_AT", 100)
+    for number in range(50):
+        (tmp_path / "class" / "many" / f"{number:03}").mkdir(parents=True)
+        (tmp_path / "class" / "many" / f"{number:03}" / "x.ipynb").write_text("{}")
+    deep = tmp_path / "class" / "no notebooks"
+    deep.mkdir()
+    for number in range(300):
+        (deep / f"{number}.txt").write_text("")
+    (tmp_path / "class" / "zoe.ipynb").write_text("{}")
+    found = submissions.submissions(tmp_path / "class")
+    assert len(found) == 20 + 1 + 1 + 1 and [one.path.name for one in found[-1:]] == ["zoe.ipynb"]
+    assert found[20].error.startswith("more than 20 notebooks in this folder, of which 20 were graded; if it holds a class")
+    assert "no notebook in this folder, but" in found[21].error or "more than 100 files" in found[21].error
+    args = argparse.Namespace(paths=[tmp_path / "class"], seconds=None, seeds=5, sheet=None, memory=2, several="best",
+                              roster=None, canvas=None, moodle=None, overrides=None, merge=None, feedback=None)  # fmt: skip
+    book = course.grade._prepared(args)
+    order = course.grade._fairly(book, [n for n, one in enumerate(book.graded) if one.failed])
+    assert [book.graded[n].path.name for n in order[:3]] == ["x.ipynb", "zoe.ipynb", "x.ipynb"]
+
+
+def test_saving_takes_no_more_than_a_tenth_of_the_time(monkeypatch):
+    now, saved = [100.0], []
+    monkeypatch.setattr(course.grade.time, "monotonic", lambda: now[0])
+
+    def save():
+        saved.append(now[0])
+        now[0] += 1
+
+    sparing = course.grade.Sparingly(save)
+    assert sparing() == float("inf") and not saved, "nothing is due"
+    for _ in range(200):
+        sparing.due = True
+        assert sparing() <= 10 or saved[-1] == now[0] - 1
+        now[0] += 0.5
+    assert saved[0] == 100 and 8 <= len(saved) <= 12
+    now[0] += 10
+    assert sparing() == float("inf") and not sparing.due and saved[-1] == now[0] - 1
+
+
+@LINUX
+def test_what_is_written_and_never_read_is_bounded(tmp_path, monkeypatch):
+    """The memory of pipes and sockets is the kernel's, and no process's."""
+    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
+    source = """
+import os, socket
+def softmax(s):
+    kept, size = [], 0
+    try:
+        while True:
+            pair = socket.socketpair()
+            kept.append(pair)
+            for end in pair:
+                end.setblocking(False)
+                try:
+                    while True: size += end.send(bytes(65536))
+                except BlockingIOError: pass
+    except OSError: pass
+    raise ValueError(f"in sockets: {size // 10**6} MB in {len(kept)}")
+"""
+    with Runner(2_000_000_000) as running:
+        grade(one := Graded(notebook(tmp_path / "98_lookup.ipynb", source)), running, Limits(60))
+    size, pairs = map(int, re.search(r"in sockets: (\d+) MB in (\d+)", str(one.results[0])).groups())
+    assert pairs <= 32 and size * session.PROCESSES <= 1_000

@@ -1,5 +1,6 @@
 """The grader on machines of several kinds: it grades truly, or says that it cannot."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -83,6 +84,39 @@ def test_whoever_runs_it_right_answers_earn_every_point_and_secrets_are_not_seen
     assert done.returncode == 0 and "8 of 8 points" in done.stdout, done.stdout + done.stderr
     assert "Not enforced" not in done.stdout and not done.stderr
     assert "seen: [], as False" in graded(peek(place), before=becomes(who)).stdout
+
+
+COUNT = """
+import os, time
+def softmax(s):
+    forks = 0
+    try:
+        while forks < 100:
+            if os.fork() == 0:
+                time.sleep(99)
+            forks += 1
+    except OSError: pass
+    raise ValueError(f"root {os.getuid() == 0}, forks below 100 {forks < 100}")
+"""
+ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": "C", "TMPDIR": "/nowhere", "TZ": "nowhere"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such mask")
+@pytest.mark.parametrize("mask", [0o077, 0o777, 0])
+def test_whatever_the_settings_of_whoever_grades_right_answers_earn_every_point(place, mask):
+    """A mask of 077 is usual where several people share a machine."""
+    folder = place / "class"
+    folder.mkdir()
+    notebook(folder / "98_lookup.ipynb", *RIGHT.values())
+    notebook(folder / "98_lookup (2) \u00fc.ipynb", COUNT)
+    with tempfile.TemporaryDirectory() as out:
+        done = graded(folder, "--json", f"{out}/json", env=os.environ | ASCII, preexec_fn=lambda: os.umask(mask))
+        assert done.returncode == 0, done.stdout + done.stderr
+        os.chmod(f"{out}/json", 0o600)
+        known = Path(out, "json").read_text(encoding="utf-8")
+    assert [one["points"] for one in json.loads(known)["notebooks"]] == [0, 8]
+    if sys.platform == "linux":
+        assert "root False, forks below 100 True" in known
 
 
 def test_without_namespaces_it_refuses_unless_told_otherwise(sheet, place):

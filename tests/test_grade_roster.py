@@ -12,6 +12,7 @@ from demo_answers import RIGHT, STUBS, notebook
 from grading import command, demo, processes  # noqa: F401  (fixtures)
 
 import course.grade
+from course.grade.gradebook import no_formula
 from course.grade.roster import Unusable, roster, squeeze
 from course.grade.rows import is_at
 
@@ -169,6 +170,63 @@ def test_a_name_that_no_page_can_have_costs_only_its_own_page(grade, tmp_path, c
     assert grade("class", "--feedback", "back") == 1
     assert "ccc.IPYNB.html: File name too long" in capsys.readouterr().err
     assert sorted(os.listdir("back")) == ["a-2.html", "a.html", f"{'b' * 249}.html", "d.html"]
+
+
+def test_a_page_follows_no_link_that_was_handed_in_and_takes_no_other_students_place(grade, tmp_path, capsys):
+    """The pages may be wanted beside what they are about, and there lies what students have put there."""
+    for name in ("class/a.ipynb", "class/b/x.ipynb", "class/Z\u00e9.ipynb", "class/z\u00c9.ipynb", "class/ze\u0301.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        notebook(tmp_path / name, *STUBS.values())
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for name in ("grades", "more"):
+        (precious / name).write_text("the instructor's")
+    os.symlink(precious / "grades", "class/a.html")
+    os.symlink(precious / "more", "class/b/x.html.new")
+    assert grade("class", "--feedback", "class") == 0
+    assert not os.path.islink("class/a.html") and "0 of 8 points" in Path("class/a.html").read_text()
+    pages = sorted(name for name in os.listdir("class") if name.endswith(".html"))
+    assert len(pages) == 4 and len({name.casefold() for name in pages}) == 4, "one name on a disk that knows no capitals"
+    Path("back").mkdir()
+    os.symlink(precious, "back/b")
+    assert grade("class/b/x.ipynb", "class/a.ipynb", "--feedback", "back") == 1
+    assert "back/b/x.html: is behind a link that leads out of the folder" in capsys.readouterr().err
+    assert sorted(os.listdir(precious)) == ["grades", "more"]
+    assert {path.read_text() for path in precious.iterdir()} == {"the instructor's"}
+
+
+@pytest.mark.parametrize("text", ["=1", "a;=1", "a; @x", "a\n=1", "a;\n +1", "\t=1", "\r1", "\uff1d1", "x;-1;=2"])
+def test_no_text_is_a_formula_wherever_a_spreadsheet_cuts_it(text):
+    cell = no_formula(text)
+    for piece in re.split(r"[;\n\t\r]", cell):
+        assert piece.strip()[:1] not in {*"=+-@\uff1d"}, (text, cell)
+    assert no_formula("q1 3/3; q2 - 1 = 2") == "q1 3/3; q2 - 1 = 2" and no_formula("") == ""
+
+
+def test_a_login_that_begins_with_an_at_sign_is_not_that_of_everything_unnamed(tmp_path):
+    (tmp_path / "roster.csv").write_text("name,login\nEve,@eve\nAnn,ann\n")
+    found = roster(tmp_path / "roster.csv")
+    assert not found.owners(Path("98_lookup.ipynb"), ["98_lookup"]) and len(found.called("@eve")) == 1
+
+
+def test_results_that_somebody_has_edited_are_graded_anew(grade, canvas, capsys):
+    grade("class", "--csv", "csv", "--json", "json")
+    written = json.loads(Path("json").read_text())
+    known = written["notebooks"]
+    known[0]["questions"][0]["id"], known[1]["by"] = "q99", None
+    del known[2]["questions"]
+    Path("json").write_text(json.dumps(written | {"complete": False}))
+    before = Path("csv").read_text()
+    assert grade("class", "--csv", "csv", "--json", "json") == 0 and Path("csv").read_text() == before
+    for wrong in ([1], {"complete": False}, written | {"complete": False, "protections": 3, "notebooks": []}):
+        Path("json").write_text(json.dumps(wrong))
+        assert grade("class", "--csv", "csv", "--json", "json") == 0 and Path("csv").read_text() == before
+    Path("hand.csv").write_text("student,question,points,reason\nadamsannmarie_LATE_11_901_98_lookup-1,q1,1,x\n")
+    grade("class", "--overrides", "hand.csv", "--json", "json")
+    written = json.loads(Path("json").read_text())
+    written["overrides"][0]["points"] = float("nan")
+    Path("json").write_text(json.dumps(written))
+    assert grade("class", "--merge", "json") == 2 and "not what --json of this version writes" in capsys.readouterr().err
 
 
 def test_a_student_cannot_hand_in_for_another_by_the_name_of_a_file(tmp_path):

@@ -80,7 +80,7 @@ def text(page: Page) -> str:
 
 
 def address(page: Page) -> dict[str, str]:
-    page.wait_for_timeout(400)
+    page.evaluate("new Promise((done) => setTimeout(done, 400))")  # behind whatever the page has put off till then
     query = parse_qs(page.url.partition("?")[2], keep_blank_values=True)
     return {key: values[0] for key, values in query.items()}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jupytext
 import pytest
+from demo_answers import notebook
 from mutants import answers
 
 from course import gradescope, release
@@ -63,6 +64,22 @@ def test_no_answer_is_in_the_copy_for_students(copy):
     for topic in topics():
         text = (copy / f"course/checks/{topic}.py").read_text()
         assert "Packed by" in text and "def " not in text and "torch" not in text
+
+
+def test_what_an_editor_has_left_beside_the_checks_is_not_handed_out(tmp_path, monkeypatch):
+    for folder in release.FOLDERS:
+        (tmp_path / folder).mkdir()
+    for name in release.FILES:
+        (tmp_path / name).write_text("x")
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    (tmp_path / "course/checks/old").mkdir(parents=True)
+    for name in ("a.py", "a.py~", "a.py.orig", ".a.py.swp", "#a.py#", "a.txt", "old/a.py", "a", "a.json", "__init__.py"):
+        (tmp_path / "course/checks" / name).write_text("secret = 1")
+    os.symlink(tmp_path / "course/checks/a.py", tmp_path / "tinyllm/b.py")
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    there = {name: data for name, data in release.contents() if name.startswith(("course", "tinyllm"))}
+    assert sorted(there) == ["course/checks/__init__.py", "course/checks/a.py", "course/checks/old/a.py"]
+    assert [name for name, data in there.items() if b"secret" in data] == ["course/checks/__init__.py"]
 
 
 def test_the_checks_of_the_copy_say_what_those_of_the_book_say(copy):
@@ -147,6 +164,61 @@ def test_gradescope_runs_it_and_gets_results(autograder, what, score):
     assert "protected" not in json.dumps(results) and "Not enforced" not in json.dumps(results)
 
 
+FORGES = """
+import json, os, shutil
+forged = json.dumps({"score": 17, "output": "forged"})
+def put(name, how):
+    try: how(os.path.join(RESULTS, name))
+    except OSError: pass
+def weight_of_the_best(*args):
+    put("results.json", lambda path: open(path, "w").write(forged))
+    put("results.json.new", os.mkdir)
+    put("results.json.new/x", os.mkdir)
+    seen = []
+    for path in PATHS:
+        try: seen += os.listdir(path) if os.path.isdir(path) else [open(path).read()]
+        except OSError: pass
+    raise ValueError(f"seen: {seen}, as root: {os.getuid() == 0}")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Gradescope's images are Ubuntu's")
+def test_an_answer_neither_writes_the_results_nor_reads_what_lies_there(autograder):
+    """Also where the folders were mounted after the setup, open to everybody, and there are no namespaces."""
+    parents = [parent for parent in autograder.parents if parent.stat().st_uid == os.geteuid()]
+    modes = [(parent, parent.stat().st_mode) for parent in parents]
+    for file in autograder.glob("submission/*"):
+        file.unlink()
+    results, metadata = autograder / "results", autograder / "submission_metadata.json"
+    metadata.write_text('{"previous_submissions": []}')
+    paths = [str(metadata), str(results), str(autograder / "submission"), str(autograder / "source/course/checks")]
+    cells = [f"RESULTS, PATHS = {str(results)!r}, {paths!r}\n{FORGES}"]
+    notebook(autograder / "submission" / "04_attention_as_lookup.ipynb", *cells, sheet="04_attention_as_lookup")
+    bare = autograder / "bare.py"
+    bare.write_text("import sys\nfrom course.grade import runner\nbefore = runner.Runner.__init__\n"
+                    "runner.Runner.__init__ = lambda self, memory, bare=True: before(self, memory, True)\n"
+                    "from course.__main__ import main\nsys.exit(main(sys.argv[1:]))\n")  # fmt: skip
+    python = autograder / "python.sh"
+    python.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {bare} "$@"\n')
+    for file in (python, bare):
+        file.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "AUTOGRADER_ROOT": str(autograder), "AUTOGRADER_PYTHON": str(python)}
+    try:
+        for parent, mode in modes:
+            parent.chmod(mode | 0o055)
+        for folder in (results, autograder / "submission", autograder / "source/course/checks"):
+            folder.chmod(0o777)
+        done = subprocess.run([autograder / "run_autograder"], cwd=autograder, env=environment, capture_output=True, text=True, timeout=300)
+        said = json.loads((results / "results.json").read_text())
+    finally:
+        for parent, mode in modes:
+            parent.chmod(mode)
+        metadata.unlink()
+    assert said["score"] == 0 and "forged" not in json.dumps(said), (said, done.stderr)
+    if "as root: False" in json.dumps(said) and os.geteuid() == 0:  # where Python lies in root's home nobody else gets to it
+        assert "seen: []" in json.dumps(said), said
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Gradescope's images are Ubuntu's")
 def test_the_setup_takes_a_new_enough_python_and_the_versions_of_the_book(autograder, tmp_path):
     """With programs that only write down how they were called, as an installation takes minutes."""
@@ -160,7 +232,7 @@ def test_the_setup_takes_a_new_enough_python_and_the_versions_of_the_book(autogr
     for name in ("python3.14", "python3.13", "python3.11"):
         (tools / name).write_text("#!/bin/sh\nexit 1\n")
         (tools / name).chmod(0o755)
-    done = subprocess.run(["bash", autograder / "source/setup.sh"], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", autograder / "source/setup.sh"], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "log").read_text()
     lock = (ROOT / "requirements.lock").read_text()

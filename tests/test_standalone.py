@@ -255,7 +255,7 @@ def test_ctrl_c_and_a_closed_pipe_end_it_without_a_traceback():
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.read(4)  # it has begun to write
         end(process)
-        process.wait(60)
+        process.wait(300)
         assert process.stderr.read() == b""
 
 

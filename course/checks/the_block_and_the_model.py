@@ -321,6 +321,19 @@ def right_shapes(inputs, answer):
     same_shape(W_down, answers.T, "W_down", axes=("channel out", "neuron"))
 
 
+def fit(inputs, answer):
+    questions, answers = inputs
+    right_shapes(inputs, answer)
+    W_up, W_down = (W.detach().double() for W in answer)
+    scores = questions @ W_up.T
+    if torch.allclose(F.gelu(scores) @ W_down.T, answers, rtol=1e-4, atol=1e-4):
+        return
+    told_apart = scores.diag().min() > 1e-3 and (scores - scores.diag().diag()).abs().max() < 1e-3
+    if not told_apart and not F.cosine_similarity(W_down, answers.T, dim=0).min() > 0.999:
+        raise Wrong("their shapes are right and their numbers do not fit: W_up has to tell the questions apart, and W_down "
+                    "to hold the answers")
+
+
 def recalls(inputs, answer):
     questions, answers = inputs
     right_shapes(inputs, answer)
@@ -366,7 +379,7 @@ SHEET = Sheet("07_the_block_and_the_model", "The block and the model", questions
              hints=("Subtracting the mean over channels is linear. Dividing by the deviation is not, so do it once.",
                     "Which deviation? There is one norm, and it is taken of one vector.")),
     Question("q6", "A memory without training", function="fill", minutes=20, difficulty=3,
-             parts=(Part("two matrices that fit", 1, right_shapes, facts),
+             parts=(Part("two matrices that fit", 1, fit, facts),
                     Part("each question gets its answer", 3, recalls, facts)),
              hints=("What is GELU(0)? So which scores would give the other neurons the weight 0?",
                     "You want W_up times the questions to be the identity. What do you need W_up to be?",

@@ -1,5 +1,6 @@
 """Sheet 03: vectors."""
 
+import itertools
 import math
 
 import torch
@@ -166,6 +167,13 @@ def not_after(inputs, answer):
     for says, wrong in mistakes.items():
         if torch.allclose(added, wrong.to(added), atol=1e-4):
             raise Wrong(says)
+    here, by_text = positions[: x.shape[1]], positions[: len(x), None]
+    for places, scale in itertools.product((here, by_text, positions[1 : x.shape[1] + 1]), (None, 1.0)):
+        for into in itertools.product((0.0, places), repeat=3):  # queries, keys and values, or some of these
+            q, k, v = ((x + there) @ W for there, W in zip(into, (W_q, W_k, W_v)))
+            if torch.allclose(torch.from_numpy(got).to(x), attention(q, k, v, scale=scale), atol=1e-4):
+                return
+    raise Wrong("this is not what attention gives with the positions added to its queries, keys or values")
 
 
 def head(inputs, answer):

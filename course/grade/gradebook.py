@@ -11,6 +11,7 @@ map to the email, the username or the ID number; a dash is no grade. The grading
 
 import csv
 import io
+import re
 
 from course.checks import load
 from course.grade.roster import LOGINS, POINTS_POSSIBLE, Roster, Student, Unusable, squeeze
@@ -20,9 +21,14 @@ CANVAS = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
 AHEAD = [*CANVAS, "LastName", "FirstName", "Integration ID", "Root Account"]
 
 
+# What begins a formula, where a cell begins: also behind a semicolon or a new line, at which a spreadsheet that
+# takes semicolons for the ends of cells cuts this one; and the wide signs that one set to Japanese reads alike.
+FORMULA = re.compile(r"(^|[;\n\r\t])(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])")
+
+
 def no_formula(cell: str) -> str:
     """A text that no spreadsheet runs."""
-    return f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell
+    return FORMULA.sub(r"\1'", cell)
 
 
 def canvas(rows: list[Row], roster: Roster, titles: dict[str, str]) -> str:

@@ -28,7 +28,8 @@ class Graded:
 
     An ungraded one has the sheet that its file is named after, if any. `failed` where the fault may not be the
     learner's: then there are no points, not zero points. `surprising` where a process ended
-    that should not have, which may be the answer's doing or the machine's.
+    that should not have, which may be the answer's doing or the machine's; `hurried` where something was stopped that
+    had processor time left, as it may be on a machine that has too much to do.
     `within` is its place in what was handed in, `modified` when the file was written, in seconds, and `by` which
     checks graded it, on how many seeds.
     """
@@ -41,6 +42,7 @@ class Graded:
     failed: bool = False
     sha256: str = ""
     surprising: bool = False
+    hurried: bool = False
     within: Path = Path()
     modified: int = 0
     by: dict = field(default_factory=dict)
@@ -90,7 +92,7 @@ def grade(graded: Graded, runner: Runner, limits: Limits = Limits(), done: Calla
         graded.results.append(result)
         graded.notes += notes
     graded.notes += _few([note for note in answers.stopped if note not in " ".join(graded.notes)])
-    graded.surprising = answers.surprising
+    graded.surprising, graded.hurried = answers.surprising, answers.hurried
 
 
 def _few(notes: list[str]) -> list[str]:
@@ -132,7 +134,7 @@ class Answers:
         self.troubles: dict[int, str] = {}
         self.skip: list[int] = []
         self.protected: list[str] = []
-        self.surprising = False
+        self.surprising = self.hurried = False
 
     def run(self, runner: Runner) -> None:
         """Runs the notebook, and again without each statement that ended the process."""
@@ -141,6 +143,8 @@ class Answers:
             with runner.session() as session:
                 if self._session(session, runner.memory, end):
                     return
+            if time.monotonic() >= end:
+                break
         for question in self.sheet.questions:
             if question.id not in self.best:
                 self._keep(question, [], "the cells before it end the process, or take too long, again and again")
@@ -165,6 +169,7 @@ class Answers:
                 line = session.line(min(4 * seconds + 20, end - time.monotonic()))
             except Ended as error:
                 self.surprising = True
+                self.hurried |= str(error) == "late"
                 if at is None or time.monotonic() >= end:
                     return False
                 self.skip.append(at)
@@ -174,8 +179,9 @@ class Answers:
                 at = line["at"]
             elif isinstance(line.get("trouble"), list):
                 self._trouble(line["trouble"])
+                self.hurried |= line.get("left") is True
             elif isinstance(line.get("try"), str):
-                if not self._try(session, line["try"], memory):
+                if not self._try(session, line["try"], memory, end):
                     return False
             elif line.get("end"):
                 break
@@ -184,10 +190,10 @@ class Answers:
         for _ in again:
             session.allow()
             try:
-                line = session.line(60)
+                line = session.line(min(60, end - time.monotonic()))
             except Ended:
                 break
-            if not isinstance(line.get("try"), str) or not self._try(session, line["try"], memory):
+            if not isinstance(line.get("try"), str) or not self._try(session, line["try"], memory, end):
                 break
         return True
 
@@ -210,8 +216,8 @@ class Answers:
     def _stopped(self, error: Ended, seconds: float) -> str:
         return f"stopped after {seconds:g} seconds" if str(error) == "late" else str(error)
 
-    def _try(self, session: Session, id: str, memory: int) -> bool:
-        """Takes what comes of one try; False if the process came to its end with it."""
+    def _try(self, session: Session, id: str, memory: int, last: float) -> bool:
+        """Takes what comes of one try until that moment; False if the process came to its end with it."""
         question = next((q for q in self.sheet.questions if q.id == id), None)
         # Twice and not more: where it was checked, and at the end. Nobody guesses until it fits.
         if not question or id in self.over or self.tries[id] == 2:
@@ -219,16 +225,18 @@ class Answers:
         self.tries[id] += 1
         seconds, lines, died, alive = self._seconds(question), [], None, True
         most = sum(map(len, self.tried[id])) + 1
-        end = time.monotonic() + 4 * seconds + 20
+        end = min(last, time.monotonic() + 4 * seconds + 20)
         while True:
             try:
                 line = session.line(end - time.monotonic())
             except Ended as error:
                 self.over.add(id)
                 died, alive = str(error), False
+                self.hurried |= died == "late"
                 break
             if line.get("tried") == id:
                 died = line.get("end")
+                self.hurried |= line.get("left") is True
                 break
             if len(lines) < most:
                 lines.append(_outcome(line, memory if "memory" in session.protected else 0))

@@ -10,6 +10,8 @@ import io
 import json
 import os
 import re
+import secrets
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -90,6 +92,8 @@ class Book:
             content = json.loads(path.read_text(encoding="utf-8"))
             earlier = {os.path.abspath(one["file"]): back(one, Path(one["file"])) for one in content["notebooks"]}
             kept = [Override(**override) for override in content["overrides"]]
+            if not all(0 <= override.points <= 1000 and isinstance(override.student, str) for override in kept):
+                raise ValueError
             self.protected = self.protected or [name for name in PROTECTIONS if content["protections"].get(name)]
         except OSError as error:
             raise Unusable(f"{printable(path)}: {error.strerror or 'cannot be read'}") from None
@@ -108,18 +112,19 @@ class Book:
             if content["complete"] or any(content[key] != value for key, value in self._conditions().items()):
                 return
             known = {(one["file"], one["sha256"]): one for one in content["notebooks"] if not one["failed"]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            protected = [name for name in PROTECTIONS if content["protections"].get(name)]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
-        self.protected = [name for name in PROTECTIONS if content["protections"].get(name)]
+        self.protected = protected
         for number in numbers:
             path = self.graded[number].path
             try:
                 found = known.get((printable(path), hashlib.sha256(contents(path)).hexdigest()))
-            except Unreadable:
+                one = back(found, path) if found else None
+            except (Unreadable, ValueError, KeyError, TypeError, AttributeError):  # as of a file that somebody has edited
                 continue
-            if found:
-                within, self.graded[number] = self.graded[number].within, back(found, path)
-                self.graded[number].within = within
+            if one:
+                one.within, self.graded[number] = self.graded[number].within, one
 
     def as_csv(self) -> str:
         ids = sorted({r.question.id for one in self.graded for r in one.results}, key=lambda id: (len(id), id))
@@ -150,13 +155,17 @@ class Book:
         for row in self.rows()[0]:
             if row.one and not row.one.failed:
                 place = feedback.place(row)
-                while place in taken or os.path.isdir(folder / place):  # two of one name, or a folder called a.html
+                # Two of one name, which on some systems a capital or an accent does not tell apart; or a folder called a.html.
+                while _same(place) in taken or _is_folder(folder / place):
                     place = place.with_name(f"{place.stem}-2.html")
-                taken.add(place)
+                taken.add(_same(place))
                 path = folder / place
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    write(path, feedback.page(row))
+                    inside = Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
+                    if not inside:  # where it is the folder of what was handed in, there may be links in it
+                        raise OSError(0, "is behind a link that leads out of the folder")
+                    replace(path, feedback.page(row).encode())
                 except OSError as error:  # such as a name that is too long: the others get theirs
                     problems.append(f"{printable(path)}: {error.strerror or 'cannot be written'}")
         return problems
@@ -188,6 +197,14 @@ class Book:
             "tests": tests,
         }
         return json.dumps(content, indent=1) + "\n"
+
+
+def _same(place: Path) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", place.as_posix()).casefold())
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _line(row: Row) -> dict:
@@ -264,6 +281,7 @@ def back(content: dict, path: Path) -> Graded:
         content["failed"],
         content["sha256"],
         content.get("surprising", False),
+        content.get("hurried", False),
         Path(content["within"]),
         content["modified"],
         content["by"],
@@ -404,7 +422,23 @@ def write(path: Path, content: str | bytes, last: bool = True) -> None:
         if last:
             path.write_bytes(data)
         return
-    path = Path(os.path.realpath(path))
+    replace(Path(os.path.realpath(path)), data)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """The same for a folder in which others may write: what is a link there is replaced and not followed."""
     new = path.with_name(path.name[:-4] + ".new" if len(os.fsencode(path.name)) > 250 else path.name + ".new")
-    new.write_bytes(data)
+    try:
+        if os.path.lexists(new):
+            new.unlink()
+        descriptor = _fresh(new)
+    except (FileExistsError, IsADirectoryError, PermissionError):  # a folder, say, or another user's
+        new = path.with_name(f".{secrets.token_hex(8)}.new")
+        descriptor = _fresh(new)
+    with open(descriptor, "wb") as file:
+        file.write(data)
     os.replace(new, path)
+
+
+def _fresh(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)

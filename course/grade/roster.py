@@ -191,7 +191,7 @@ def _student(name: str, row: dict[str, str], kinds: dict[str, str]) -> Student:
     logins = set()
     for kind in LOGINS:
         if value := row.get(kinds.get(kind, ""), "").casefold():
-            logins |= {value, value.partition("@")[0]}
+            logins |= {value, value.partition("@")[0] or value}
     participant = re.search(r"\d+$", row.get(kinds.get("identifier", ""), ""))
     account = row.get(kinds.get("id", ""), "")
     names = frozenset(_ways_to_write(name))

@@ -119,7 +119,7 @@ def _when(one: Graded) -> tuple:
 
 
 def _less(one: Graded, latest: bool) -> str:
-    return "it is older" if latest else f"it has {one.points:g} points" if not one.error else "it could not be graded"
+    return "it is older" if latest else f"it has {one.points:g} points" if not one.error else f"it could not be graded: {printable(one.error)}"
 
 
 def _apply(override: Override, found: list[Row], roster: Roster | None) -> str | None:

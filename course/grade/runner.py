@@ -18,7 +18,7 @@ import course
 
 ROOT = Path(course.__file__).resolve().parent.parent
 FORKS = sys.platform == "linux"  # macOS breaks a fork that has loaded its system libraries, Windows has none
-START = 120  # seconds that a process may take to load torch
+START = 600  # seconds that a process may take to load torch: a few, but on a machine where twenty want each core
 LIMIT = 64_000_000  # bytes that may come back from one try
 LINES = 20_000  # and lines
 VALUES = 500_000  # lists and the like in one of them

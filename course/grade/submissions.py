@@ -1,5 +1,6 @@
 """What was handed in: which files there are to grade, and their bytes, without following a link anywhere."""
 
+import itertools
 import os
 import stat
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 from course.grade.notebook import Unreadable
 
 LIMIT = 200_000_000  # bytes of a notebook, outputs included
+MOST = 200  # notebooks of one student, or whatever else lies at the top of a folder
+LOOKED_AT = 20_000  # files and folders in there, or more in a folder alone
 
 
 @dataclass(frozen=True)
@@ -46,28 +49,34 @@ def within(path: Path, named: Path, several: bool) -> Path:
 
 def _below(path: Path) -> list[Submission]:
     """The notebooks in a folder and the folders in it, or what the path itself stands for."""
-    found, todo = [], [path]
+    found, todo, seen = [], [path], 0
     while todo:
-        entry = todo.pop()
+        entry, seen = todo.pop(), seen + 1
+        if len(found) > MOST or seen > LOOKED_AT:
+            what = f"more than {MOST} notebooks" if len(found) > MOST else f"more than {LOOKED_AT:,} files"
+            says = f"{what} in this folder, of which {MOST if len(found) > MOST else len(found)} were graded; if it holds a class, name that folder itself"
+            return [*found[:MOST], Submission(path, says)]
         notebook = entry.suffix.lower() == ".ipynb"
         if os.path.islink(entry) and (notebook or os.path.isdir(entry)):
             found.append(Submission(entry, "a link; links are not followed: hand in the file itself"))
         elif os.path.isdir(entry):
-            todo += reversed(_entries(entry))
+            todo += reversed(_entries(entry, LOOKED_AT))
         elif notebook:
             found.append(Submission(entry))
     return found
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path, most: int | None = None) -> list[Path]:
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in itertools.islice(entries, most)]
     except OSError:
         return []
+    return sorted(folder / name for name in names if not name.startswith("."))
 
 
 def _instead(folder: Path) -> str:
-    names = [printable(Path(entry.name)) for entry in _entries(folder)]
+    names = [printable(Path(entry.name)) for entry in _entries(folder, LOOKED_AT)]
     return f", but {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else ""
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -61,9 +62,9 @@ class Worker:
         self.receiver.close()
 
 
-def wait(workers: list[Worker]) -> None:
-    """Until one of them has something to say, or has to be stopped."""
-    left = min(worker.end for worker in workers) - time.monotonic()
+def wait(workers: list[Worker], most: float = math.inf) -> None:
+    """Until one of them has something to say, or has to be stopped, or so many seconds have gone by."""
+    left = min(most, min(worker.end for worker in workers) - time.monotonic())
     multiprocessing.connection.wait([worker.receiver for worker in workers], max(0, left) + 0.01)
 
 

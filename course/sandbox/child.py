@@ -100,7 +100,7 @@ def keep(channel: int, report: int, memory: int, view: isolation.View | None) ->
             ended, status = os.waitpid(learner, os.WNOHANG)
             if any(descriptor == report for descriptor, _ in events):
                 break
-            if isolation.memory_of(isolation.family(os.getpid())[1]) > memory + session.OWN:
+            if isolation.hold_more(isolation.family(os.getpid())[1], memory + session.OWN):
                 os.write(report, b"memory")
                 break
         if ended:
@@ -140,6 +140,7 @@ def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
     """Takes away from this process what it does not need, and says what was taken."""
     done = []
     os.environ.update(LOGNAME="learner", USER="learner")
+    os.umask(0o022)  # a stricter one would close the new root to the user that this process becomes
     bounded = isolation.limit(memory, processes=session.PROCESSES if view else None)
     if view:
         isolation.enter(view)
@@ -147,6 +148,7 @@ def protect(memory: int, view: isolation.View | None, number: int) -> list[str]:
         os.chdir(isolation.SCRATCH)
         os.environ.update(HOME=str(isolation.SCRATCH), TMPDIR=str(isolation.SCRATCH))
         tempfile.tempdir = None  # what was loaded may have asked for it already
+    isolation.limit_files()
     if isolation.give_up_rights(isolation.STRANGERS + number, isolated=bool(view)):
         done.append("rights")
         if isolation.refuse_calls() and bounded:

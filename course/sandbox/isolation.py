@@ -22,6 +22,7 @@ if sys.platform != "win32":
 
 NOBODY, STRANGERS = 65534, 2_000_000_000  # the user without rights; and from here on one for each session
 SCRATCH = Path("/tmp/scratch")
+FILES = 64  # open at a time: what is written into a pipe or a socket and never read is memory of the kernel's
 SECRETS = "course/checks solutions exercises chapters tests _build .git".split()  # of the book's folder
 PARTS = "bin sbin lib lib32 lib64 libexec include share etc ssl pyvenv.cfg".split()  # of a prefix
 SYSTEM = "/bin /sbin /lib /lib32 /lib64 /etc/ld.so.cache /etc/localtime /etc/fonts /etc/alternatives".split()
@@ -113,6 +114,8 @@ def enter(view: View) -> None:
     """Within namespaces: from here on there are no files but those of the view, and a scratch folder."""
     new = "/tmp"  # where the new root grows; what lies there is reached through `view`, if at all
     _libc("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # where each package is a link there are hundreds
     opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in view.files}
     _libc("mount", b"tmpfs", new.encode(), b"tmpfs", MS_NOSUID, b"mode=755,size=4m")
     for path, descriptor in opened.items():
@@ -186,12 +189,11 @@ def _become(user: int) -> None:
 
 
 def limit(memory: int, processes: int | None) -> bool:
-    """Bounds files, and memory beyond what is in use now, in bytes; False where memory cannot be bounded."""
+    """Bounds what is written, and memory beyond what is in use now, in bytes; False where memory cannot be bounded."""
     if sys.platform == "win32":
         return False
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (64_000_000, 64_000_000))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))  # pipes and sockets hold memory too
     if sys.platform != "linux":  # macOS takes RLIMIT_AS and does not keep to it
         return False
     if processes:  # counted per user, so only a user without other processes can be held to it
@@ -199,6 +201,12 @@ def limit(memory: int, processes: int | None) -> bool:
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + memory, in_use + memory))
     return True
+
+
+def limit_files() -> None:
+    """Few are open at a time from here on."""
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
 
 
 def die_with_parent(signal: int = 9) -> None:
@@ -269,6 +277,15 @@ def _parent(pid: str) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     except OSError:
         return 0
+
+
+def hold_more(processes: list[int], limit: int) -> bool:
+    """Whether they hold more than so many bytes together. Counting what they share once is slow, and seldom needed."""
+    pages = 0
+    for process in processes:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pages += int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() > limit and memory_of(processes) > limit
 
 
 def memory_of(processes: list[int]) -> int:

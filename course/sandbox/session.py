@@ -8,6 +8,8 @@ What goes out is lines too: {"at": n} before statement n is run, {"trouble": [n,
 answer, then {"tried": id, "end": exit status or "late"}; {"end": true} after the last statement. More tries may
 then come in, a line of JSON with a list of them.
 
+A line on something late has "left": true where it had not computed for as long as it might have.
+
 Statements are run in order, and one that raises or takes too long costs no other. So whatever a cell did in
 the notebook, by whatever kind of statement, is done here.
 """
@@ -31,7 +33,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from course.sandbox.call import OutOfTime, call, time_left, within
+from course.sandbox.call import OutOfTime, call, queued, time_left, within
 
 OWN = 400_000_000  # bytes that Python and torch themselves may hold
 PROCESSES = 32  # processes and threads that a notebook may have
@@ -39,6 +41,7 @@ FUTURES = sum({getattr(__future__, name).compiler_flag for name in __future__.al
 
 # An answer may replace these, for its own use.
 dumps, monotonic, sleep, write_to, leave = json.dumps, time.monotonic, time.sleep, os.write, os._exit
+computed = time.process_time
 if sys.platform == "linux":
     fork, waitpid, kill, clock, exit_code = os.fork, os.waitpid, os.kill, time.clock_gettime, os.waitstatus_to_exitcode
 
@@ -61,11 +64,12 @@ def run(read: int, write: int) -> None:
     for number, (cell, statement) in enumerate(statements(job["cells"])):
         if number not in skip:
             send(write, {"at": number})
+            began = computed()
             try:
                 flags |= within(job["seconds"], execute, statement, cell, names, flags)
             except OutOfTime:
                 why = f"stopped after {job['seconds']:g} seconds"
-                send(write, {"trouble": [number, why], "late": True})
+                send(write, {"trouble": [number, why], "left": computed() - began < job["seconds"]})
             except BaseException as error:
                 send(write, {"trouble": [number, f"{type(error).__name__}: {_text(error)}"[:300]]})
         for trial in job["tries"]:
@@ -144,7 +148,7 @@ def attempt(write: int, trial: dict, names: dict) -> None:
     send(write, {"try": trial["id"]})
     if sys.platform != "linux":  # macOS breaks a fork that has loaded its system libraries
         calls(write, trial, names)
-        send(write, {"tried": trial["id"], "end": 0})
+        send(write, {"tried": trial["id"], "end": 0, "left": False})
         return
     child = fork()
     if child == 0:
@@ -152,21 +156,24 @@ def attempt(write: int, trial: dict, names: dict) -> None:
             calls(write, trial, names)
         finally:
             leave(0)
-    send(write, {"tried": trial["id"], "end": _wait(child, trial["seconds"])})
+    end, left = _wait(child, trial["seconds"])
+    send(write, {"tried": trial["id"], "end": end, "left": left})
 
 
-def _wait(child: int, seconds: float) -> int | str:
-    start, nap = monotonic(), 0.0005
+def _wait(child: int, seconds: float) -> tuple[int | str, bool]:
+    """How it ended, and whether it was stopped with processor time left."""
+    start, nap, left = monotonic(), 0.0005, False
     while True:
         ended, status = waitpid(child, os.WNOHANG)
         if ended:
             end = exit_code(status)
             break
         # Its processor clock, by the number that Linux gives to the clock of a process.
-        if time_left(seconds, monotonic() - start, clock(~child << 3 | 2)) <= 0:
+        used = clock(~child << 3 | 2)
+        if time_left(seconds, monotonic() - start - queued(child), used) <= 0:
             kill(child, 9)
             waitpid(child, 0)
-            end = "late"
+            end, left = "late", used < seconds
             break
         sleep(nap)
         nap = min(2 * nap, 0.05)
@@ -175,7 +182,7 @@ def _wait(child: int, seconds: float) -> int | str:
             kill(-1, 9)  # what it has started, as all else in this namespace
             while True:
                 waitpid(-1, 0)
-    return end
+    return end, left
 
 
 def calls(write: int, trial: dict, names: dict) -> None:

@@ -1,0 +1,1076 @@
+# %% [markdown]
+# # Reading the heads
+#
+# Here is a story that Taleteller has not seen. Stop where a name is due, and ask all twenty heads where they look.
+
+# %%
+import torch
+
+from course.data.tales import SEPARATOR, tell
+from tinyllm.model import load, load_tokenizer
+
+taleteller = load("taleteller").requires_grad_(False)
+tokenizer = load_tokenizer("taleteller")
+story = next(tell(seed=1)).text
+prompt = story[: story.index(" Harvey told only")]
+read = torch.tensor(tokenizer.encode(SEPARATOR + prompt))
+logits, weights = taleteller(read, return_attention=True)  # weights (n_layer, n_head, T, T)
+harvey = tokenizer.encode(" Harvey")[0]
+looks = weights[:, :, -1, read == harvey].sum(-1)  # on all places of the name
+layer, head = divmod(looks.argmax().item(), looks.shape[1])
+print("…", prompt[-80:], "→ ?")
+print(f"p(Harvey) = {logits[-1].softmax(-1)[harvey]:.2f}")
+print(f"layer {layer + 1}, head {head + 1}: weight {looks[layer, head]:.2f} on Harvey")
+assert looks.max() > 0.5
+
+# %% [markdown]
+# One head has nearly all of its weight on the right name, and the model says that name.
+# "This head finds the name", one would like to conclude.
+#
+# But is what we see a property of the head, or of the way in which its matrices happen to be written?
+# What does the head do where no name is due?
+# Does the model *use* what the head found there?
+# And how did it know which name to look for?
+# A weight answers none of these questions.
+# This chapter puts them to all twenty heads, by measures that cannot be fooled by a change of notation, and by experiments.
+#
+# :::{admonition} You will be able to
+# :class: tip
+# - describe any head of any model by numbers that stay when the head is written in another way;
+# - change one head while the model runs, and tell from the answer what the head is for;
+# - say what attention weights explain and what they do not, next to a rule that knows nothing.
+#
+# Reading: 40 minutes. Running: a minute and a half.
+# :::
+
+# %% tags=["remove-input"] alt="Map of the whole machine with the attention layer and the weights of its several heads marked, the part that this chapter looks into"
+from course.figures import machine_map
+
+machine_map(here="heads")
+
+# %% [markdown]
+# One story is an anecdote, so we take the first 256 tokens of 48 stories that the model was not trained on and that are at least as long.
+# Two kinds of places are watched throughout: where a name comes that the story has said before, and where a pronoun comes.
+
+# %%
+from itertools import islice
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from course.data.tales_world import BOYS, GIRLS
+from course.figures import COLORS, figure
+from tinyllm.attention import attention, causal_mask
+
+N_TEXTS = 48
+told = (tokenizer.encode(SEPARATOR + tale.text) for tale in tell(seed=1))
+ids = torch.tensor(list(islice((t[:257] for t in told if len(t) >= 257), N_TEXTS)))
+x, y = ids[:, :-1], ids[:, 1:]  # (B=48, T=256): what is read, and what comes next
+
+
+def tokens(words):
+    """The ids of those words that are a single token, with a space before them."""
+    found = (tokenizer.encode(f" {word}") for word in words)
+    return torch.tensor([i[0] for i in found if len(i) == 1])
+
+
+NAMES = tokens(GIRLS + BOYS)
+HE = tokens("he him his himself He Him His".split())
+SHE = tokens("she her herself She Her".split())
+said = y[:, :, None] == x[:, None, :]  # key j holds what comes next
+said &= causal_mask(x.shape[1])
+again = torch.isin(y, NAMES) & said.any(-1)  # (B, T): a name is due that was said before
+pronoun = torch.isin(y, torch.cat([HE, SHE]))
+print(f"{again.sum()} names said again, {pronoun.sum()} pronouns, {x.numel():,} tokens")
+
+# %% [markdown]
+# A head is called by its layer and its number in it, both counted from 1: 4.3 is the third head of layer 4.
+#
+# (what-may-be-said)=
+# ## What may be said of a head
+#
+# [Chapter 05](05_attention_as_smoothing.ipynb) found that a head does not determine its matrices.
+# Multiply all queries by an invertible matrix $A$ and all keys by $A^{-\mathsf T}$, and every score $q \cdot k$ stays.
+# Add one vector to all keys, and every row of scores moves by a constant, which the softmax does not see.
+# Multiply the values by a matrix and $W_O$ by its inverse, and what the head writes stays.
+# So no length of a key or a value, no angle between keys, no singular value of $W_Q$ is a fact about the head.
+#
+# Here is a Taleteller in which all twenty heads are rewritten in all three ways.
+
+# %%
+from copy import deepcopy
+
+rewritten, generator = deepcopy(taleteller).double(), torch.Generator().manual_seed(0)
+for layer in (block.attention for block in rewritten.blocks):
+    C, n_head = layer.qkv.in_features, layer.n_head
+    d = C // n_head
+    W = layer.qkv.weight.view(3, n_head, d, C)  # q, k, v of each head
+    W_O = layer.out.weight.view(C, n_head, d)
+    A = torch.eye(d) + 0.1 * torch.randn(n_head, d, d, generator=generator).double()
+    W[0], W[1] = A @ W[0], A.inverse().mT @ W[1]
+    W[2] = A @ W[2]
+    W_O.copy_(torch.einsum("chd,hde->che", W_O, A.inverse()))
+    shift = torch.zeros(3, C, dtype=torch.double)
+    shift[1] = 2 * torch.randn(C, generator=generator)  # one vector, added to all keys
+    layer.qkv.bias = torch.nn.Parameter(shift.flatten(), requires_grad=False)
+
+old, new = (model(x[:2], return_attention=True) for model in (taleteller, rewritten))
+for before, after in zip(old, new):  # logits, and all weights
+    assert torch.allclose(before.double(), after, atol=1e-3)
+
+
+def key_lengths(model):
+    last = model.blocks[-1]
+    _, k, _ = last.attention.heads(last.norm_1(model.token.weight))
+    return k.norm(dim=-1)  # (n_head, V)
+
+
+ratio = key_lengths(rewritten) / key_lengths(taleteller)
+print(f"same logits, same weights; key lengths times {ratio.min():.1f} to {ratio.max():.1f}")
+
+# %% [markdown]
+# The model is the same function, and whoever compares heads by the lengths of their keys has measured how they are written.
+# What stays are the weights, and all that is computed from them.
+#
+# **How many keys?** The entropy of a row of weights is $H = -\sum_j w_j \ln w_j$, and $e^H$ are its **effective keys**: 1 if one key has all the weight, $n$ if $n$ keys have equal weights.
+
+# %% tags=["quote"]
+from tinyllm.heads import effective_keys
+
+# %%
+effective_keys(torch.tensor([[0.5, 0.5, 0.0], [0.8, 0.1, 0.1], [1.0, 0.0, 0.0]]))
+
+# %% [markdown]
+# By hand, the second row: $-0.8 \ln 0.8 - 2 \cdot 0.1 \ln 0.1 = 0.179 + 0.461 = 0.639$, and $e^{0.639} = 1.89$.
+#
+# **What explains the weights?**
+# Build weights from part of what the head knows, and ask how near they come.
+# How far weights $p$ are from the true ones $w$ is the KL divergence $D_{\mathrm{KL}}(w \,\Vert\, p) = \sum_j w_j \ln (w_j / p_j)$; the distance from which everybody starts is that of equal weights on all keys up to the query.
+# The share of this distance that the substitute covers,
+#
+# $$ 1 - \frac{\sum_i D_{\mathrm{KL}}(w_i \,\Vert\, p_i)}{\sum_i D_{\mathrm{KL}}(w_i \,\Vert\, \text{equal})}, $$
+#
+# is a share of *deviance*, as statisticians call it {cite}`hastie2009`: 1 if the substitute is the head, 0 if it is no better than equal weights, and below 0 if it is worse.
+# By hand: a row of $(0.9, 0.1)$ is $0.9 \ln 1.8 + 0.1 \ln 0.2 = 0.368$ away from equal weights.
+# From $(0.8, 0.2)$ it is $0.9 \ln 1.125 + 0.1 \ln 0.5 = 0.037$ away. The share is $1 - 0.037/0.368 = 0.90$.
+#
+# *In words:* [cross-entropy and KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence), [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
+
+# %%
+from tinyllm.heads import deviance_share
+
+w, p = torch.tensor([[1, 0], [0.9, 0.1]]), torch.tensor([[1, 0], [0.8, 0.2]])
+print(f"{deviance_share(w, p):.3f}")
+
+# %% [markdown]
+# Three substitutes are of interest.
+#
+# - **By offset.** The weights depend on nothing but how far back a key is: $p_{ij} \propto u_{i-j}$, one number for each offset, the best there are. This is a smoother over time whose kernel is fixed.
+# - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. This is what keys have to say by themselves, whoever asks.
+# - **By content.** From what queries and keys are made of, the mean over all texts at that position is taken away. What is left has no term of the position alone nor, since its mean query is 0, of the key alone: only what of *this* query fits *this* key.
+#
+# They overlap, since late keys are near keys, so the three shares do not sum to 1.
+# Nor are they on quite the same footing: the first is fitted, the best of its kind, while in the other two nothing is fitted.
+# And a head that always looks at the first token would be explained by the offset, too, with $u$ that grows; so look at the weights as well.
+# The first has a closed form.
+# A row at position $i$ cannot show offsets beyond $i$: its offsets are *truncated*, and for truncated data survival analysis has a product of shares that is the likeliest $u$, exactly.
+
+# %%
+from tinyllm.heads import check_causal, softmax, sum_per_head
+
+# %% tags=["quote"]
+from tinyllm.heads import by_offset
+
+# %% [markdown]
+# The other two are a line each (`by_key` also knows about models that turn their queries, which Taleteller does not do).
+# All three are invariant: $\bar q \cdot k_j$ is as untouched by $A$ as any $q \cdot k_j$, and the library's tests assert it for random matrices.
+#
+# **How much of itself?** Smoothers are also measured by their trace: $\operatorname{tr} S = \sum_i w_{ii}$ is what chapter 05 calls the effective number of parameters (or degrees of freedom), here the weight that 256 tokens put on themselves.
+#
+# (twenty-heads)=
+# ## Twenty heads between window and lookup
+#
+# To see a head's parts while the model runs, and later to change them, there is one tool.
+
+# %%
+from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from tinyllm.attention import MultiHeadAttention
+from tinyllm.heads import STAGES, Edit, Seen, edited_forward
+
+# %% tags=["quote"]
+from tinyllm.heads import edited
+
+# %% [markdown]
+# While it is open, the attention layers run a forward pass that hands each *stage* of a head, its q, k, v, weights or output, to whoever asked for it.
+# Nothing in the model is changed for good.
+# `record` uses it to see everything once.
+
+# %%
+from tinyllm.heads import by_content, by_key, causal_weights, record, scale_scores
+
+logits, seen = record(taleteller, x)
+assert torch.allclose(logits[:4], taleteller(x[:4]), atol=1e-3)
+N_LAYER, N_HEAD, d = len(seen), seen[0].q.shape[1], seen[0].q.shape[-1]
+HEADS = [(layer, head) for layer in range(1, N_LAYER + 1) for head in range(1, N_HEAD + 1)]
+LABELS = [f"{layer}.{head}" for layer, head in HEADS]
+
+
+def of(head, stage):
+    """One stage of one head, such as (4, 3): (B, T, d), the weights (B, T, T)."""
+    return getattr(seen[head[0] - 1], stage)[:, head[1] - 1]
+
+
+# %% [markdown]
+# Now the table: effective keys, the three shares, the trace, then effective keys and the weight on the right name *where a name is due* that was said before.
+
+# %%
+columns = {}  # of each head, in the order of HEADS
+for layer, block in zip(seen, taleteller.blocks):
+    w, n = layer.weights, effective_keys(layer.weights)
+    found = {
+        "keys": n.mean((0, 2)),
+        "offset": deviance_share(w, by_offset(w)),
+        "key": deviance_share(w, by_key(layer.q, layer.k)),
+        "content": deviance_share(w, by_content(block.attention, layer.x)),
+        "tr S": w.diagonal(dim1=-2, dim2=-1).sum(-1).mean(0),
+        "due": n.transpose(0, 1)[:, again].mean(-1),
+        "on name": (w * said[:, None]).sum(-1).transpose(0, 1)[:, again].mean(-1),
+    }
+    for name, z in found.items():
+        columns.setdefault(name, []).append(z.double())
+columns = {name: torch.cat(z) for name, z in columns.items()}
+print("head" + "".join(f"{name:>9}" for name in columns))
+for i, label in enumerate(LABELS):
+    share = "".join(f"{columns[name][i]:9.2f}" for name in ("offset", "key", "content"))
+    rest = f"{columns['tr S'][i]:9.0f}{columns['due'][i]:9.1f}{columns['on name'][i]:9.2f}"
+    print(f"{label} {columns['keys'][i]:9.0f}{share}{rest}")
+
+# %% [markdown]
+# The three shares in one picture:
+
+# %% tags=["hide-input"] alt="Three shares for each of twenty heads, from 1.1 to 5.4: by offset it is largest in layer 1, by key in layers 2 and 3, by content in layer 5"
+fig, ax = figure(height=3.8)
+colors = COLORS["SMOOTHER"], COLORS["CYCLE"][2], COLORS["LOOKUP"]
+for name, color, marker in zip(("offset", "key", "content"), colors, "so^"):
+    ax.plot(LABELS, columns[name], marker, color=color, label=f"by {name}")
+for edge in range(N_HEAD, len(HEADS), N_HEAD):
+    ax.axvline(edge - 0.5, color=COLORS["LINE"], zorder=0, linewidth=1)
+ax.tick_params(axis="x", rotation=90)
+ax.set(xlabel="head", ylabel="share of deviance explained", ylim=(0, 1),
+       title="Windows first, then clocks, then contents")
+ax.legend(loc="upper center", ncols=3)
+three = torch.stack([columns[name] for name in ("offset", "key", "content")])
+largest = three.view(3, N_LAYER, N_HEAD).mean(-1).argmax(0).tolist()  # in each layer
+assert largest[0] == 0 and largest[1:3] == [1, 1] and largest[-1] == 2
+fig
+
+# %% [markdown]
+# Between a window, which asks *how far back*, and a lookup, which asks *what*, there are steps.
+# Layer 1 consists of windows: a fixed kernel over time covers more than three quarters of the way from equal weights to those of the head.
+# In layers 2 and 3 the largest share is that *by key*: to a good part these heads put the same weights on keys, whoever asks.
+# In the last layers the match of contents grows, to half of the deviance, and no head is explained by one of the three alone.
+# The heads that find the name, with most of their weight on it where it is due, are among these last ones.
+#
+# How can a key be good for everyone, as in the layers between?
+#
+# ### Read a head yourself
+#
+# The table holds means over many stories.
+# Here are the same measures of one text, which you can change, taken by the model in this page.
+# Each head stands at the share of its deviance that the offset explains: windows on the left, lookups on the right.
+# (One text is little to fit a number for each offset to, so each row of weights is predicted from the other rows, and the shares come out lower than in the table.)
+# Choose a head, and see what it looks at and what the text loses without it.
+# A removed head gives its mean over this text, or zero.
+# Take away the rightmost head first and look at the names; then one of the first layer.
+#
+# :::{live} heads
+# :prompt: Once there was a boastful boy named Clem, who lived in a lonely house with a plaid gate in Nutmeg. The best baker in Nutmeg was to be chosen on Thursday, and Clem had a recipe for carrot cake. But a little before supper, with the oven hot and flour on his overcoat, he found the jar for the butter empty. He galloped next door to Rosa, a serious girl who could dance better than anyone. "Of course I have butter," declared
+#
+# ![Taleteller's heads in the page, a row of buttons for each layer between window, on the left, and lookup, on the right; below, a story shaded by the weights of the chosen head, the same story shaded by what its removal adds to the surprise at each token, and the probabilities of the next token with all heads and without this one](../pages/live/heads.png)
+#
+# One head at a time: what it looks at, and what the text loses without it.
+# :::
+#
+# (clocks)=
+# ## Clocks
+#
+# Look at what the keys say by themselves, $\bar q \cdot k_j / \sqrt d$, averaged over texts, along the story.
+
+# %% tags=["hide-input"] alt="Key term of sixteen heads of layers 2 to 5 against position: all rise along nearly straight lines, some twice or more as steeply as others"
+term = torch.cat([  # of each head, the mean over texts of q̄·k at each place: (heads, T)
+    (layer.k.mean(0) * layer.q.mean((0, 2))[:, None]).sum(-1) / d**0.5 for layer in seen
+]).double()
+time = torch.arange(16.0, 256).double()
+rise = term[:, 16:] - term[:, 16:].mean(-1, keepdim=True)
+centered = time - time.mean()
+slope = (rise * centered).sum(-1) / (centered**2).sum()
+straight = 1 - ((rise - slope[:, None] * centered) ** 2).sum(-1) / (rise**2).sum(-1)
+fig, ax = figure()
+for i in range(N_HEAD, len(HEADS)):
+    color = COLORS["CYCLE"][HEADS[i][0] - 1]
+    ax.plot(time, term[i, 16:] - term[i, 16], color=color, alpha=0.7)
+ax.set(title="Sixteen heads carry a clock", xlabel="position of the key",
+       ylabel="key's own score, from position 16 on")
+assert (slope > 0).all() and (straight[N_HEAD:] > 0.95).all()
+for name, part in ("layer 1", slice(N_HEAD)), ("layers 2 to 5", slice(N_HEAD, None)):
+    lags = 1 / slope[part]
+    print(f"{name}: R² {straight[part].min():.2f} to {straight[part].max():.2f}, "
+          f"1/slope {lags.min():.0f} to {lags.max():.0f} tokens")
+fig
+
+# %% [markdown]
+# Sixteen straight lines.
+# (The heads of layer 1 have one, too, but it rises so slowly that it hardly shows within their windows of a dozen keys.)
+# (These are means over 48 texts. In a single text the words of the keys scatter around the line.)
+# (The constant of a line is not identified, since it moves with a vector that is added to all keys; its slope is.)
+# Nobody built this in. Whether the heads read it from the vectors of the positions or from how far a story has come, a mean over texts does not tell.
+#
+# A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past, in which a weight falls by the factor $e$ every $1/a$ tokens.
+#
+# :::{two-views}
+#
+# - **As a lookup.** A key that came later is a better key, for the mean query by the same amount a token.
+#   The newest entry wins by a little, and a match of contents has to make up for its age.
+# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, one of chapter 05's; whatever else is in the score is a second factor.
+#
+# :::
+#
+# As everywhere in this book, the two are the same numbers:
+
+# %%
+from tinyllm.smoothing import nadaraya_watson
+
+place = torch.arange(40.0).double()[:, None]
+v = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
+a = slope[-1]
+clock = causal_weights(torch.ones_like(place), a * place)  # scores a·j
+average = nadaraya_watson(place, place, v, 1 / a, kernel="exponential", mask=causal_mask(40))
+assert torch.allclose(clock @ v, average)
+"a straight line of scores is an exponential average"
+
+# %% [markdown]
+# A share of deviance says how near the weights are, not what the difference costs.
+# So replace all heads of layers 2 and 3 by exponential averages, *one number a head*, and look at the loss; beside it what it costs to make the same heads write nothing but their mean.
+# To edit a head is to `put` something in the place of one of its stages.
+
+# %% tags=["quote"]
+from tinyllm.heads import put
+
+# %%
+n_chars = len("".join(map(tokenizer.decode, y.tolist()))) / len(y)  # of a text
+streams = [taleteller.position(taleteller.token(x), slice(x.shape[1]))[0]]
+for block in taleteller.blocks:
+    streams.append(block(streams[-1]))  # what each block reads, (B, T, C)
+
+
+def run(edits, n=len(x)):
+    """Logits of the first n texts with edits of heads, from the first edited block on."""
+    start = min(layer for layer, _ in edits) - 1
+    now = streams[start][:n]
+    with edited(taleteller, edits):
+        for block in taleteller.blocks[start:]:
+            now = block(now)
+    return taleteller.head(taleteller.norm(now))
+
+
+def judged(logits):
+    """Loss of each text in 0.001 nats per character; p(name again); p(right gender)."""
+    n = len(logits)
+    log_p = logits.gather(-1, y[:n, :, None])[..., 0] - logits.logsumexp(-1)
+    at = logits[pronoun[:n]]
+    he = at[:, HE].logsumexp(-1) - at[:, SHE].logsumexp(-1)
+    right = torch.where(torch.isin(y[:n][pronoun[:n]], HE), he, -he).sigmoid()
+    return -log_p.sum(-1) / n_chars * 1000, log_p[again[:n]].exp().mean(), right.mean()
+
+
+base, name_again, right_gender = judged(logits)
+print(f"loss {base.mean():.0f} thousandths of a nat per character, "
+      f"p(name said again) {name_again:.2f}, p(right gender | a pronoun) {right_gender:.3f}")
+
+# %% [markdown]
+# These three numbers are what later sections watch.
+# The loss is counted in thousandths of a nat per character, **mn** for short.
+# The probability of a name said again is low, too, where a pronoun would do as well; the model cannot know which the story takes.
+# The gender is judged where a pronoun comes: the probability of its gender, given that a pronoun comes.
+
+# %%
+def paired(z):
+    """The mean of a difference over texts, with its standard error."""
+    return f"{z.mean():.1f} (standard error {z.std() / len(z) ** 0.5:.1f})"
+
+
+early = [head for head in HEADS if head[0] in (2, 3)]
+ones, places = torch.ones(x.shape[1], 1), torch.arange(float(x.shape[1]))[:, None]
+rates = {head: slope[HEADS.index(head)].float() for head in early}
+as_clock = {head: put("weights", causal_weights(ones, a * places))
+            for head, a in rates.items()}
+as_mean = {head: put("output", of(head, "output").mean((0, 1))) for head in early}
+clocks, nothing = (judged(run(edits))[0] - base for edits in (as_clock, as_mean))
+print("eight heads as clocks: mn", paired(clocks))
+print("eight heads as their mean: mn", paired(nothing))
+assert clocks.mean() < nothing.mean() / 3
+
+# %% [markdown]
+# Eight means of the recent past, with one number each, lose a quarter of what is lost without any mean of this kind; and what they lose is still much beside a loss of 144.
+# That says that such a mean is most of what these heads give. It does not say that the kernel has to be exponential: another one of about that reach may do as well, and was not tried.
+# Both are joint edits; what each head costs alone comes [later](#apart-and-together), and is another matter.
+#
+# (two-smoothers)=
+# ## One head, two smoothers
+#
+# Two heads have more than half of their weight on the right name where it is due, 4.3 and 5.1.
+# Take 5.1, which we met at the beginning.
+# Its mean of effective keys hides something: where a name is due they are few.
+
+# %% tags=["hide-input"] alt="Two histograms of effective keys of one head on a logarithmic axis: where a name said before is due, nearly all at one to two; elsewhere spread around twenty and more"
+movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.5]
+name_head = HEADS[columns["due"].argmin()]  # the sharpest where a name is due
+NAME = f"{name_head[0]}.{name_head[1]}"
+n = effective_keys(of(name_head, "weights"))
+late = torch.arange(x.shape[1]) >= 32  # rows that have many keys
+due, elsewhere = n[again & late], n[~again & late]
+bins = torch.logspace(0, 2.4, 25)
+fig, ax = figure()
+kinds = (due, "a name is due", "LOOKUP"), (elsewhere, "elsewhere", "SMOOTHER")
+for z, label, view in kinds:
+    share = torch.histogram(z, bins).hist / len(z)
+    ax.stairs(share, bins, fill=True, alpha=0.6, color=COLORS[view], label=label)
+ax.set(xscale="log", xlabel="effective keys of a row", ylabel="share of rows",
+       title=f"Head {NAME}: one head, two smoothers")
+ax.legend()
+assert name_head in movers and due.median() < 2 and elsewhere.median() > 8
+print(f"head {NAME}: {due.mean():.1f} effective keys where a name is due, "
+      f"{elsewhere.mean():.0f} elsewhere")
+fig
+
+# %% [markdown]
+# :::{two-views}
+#
+# - **As a lookup.** Where a name is due, the head is a `dict`: one key gets nearly everything.
+# - **As a smoother.** Elsewhere the same matrices take the mean of dozens of keys.
+#   The bandwidth is a property of the *query*, not of the head: scores that lie far apart make a narrow kernel.
+#
+# :::
+#
+# One head can be both, because the query decides how far apart its scores are.
+# Does it need to be both?
+# Give it less, once where a name is due and once everywhere else: its best key alone, or nothing but its mean output.
+
+# %%
+w, z = of(name_head, "weights"), of(name_head, "output")
+one_key = F.one_hot(w.argmax(-1), w.shape[-1]).to(w)
+less = {"its best key": ("weights", one_key), "its mean output": ("output", z.mean((0, 1)))}
+costs = {}
+for what, (stage, value) in less.items():
+    for where, rows in ("where a name is due", again), ("elsewhere", ~again):
+        loss, name, _ = judged(run({name_head: put(stage, value, rows[..., None])}))
+        costs[what, where] = loss - base
+        print(f"{what} {where}: mn {paired(loss - base)}, p(name again) {name:.2f}")
+one, nothing = (costs[what, "elsewhere"] for what in less)
+print(f"elsewhere, its best key less its mean output: mn {paired(one - nothing)}")
+assert costs["its best key", "where a name is due"].abs().mean() < 0.2
+assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean() < 2
+
+# %% [markdown]
+# Where a name is due, the best key alone does as well as all keys, and without the head the name is lost more often: there it *is* a `dict`.
+# Elsewhere the wide mean is hardly missed. The head could write its mean output there, at a cost of a few tenths of a mn, and to look at one key alone is no better than that.
+# So the second smoother is no second task that we could find: a mean of thirty keys is what a head gives that is not asked.
+# A table with one number of effective keys for this head reports the mean of two that differ by an order of magnitude.
+#
+# (how-the-name)=
+# ## How is the name found?
+#
+# The head looks at the right name. Is that how the right name comes to be said?
+# Exchange the *values* of that head at the places of one name with those of another name, and see which name is said: the field calls this **activation patching**.
+# In each story take the name that is due most often, and a name of the same gender that the story never says.
+
+# %%
+girls, boys = tokens(GIRLS).tolist(), tokens(BOYS).tolist()
+main, unsaid, second = torch.full((3, len(x)), -1)
+generator = torch.Generator().manual_seed(0)
+for b in range(len(x)):
+    if not again[b].any():
+        continue
+    main[b] = y[b][again[b]].mode().values
+    same = girls if main[b] in girls else boys
+    free = [i for i in same if i not in ids[b]]
+    unsaid[b] = free[torch.randint(len(free), (), generator=generator)]
+    others = x[b][torch.isin(x[b], NAMES) & (x[b] != main[b])]
+    if len(others):
+        second[b] = others.mode().values
+is_main = x == main[:, None]
+other_x = torch.where(is_main, unsaid[:, None], x)
+other_logits, other = record(taleteller, other_x)
+
+
+def says(logits, right, wrong, where):
+    """Mean p of the right name, and the wrong one's part of the probability of both."""
+    p = logits[where].softmax(-1)
+    r, w = (p.gather(-1, z.expand(y.shape)[where][:, None]) for z in (right, wrong))
+    return r.mean().item(), (w / (r + w)).mean().item()
+
+
+# %% [markdown]
+# Heads that look at a name and bring it to the output are called **name movers** by those who found some in GPT-2 {cite}`wang2022`. Ours were picked by their weights; whether they move names is what the next cell tests.
+
+# %%
+rest = [head for head in HEADS if head not in movers]
+
+
+def from_other(heads, stage, where=None):
+    """Edits that put there what the heads have in the text with the other name."""
+    return {(l, h): put(stage, getattr(other[l - 1], stage)[:, h - 1], where)
+            for l, h in heads}
+
+
+swaps = {
+    "nothing": logits,
+    "the name, in the whole text": other_logits,
+    f"values of {NAME} at the name": run(from_other([name_head], "v", is_main[..., None])),
+    "values of both movers at the name": run(from_other(movers, "v", is_main[..., None])),
+    "values of all other heads, everywhere": run(from_other(rest, "v")),
+    "keys of both movers, everywhere": run(from_other(movers, "k")),
+}
+sites = again & (y == main[:, None])
+swapped = {}
+print("movers:", *(f"{l}.{h}" for l, h in movers), f"  {sites.sum()} places")
+for what, changed in swaps.items():
+    swapped[what] = says(changed, main[:, None], unsaid[:, None], sites)
+    p, part = swapped[what]
+    print(f"{what:38} p(name) {p:.2f}, part of the other name {part:.2f}")
+assert swapped["the name, in the whole text"][1] > 0.8
+assert swapped["keys of both movers, everywhere"][1] < 0.1
+
+# %% [markdown]
+# Exchange the values of the two name movers, at the places of that name alone, and between the two names the model now chooses the one that stands nowhere in the story; with one of the two movers it wavers.
+# Exchange the values of *all eighteen other* heads, in the whole text, and it does not matter.
+# So these two heads' values are how the name gets to the end.
+#
+# Which name is decided by where the head looks, then, and what is said by the value that it finds there.
+# But how does the head know where to look?
+# Three stories suggest themselves.
+#
+# *It knows the name.* Then keys made from a text with another name would lead astray. They did not: the last line.
+#
+# *It is induction*: find an earlier place with the same token, take what came after it, as in [chapter 06](06_two_views_many_heads.ipynb).
+# Then the model would know the second half of a random sequence that is said twice.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+random = torch.randint(2048, (8, 96), generator=generator).repeat(1, 2)
+log_p = taleteller(random[:, :-1]).log_softmax(-1).gather(-1, random[:, 1:, None])[..., 0]
+first, repeated = -log_p[:, 8:95].mean(), -log_p[:, 103:].mean()
+behind = F.pad(x[:, :, None] == x[:, None, :], (1, 0))[..., :-1] & causal_mask(x.shape[1])
+rows = behind.any(-1)
+found = ((of(head, "weights") * behind).sum(-1)[rows].mean() for head in HEADS)
+most = max(found)
+equal = (behind.sum(-1) / torch.arange(1, x.shape[1] + 1))[rows].mean()
+print(f"nats per token of a random sequence {first:.1f}, of its repetition {repeated:.1f}")
+print(f"weight behind an earlier copy: at most {most:.2f}, {equal:.2f} if all were equal")
+assert repeated > first - 0.5
+
+# %% [markdown]
+# The repetition is not known, and no head has more than a few hundredths of its weight there.
+# (Random tokens are nothing that this model has ever read, so the first test alone would prove little; the second is made on stories.)
+#
+# *It goes by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
+# In most stories the two persons are of different gender, so this fits nearly every place where a name is due; a fit is no test.
+# Exchange the two names in the text, and let the movers have the keys of that: a girl's name, with a girl's key, now stands where the boy's was.
+# If the query asks for a girl, the wrong one is found.
+
+# %%
+A, B = main[:, None], torch.where(second < 0, main, second)[:, None]
+crossed = torch.where(x == A, B, torch.where(x == B, A, x))
+_, cross = record(taleteller, crossed)
+two = again & ((y == A) | (y == B)) & (second >= 0)[:, None]
+the_other = torch.where(y == A, B, A)
+
+
+def exchanged(head, stage):
+    """Keys or values in which the two persons have changed places, positions kept."""
+    z = of(head, stage)
+    free = z - z.mean(0)  # without what every text has at this position
+    mean_A, mean_B = (((x == n)[..., None] * free).sum(1, keepdim=True)
+                      / (x == n).sum(1).clamp(min=1)[:, None, None] for n in (A, B))
+    side = (x == A).int() - (x == B).int()
+    return z + side[..., None] * (mean_B - mean_A)
+
+
+# %% [markdown]
+# Besides, exchange what the keys of the two persons *are*, whatever they are made of: the mean key of the one for that of the other, at their places; then the same with values, and with both.
+
+# %%
+keys, values = ({h: put(stage, exchanged(h, stage)) for h in movers} for stage in "kv")
+crossings = {
+    "nothing": {movers[0]: {}},
+    "keys, from names exchanged": {
+        (l, h): put("k", cross[l - 1].k[:, h - 1]) for l, h in movers
+    },
+    "the two persons' keys": keys,
+    "the two persons' values": values,
+    "keys and values": {h: keys[h] | values[h] for h in movers},
+}
+crossed_part = {}
+for what, edits in crossings.items():
+    p, part = says(run(edits), y, the_other, two)
+    crossed_part[what] = part
+    print(f"{what:28} p(name) {p:.2f}, part of the other person's name {part:.2f}")
+print(two.sum().item(), "places")
+
+# %% [markdown]
+# It does not: with keys made from exchanged names, the right name is found all the same.
+# And the last three lines say what does steer the head.
+# Take the mean key of each person, without what any key has at that position (the clock), and exchange *these vectors* between the two persons' places: now the other name is said.
+# Exchange their values: the other name is said.
+# Exchange both, and two wrongs make a right, though not the whole of it: a mean key is not each key.
+
+# %% tags=["hide-input"] alt="Bars of the part of the other person's name: near zero for nothing exchanged and for keys made from exchanged names, high for the persons' keys and for their values, low again for both"
+fig, ax = figure(height=2.6)
+ax.barh(list(crossed_part), list(crossed_part.values()), color=COLORS["CYCLE"][0])
+ax.invert_yaxis()
+ax.set(xlim=(0, 1), xlabel="part of the other person's name")
+title = "Exchange keys or values: another name; both: the right one"
+fig.suptitle(title, x=0.012, ha="left")
+ax.grid(axis="y", visible=False)
+fig
+
+# %% [markdown]
+# So the key is an *address* that says which person, and neither the name nor the gender of the name is needed in it.
+# (Words such as *boy* and *he* around the names stayed as they were.)
+# What the address is made of, the order in which persons enter, their place in the plot, this experiment does not separate.
+#
+# (apart-and-together)=
+# ## Apart and together
+#
+# What is a head worth? The usual answer is an **ablation**: take its output away and see what the loss does.
+# But "away" has to be something.
+# *Zero* is simple, and a value that the layers behind have never seen; the *mean* output keeps what is always there; a *resample*, the output that the head has at the same place of another story, keeps the variation and takes the meaning.
+# The table has the cost of each, and beside it p(name again) and p(right gender) with the mean.
+
+# %%
+few = 32
+shuffled = (torch.arange(few) + 1) % few  # the next story
+KINDS = "zero", "mean", "resample"
+cost, names_left, gender_left = {}, {}, {}
+for head in HEADS:
+    z = of(head, "output")
+    for kind, value in zip(KINDS, (0.0, z.mean((0, 1)), z[shuffled])):
+        loss, name, gender = judged(run({head: put("output", value)}, few))
+        cost[head, kind] = loss - base[:few]
+        names_left[head, kind], gender_left[head, kind] = name.item(), gender.item()
+table = torch.tensor([[cost[head, kind].mean() for kind in KINDS] for head in HEADS])
+base_few = judged(logits[:few])
+print("mn   " + "".join(f"{kind:>10}" for kind in KINDS) + "         name  gender")
+for head, label, row in zip(HEADS, LABELS, table):
+    print(f"{label}  " + "".join(f"{z:10.0f}" for z in row)
+          + f"        {names_left[head, 'mean']:.2f}    {gender_left[head, 'mean']:.2f}")
+
+# %% [markdown]
+# The three columns do not agree, in size or in order.
+# The extreme is 2.3: with zero in its place it is among the most expensive heads of the model, with its mean or with the output of another story it costs next to nothing.
+# So what it writes is nearly a constant, on which the layers behind rely as they would on a bias.
+# And zero is no measure in this chapter's sense: add one vector to all values of a head, take off behind $W_O$ what it adds, and the model is the same, but zero now costs something else. Mean and resample stay.
+
+# %%
+def ranks(z):
+    return z.argsort(-1).argsort(-1).double()
+
+
+def spearman(a, b):
+    """Correlation of ranks, along the last axis."""
+    a, b = (ranks(z) - ranks(z).mean(-1, keepdim=True) for z in (a, b))
+    return (a * b).sum(-1) / ((a**2).sum(-1) * (b**2).sum(-1)).sqrt()
+
+
+for one, two_ in (0, 1), (1, 2), (0, 2):
+    r = spearman(table[:, one], table[:, two_])
+    print(f"{KINDS[one]} and {KINDS[two_]}: correlation of ranks {r:.2f}")
+ratio = table[:, 0] / table[:, 1]
+print(f"zero costs {ratio.min():.1f} to {ratio.max():.0f} times what the mean costs")
+assert ratio.argmax() == HEADS.index((2, 3)) and ratio.max() > 5
+
+# %% [markdown]
+# Whoever ranks heads by what their removal costs has to say which removal.
+#
+# And now several at once: the four of a layer, and all twenty.
+
+# %%
+def silent(heads):
+    return {head: put("output", of(head, "output").mean((0, 1))) for head in heads}
+
+
+groups = {f"layer {l}": [h for h in HEADS if h[0] == l] for l in range(1, N_LAYER + 1)}
+groups["all layers"] = HEADS
+apart, together = [], []
+for name, heads in groups.items():
+    apart.append(sum(cost[head, "mean"] for head in heads))
+    together.append(judged(run(silent(heads), few))[0] - base[:few])
+    print(f"{name:10} one by one, summed: {paired(apart[-1])}")
+    print(f"{'at once:':>30} {paired(together[-1])}")
+assert together[-1].mean() > 5 * apart[-1].mean()
+
+# %% tags=["hide-input"] alt="Two bars for each layer and for all: what ablations one by one sum to, and the cost of all at once; at once is several times as much, for all layers many times"
+fig, ax = figure(height=3)
+rows = torch.arange(len(groups)).double()
+for shift, z, label in (-0.2, apart, "one by one, summed"), (0.2, together, "at once"):
+    color = COLORS["CYCLE"][shift < 0]
+    ax.barh(rows + shift, [c.mean() for c in z], 0.36, color=color, label=label)
+ax.set_yticks(rows, list(groups))
+ax.invert_yaxis()
+ax.set(xlabel="cost in thousandths of a nat per character",
+       title=f"{apart[-1].mean():.0f} apart, {together[-1].mean():.0f} together")
+ax.legend(loc="center right")
+ax.grid(axis="y", visible=False)
+fig
+
+# %% [markdown]
+# In layers 1 to 3 the sum is about a tenth of the joint cost.
+# Heads that stand in for each other would do that; so would any loss that grows faster than in proportion to the damage, and this table does not tell the two apart.
+# (In layer 1 each head is dear by itself: a fifth to a third of the whole loss.)
+# That most heads can be removed one at a time has been known since {cite}`michel2019`; that they are idle does not follow.
+# In layers 4 and 5 the sum is half of the joint cost, and the table says why: there are jobs that few heads do.
+# Look at two of these, names and gender:
+
+# %%
+gender_head = HEADS[torch.tensor([gender_left[head, "mean"] for head in HEADS]).argmin()]
+others = [head for head in HEADS if head[0] >= 4 and head not in (*movers, gender_head)]
+print(f"all heads: p(name again) {base_few[1]:.2f}, right gender {base_few[2]:.2f}")
+for what, heads in (*((f"without {l}.{h}", [(l, h)]) for l, h in (*movers, gender_head)),
+                    ("without both movers", movers), ("without the five others", others)):
+    _, name, gender = judged(run(silent(heads), few))
+    print(f"{what:24} p(name again) {name:.2f}, right gender {gender:.2f}")
+    if heads is movers:
+        assert name < 0.3 and gender > 0.95
+    if heads is others:
+        assert name > base_few[1] - 0.1 and gender > 0.95
+
+# %% [markdown]
+# The name has two heads: either of them alone still finds it in most places, and without both it is gone. The gender of a pronoun has one, 4.2, and without it the model guesses.
+# Without the five other heads of these layers names stay, and of the gender three hundredths are lost.
+# (That p(name again) even rises without them has to do with its being a product: a name comes at all, rather than a pronoun, and it is the right one.)
+#
+# (temperatures)=
+# ## Is any temperature wrong?
+#
+# Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
+# Multiply the scores of one head by $s$ more, which makes its temperature $1/s$ of what it was.
+# If gradient descent did its work, the loss is lowest at $s = 1$; how *curved* it is there says how much the head cares.
+# Try $s = 1/2$ and $s = 2$, each head alone; the mean of the two costs over $\tfrac12 (\ln 2)^2$ is an estimate of the curvature in $\ln s$.
+
+# %%
+tried = torch.stack([judged(run({head: scale_scores(s)}, few))[0] - base[:few]
+                     for head in HEADS for s in (1 / 2, 2)])
+tried = tried.view(len(HEADS), 2, few)  # costs
+mean, error = tried.mean(-1), tried.std(-1) / few**0.5
+curved = mean.sum(1) / torch.tensor(2.0).log() ** 2
+for name, part in ("layer 1", slice(N_HEAD)), ("layers 2 to 5", slice(N_HEAD, None)):
+    low, high = mean[part].amax(0)
+    print(f"{name}: half costs at most {low:.1f} mn, twice at most {high:.1f}; "
+          f"curvature {curved[part].min():.1f} to {curved[part].max():.1f}")
+assert (mean + 3 * error > 0).all() and curved[:N_HEAD].min() > curved[N_HEAD:].max() / 2
+
+# %% [markdown]
+# No head gets better by either factor, as far as 32 stories can tell.
+# The windows of layer 1 care most, and more about a kernel that is too wide than about one that is too narrow.
+# In the words of the second view: twenty bandwidths were learned, none by cross-validation, and none of them is off by a factor that matters.
+
+# %% tags=["hide-input"] alt="Cost of half and of twice the scores for each head, with bars of two standard errors: nearly all above zero, those of layer 1 highest"
+fig, ax = figure(height=3.4)
+for column, (s, shift) in enumerate((("½", -0.15), ("2", 0.15))):
+    at = torch.arange(len(HEADS)) + shift
+    ax.errorbar(at, mean[:, column], 2 * error[:, column], fmt="o", markersize=4,
+                color=COLORS["CYCLE"][column], label=f"scores times {s}")
+ax.axhline(0, color=COLORS["LINE"], zorder=0)
+ax.set_xticks(range(len(HEADS)), LABELS, rotation=90)
+ax.set(xlabel="head", ylabel="cost (mn), ± 2 standard errors",
+       title="No head is better with another temperature")
+ax.legend()
+fig
+
+# %% [markdown]
+# This says that gradient descent left nothing to gain that we could find in these twenty directions, and not that each head matters: most curves are so flat that the best temperature is hardly determined.
+#
+# (explanation)=
+# ## Is attention an explanation?
+#
+# Weights are shown as explanations: *the model said this because it looked there*.
+# Whether they are was argued in two papers with fine titles, {cite}`jain2019` and {cite}`wiegreffe2019`.
+# It depends on what is to be explained. Take two things.
+#
+# **One key is deleted, in one head and one row**, the weights of the others growing in proportion.
+# How far does the prediction move, by the square root of the KL divergence, which for small changes is in proportion to the change?
+# Everything behind the head is computed exactly, for the one row that changes.
+
+# %%
+exact = deepcopy(taleteller).double()  # most effects are small: 64 bits
+
+
+def last_row(z, layer, b, i):
+    """Logits (n, V) at row i of text b, if heads of `layer` had outputs z (n, n_head, d)."""
+    now = streams[layer - 1][b, i].double()
+    for l, block in enumerate(exact.blocks[layer - 1 :], layer):
+        if l > layer:  # a new query, key and value; the keys before them are the old
+            new = block.attention.heads(block.norm_1(now)[:, None])  # each (n, n_head, 1, d)
+            old = (z[b, :, :i].double().expand(len(now), -1, -1, -1)
+                   for z in (seen[l - 1].k, seen[l - 1].v))
+            k, v = (torch.cat(pair, -2) for pair in zip(old, new[1:]))
+            z = attention(new[0], k, v)[..., 0, :]
+        now = now + block.attention.out(z.flatten(-2))
+        now = now + block.mlp(block.norm_2(now))
+    return exact.head(exact.norm(now))
+
+
+def moved(new, old):
+    """√KL of predictions, (n,)."""
+    old, new = old.double().log_softmax(-1), new.double().log_softmax(-1)
+    return (old.exp() * (old - new)).sum(-1).clamp(min=0).sqrt()
+
+
+# %% [markdown]
+# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time; then compare the order of the weights with the order of the effects, by their **rank correlation**.
+
+# %%
+i, generator = 200, torch.Generator().manual_seed(0)
+inside = torch.zeros(2, len(HEADS), few)
+for h, (layer, head) in enumerate(HEADS):
+    own = seen[layer - 1]
+    for b in range(few):
+        some = torch.randperm(i + 1, generator=generator)[:24]
+        j = torch.cat([some, own.weights[b, head - 1, i].topk(12).indices])
+        w, v = own.weights[b, head - 1, i, j, None].double(), own.v[b, head - 1, j].double()
+        z = own.output[b, :, i].double().repeat(37, 1, 1)  # the first stays as it is
+        z[1:, head - 1] = (z[1:, head - 1] - w * v) / (1 - w).clamp(min=1e-9)
+        told = last_row(z, layer, b, i)
+        effect = moved(told[1:], told[0])
+        for part, these in enumerate((slice(24), slice(24, None))):
+            inside[part, h, b] = spearman(w[these, 0], effect[these])
+assert torch.allclose(told[0].float(), logits[b, i], atol=1e-3)
+for what, r in zip(("24 random keys", "the 12 keys with most weight"), inside.mean(-1)):
+    print(f"rank correlation of weight and effect, {what}: {r.mean():.2f}, "
+          f"heads {r.min():.2f} to {r.max():.2f}")
+
+# %% [markdown]
+# Inside a head weights say very well which keys can be deleted without harm, and a good deal about the order of those that cannot.
+# They should: the weight is the factor of what is taken away.
+#
+# **One token of the text is replaced**, by the one that another story has in that place, and the whole model reads anew.
+# What is to be beaten is a rule that knows nothing: *recent tokens matter more*.
+
+# %%
+def steepness(b, i):
+    """Length of the gradient of the likeliest token's log p at each embedding: (i + 1,)."""
+    start = streams[0][b : b + 1, : i + 1].clone().requires_grad_()
+    now = start
+    for block in taleteller.blocks:
+        now = block(now)
+    top = taleteller.head(taleteller.norm(now[0, -1])).log_softmax(-1).max()
+    return torch.autograd.grad(top, start)[0][0].norm(dim=-1)
+
+
+found = []
+for b in range(16):
+    j = torch.randperm(i + 1, generator=generator)[:24]
+    changed = x[b, : i + 1].repeat(24, 1)
+    changed[torch.arange(24), j] = x[b + 1, j]
+    effect = moved(taleteller(changed)[:, -1], logits[b, i])
+    mean = torch.stack([layer.weights[b, :, i, j] for layer in seen]).mean((0, 1))
+    last = seen[-1].weights[b, :, i, j].mean(0)
+    r = [spearman(z, effect) for z in (j, mean, last, steepness(b, i)[j])]
+    both = spearman(mean, j)
+    beyond = (r[1] - r[0] * both) / ((1 - r[0] ** 2) * (1 - both**2)).sqrt()
+    found.append(torch.stack([*r, beyond]))
+found = torch.stack(found)  # (texts, 5)
+rules = ("recency alone", "mean of all weights", "mean of the last layer's",
+         "length of the gradient", "mean of all weights, recency held fixed")
+for what, z in zip(rules, found.T):
+    print(f"{what:40} {z.mean():.2f} (standard error {z.std() / len(z) ** 0.5:.2f})")
+z = found[:, 1] - found[:, 0]
+print(f"{'all weights less recency, paired':40} {z.mean():.2f} "
+      f"(standard error {z.std() / len(z) ** 0.5:.2f})")
+
+# %% [markdown]
+# The mean of all weights predicts well which tokens matter, and recency predicts it as well, without any model. Windows and clocks put recency into the weights.
+# What the weights know beyond recency is the part that an explanation by attention can claim. It is there, and it is smaller.
+# The weights of the last layer alone, which pictures often show, came out below recency.
+# The gradient, which sees all paths and not only those through weights, is no worse than any of them.
+# (One place in 16 stories; now and then the token put in is the one that was there.)
+# ({cite}`abnar2020` multiply the weights of all layers, mixed with the identity for the residual stream, into a *rollout*; it leaves out values and MLPs, and we have not tried it here.)
+#
+# (lens)=
+# ## When is it known?
+#
+# The **logit lens** {cite}`nostalgebraist2020` reads the residual stream with the model's own last step before the last step is due.
+# Where a name is due, and given that a name is said: how probable is the right one?
+
+# %% tags=["hide-input"] alt="Two curves along the stages of the model, attention and MLP of layers 1 to 5: the probability of the right name is near zero up to layer 3, about one half after attention 4 and near one after attention 5; that of the right gender goes from one half to nearly one at attention 4"
+stages, name_known, gender_known = ["embedding"], [], []
+mids = [s + block.attention(block.norm_1(s)) for s, block in zip(streams, taleteller.blocks)]
+points = [streams[0]]
+for l, (mid, after) in enumerate(zip(mids, streams[1:]), 1):
+    points += [mid, after]
+    stages += [f"attention {l}", f"MLP {l}"]
+for point in points:
+    at_name = taleteller.head(taleteller.norm(point[again]))
+    among = at_name[:, NAMES].log_softmax(-1)
+    right = (NAMES == y[again][:, None]).double().argmax(-1)
+    name_known.append(among.gather(-1, right[:, None]).exp().mean().item())
+    at = taleteller.head(taleteller.norm(point[pronoun]))
+    he = at[:, HE].logsumexp(-1) - at[:, SHE].logsumexp(-1)
+    sure = torch.where(torch.isin(y[pronoun], HE), he, -he).sigmoid()
+    gender_known.append(sure.mean().item())
+fig, ax = figure()
+ax.plot(stages, name_known, "o-", label="right name | name", color=COLORS["CYCLE"][0])
+ax.plot(stages, gender_known, "s-", label="right gender | pronoun", color=COLORS["CYCLE"][2])
+ax.tick_params(axis="x", rotation=60)
+ax.set(ylabel="probability, read by the lens", ylim=(0, 1.03),
+       title="Gender comes in one step, the name in two")
+assert gender_known[6] < 0.65 < 0.85 < gender_known[7]  # after MLP 3, after attention 4
+assert name_known[6] < 0.1 < 0.3 < name_known[7] < 0.7  # after MLP 3, after attention 4
+assert name_known[8] < 0.7 < 0.9 < name_known[9]  # after MLP 4, after attention 5
+ax.legend()
+print("right name:", " ".join(f"{z:.2f}" for z in name_known))
+fig
+
+# %% [markdown]
+# Nothing is to be seen up to layer 3. Then the gender comes in one step, at the attention of its one head, and the name in two, at the attentions of the two movers; the MLPs between change little.
+# The lens is a reading glass made for the last stage: what it does not see may be there in other directions.
+#
+# (memories)=
+# ## Are MLPs memories that one can read?
+#
+# Between the attentions stand the MLPs, and those have been described as *key-value memories* {cite}`geva2021`: each hidden unit has a key, a pattern that it reacts to, and a value, what it adds.
+# Look at twelve random units of each layer: how much of a unit's variance does the current token alone explain (with the correction for as many means as there are tokens)?
+# Do its 30 strongest places agree in their token? Do the tokens that its value pushes up come next there?
+
+# %%
+generator = torch.Generator().manual_seed(0)
+by_token, agree, next_right, next_else = [], 0, [], []
+one_hot = F.one_hot(x.flatten(), 2048).float()  # (tokens, V)
+count = one_hot.sum(0)[:, None]
+for block, mid in zip(taleteller.blocks, mids):
+    units = torch.randperm(block.mlp.up.out_features, generator=generator)[:12]
+    active = F.gelu(F.linear(block.norm_2(mid), block.mlp.up.weight[units]))  # (B, T, 12)
+    mean = one_hot.T @ active.flatten(0, 1) / count.clamp(min=1)  # of each token
+    left = ((active - mean[x]) ** 2).sum((0, 1)) / (x.numel() - (count > 0).sum())
+    by_token.append((1 - left / active.var((0, 1))).mean().item())
+    top = active.flatten(0, 1).topk(30, dim=0).indices  # (30, 12)
+    modes = x.flatten()[top].mode(0).values
+    agree += ((x.flatten()[top] == modes).sum(0) >= 24).sum().item()
+    values = block.mlp.down.weight[:, units]  # (C, 12)
+    pushes = taleteller.head.weight * taleteller.norm.weight @ values  # (V, 12)
+    best = pushes.topk(10, dim=0).indices  # (10, 12)
+    hits = (y.flatten()[top][:, None] == best).any(1)  # (30, 12)
+    next_right.append(hits.double().mean().item())
+    hits = (y.flatten()[top.roll(1, 1)][:, None] == best).any(1)  # another unit's places
+    next_else.append(hits.double().mean().item())
+by_layer = " ".join(f"{z:.2f}" for z in by_token)
+print(f"variance explained by the token, by layer: {by_layer}")
+print(f"units whose strongest places agree in their token: {agree} of 60")
+print(f"next token among the ten pushed most: {sum(next_right) / 5:.2f}, "
+      f"in another unit's places {sum(next_else) / 5:.2f}")
+assert by_token[0] > 0.45 > max(by_token[1:]) and agree < 6
+assert sum(next_right) > 3 * sum(next_else)
+
+# %% [markdown]
+# Mostly not, by these three questions.
+# In the first layer a unit is a function of its token for more than half of its variance, later for about three tenths.
+# None of the sixty has strongest places that agree in their token (24 of 30 was asked for).
+# At those places the next token is among the ten that the unit pushes up in one case of eight: far more often than with another unit's places, so the values say something; mostly something else comes next.
+# That is what sixty units of one small model show under three plain questions; a pattern that takes more than a token to describe would not be seen by the second.
+#
+# (dumb-heads)=
+# ## Heads are dumb; layers are not
+#
+# That is how {cite}`thomas2025` came to see it: one head is a simple matcher, and what looks clever is made by layers that prepare its questions.
+# Here it can be tested.
+# The heads that look at the name have three inputs each, for queries, keys and values.
+# Let all heads of layers 1 to 3, those below both, write nothing but their mean: what reaches layer 4 of a token then knows the token and its position, and nothing of the others.
+# From such a run take *one* of the three inputs, and leave the other two as they are.
+
+# %%
+first = min(movers)[0]
+below = [head for head in HEADS if head[0] < first]
+
+
+def inputs(edits):
+    """q, k, v (few, T, d) of the movers, if heads below all of them are edited."""
+    now, found = streams[0][:few], {}
+    with edited(taleteller, edits):
+        for l, block in enumerate(taleteller.blocks, 1):
+            q_k_v = block.attention.heads(block.norm_1(now))
+            found |= {(l, h): dict(zip("qkv", (z[:, h - 1] for z in q_k_v)))
+                      for at, h in movers if at == l}
+            now = block(now)
+    return found
+
+
+def name_left(silenced, stage):
+    """p(name again) if one input of the movers does without some heads below."""
+    edits = {head: put(stage, z[stage]) for head, z in silenced.items()}
+    return judged(run(edits, few))[1].item()
+
+
+parts = {}
+print(f"p(name again) {base_few[1]:.2f}; if one input does without   q     k     v")
+for what in ("all layers below", *(f"layer {l}" for l in range(1, first))):
+    z = inputs(silent(groups.get(what, below)))
+    parts[what] = [name_left(z, stage) for stage in "qkv"]
+    print(f"{what:44}" + "  ".join(f"{p:.2f}" for p in parts[what]))
+q, k, v = parts["all layers below"]
+assert q < 0.1 < k < 0.6 < v
+
+# %% [markdown]
+# And a single head below it, for the query and for the key:
+
+# %%
+falls = []
+for head in below:
+    z = inputs(silent([head]))
+    falls.append([base_few[1].item() - name_left(z, stage) for stage in "qk"])
+for stage, z in zip(("query", "key"), torch.tensor(falls).T):
+    print(f"{stage} without one head below: p(name again) falls by at most {z.max():.2f}")
+
+# %% [markdown]
+# This fits what Thomas says, with a measure for it.
+# The value can do without the layers below: the name is in the token.
+# The query cannot: which name is due is known only from the text, and a head that matches a token with a token has no way to ask for it.
+# The key is between: without context half of the names are still found.
+# (An input that the head has never seen could mislead it for other reasons, too. The values come from the same run and do not; for the queries that is no proof.)
+# What a single head can do is to match and to fetch. The composition that matters is that of layers: what they write, the first above all, goes into the queries and then into the keys of the two heads.
+# Removed from the queries one at a time, no head below costs more than a tenth, which, as before, does not say that it is idle.
+#
+# :::{why-it-works}
+#
+# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores from centered inputs, and each of these stays.
+# A straight line in the scores is an exponential average.
+# The name that is said is decided by the values of two heads at the places of a name, and these places by their keys, since exchanging either changes the name, and exchanging both does not.
+#
+# :::
+#
+# :::{why-it-might}
+#
+# Why clocks? Recent words say most about the next one, and a sum of exponential averages of different lengths is a cheap summary of a past.
+# Why do single ablations in the first layers cost so little? Perhaps since the layers behind read a sum of heads that average nearly the same tokens.
+# And the wide mean where nothing is asked: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
+# One model of one training, with one seed, is behind all numbers of this chapter. Which heads do what may be different in another, and that was not tried.
+#
+# :::
+#
+# ## What to take along
+#
+# - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
+# - Layer 1 of Taleteller consists of windows. In layers 2 and 3 most of a head is what keys say to everyone, which rises with time: a clock. In the last layers the match of contents grows.
+# - The bandwidth belongs to the query: the same head is a `dict` where a name is due, and elsewhere an average that is hardly used.
+# - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
+# - What heads cost one by one does not sum to what they cost together. Say what was put in their place.
+# - Compare any explanation by weights with recency alone.
+#
+# **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): two ways of reading counted apart, a measure to fool, a clock with bugs, a head switched off, a head patched, and a key deleted.
+#
+# **Further reading.** {cite}`elhage2021` and {cite}`olsson2022` take models of attention apart as we do, in the first view.
+# {cite}`wang2022` accounts for one behavior of GPT-2 from end to end, with tests of whether the account is enough.
+# {cite}`voita2019` and {cite}`michel2019` remove heads by the dozen.
+# {cite}`jain2019`, then {cite}`wiegreffe2019`: read in this order, and then look for what each means by *explanation*.
