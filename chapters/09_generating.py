@@ -196,7 +196,8 @@ tales = [tokenizer.encode(tale.text)[:128] for tale in islice(tell(1), 100)]
 greedy = surprise(generate(model, START, 128, temperature=0)[None])
 real = surprise(torch.tensor([START + ids for ids in tales]))
 print(f"greedy {greedy.item():.1f}, best at 0.1 {cold.min():.1f}", end="")
-print(f", real {real.mean():.1f} ± {real.std():.1f}, {(real < greedy).sum()} of 100 below greedy")
+print(f", real {real.mean():.1f} ± {real.std():.1f}, ", end="")
+print(f"{(real < greedy).sum()} of 100 below greedy")
 assert cold.min() < greedy < real.mean() - 0.5 * real.std() and cold.min() < real.min()
 "a story that was not quite greedy is likelier than the greedy one"
 
@@ -283,7 +284,8 @@ for ax, (name, (logits, can)) in zip(axes, expected.items()):
     rank = torch.arange(1, len(p) + 1)
     for label, which in (("impossible", ~can[order]), ("possible", can[order])):
         color = COLORS["CYCLE"][0 if label == "possible" else 1]
-        ax.loglog(rank[which], p[which], ".", color=color, label=label, markersize=5)
+        ax.loglog(rank[which], p[which], ".", color=color, label=label, markersize=5,
+                  rasterized=True)  # thousands of points
     for rule, style in zip(rules, ("--", ":", "-")):
         cuts[name, rule] = int((next_token(logits, **rules[rule]) > 0).sum())
         at = cuts[name, rule] + 0.5

@@ -712,6 +712,9 @@ for name, heads in groups.items():
     print(f"{'at once:':>30} {paired(together[-1])}")
 assert together[-1].mean() > 5 * apart[-1].mean()
 
+# %% [markdown]
+# In a picture:
+
 # %% tags=["hide-input"] alt="Two bars for each layer and for all: what ablations one by one sum to, and the cost of all at once; at once is several times as much, for all layers many times"
 fig, ax = figure(height=3)
 rows = torch.arange(len(groups)).double()

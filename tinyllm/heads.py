@@ -55,7 +55,7 @@ def deviance_share(weights: Tensor, surrogate: Tensor, mask: Tensor | None = Non
 
 
 def by_offset(weights: Tensor, mask: Tensor | None = None) -> Tensor:
-    r"""The best weights that depend on how far back a key is, and on nothing else: (n_head, T, T).
+    r"""The best weights that depend on nothing but how far back a key is: (n_head, T, T).
 
         p_ij = π_(i-j) / (π_0 + ... + π_i)
 
@@ -71,7 +71,7 @@ def by_offset(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     total, T = sum_per_head(w, 2), w.shape[-1]
     place = torch.arange(T, device=w.device)
     offset = place[:, None] - place  # (T, T), negative above the diagonal
-    back = total.gather(-1, offset.clamp(min=0).expand(total.shape))  # [i, o] holds w[i, i - o]
+    back = total.gather(-1, offset.clamp(min=0).expand(total.shape))  # [i, o]: w[i, i - o]
     back = torch.where(offset >= 0, back, 0.0)
     reaches = offset >= 0  # row i reaches offset o
     at = back.sum(-2)  # (n_head, T), of each offset
@@ -170,9 +170,9 @@ Edit = Mapping[str, Callable[[Tensor], Tensor]]  # a stage of one head, and what
 
 
 def put(stage: str, value: Tensor | float, where: Tensor | None = None) -> Edit:
-    """An edit of one head: its q, k, v, weights or output becomes `value`, where `where` is True.
+    """An edit of one head: where `where` is True, its q, k, v, weights or output is `value`.
 
-    q, k, v and output are (..., T, d), weights (..., T, T); both arguments broadcast to that.
+    q, k, v and output are (..., T, d), weights (..., T, T); both arguments broadcast so.
 
     >>> silent = put("output", 0)                       # ablated with zero
     >>> edits = {(5, 3): put("v", torch.zeros(32), where=torch.tensor([[True], [False]]))}

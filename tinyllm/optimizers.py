@@ -113,8 +113,7 @@ class Muon(torch.optim.Optimizer):
     def turn(self, p: Tensor, direction: Tensor, lr: float, rows: Sequence[int]) -> None:
         """Turn a matrix, or each of those that so many of its rows are."""
         for W, G in zip(p.split(rows), direction.split(rows)):
-            size = max(1, W.shape[0] / W.shape[1]) ** 0.5
-            W.add_(orthogonalize(G), alpha=-lr * size)
+            W.add_(orthogonalize(G), alpha=-lr * max(1, W.shape[0] / W.shape[1]) ** 0.5)
 
 
 class ShardedMuon(Muon):
