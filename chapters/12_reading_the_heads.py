@@ -284,12 +284,14 @@ fig
 # (One text is little to fit a number for each offset to, so each row of weights is predicted from the other rows, and the shares come out lower than in the table.)
 # Choose a head, and see what it looks at and what the text loses without it.
 # A removed head gives its mean over this text, or zero.
-# Take away the rightmost head first and look at the names; then one of the first layer.
+# Head 4.3 is chosen: look for the tokens whose surprise grows without it. Then remove one of the first layer.
 #
 # :::{live} heads
+# :layer: 4
+# :head: 3
 # :prompt: Once there was a boastful boy named Clem, who lived in a lonely house with a plaid gate in Nutmeg. The best baker in Nutmeg was to be chosen on Thursday, and Clem had a recipe for carrot cake. But a little before supper, with the oven hot and flour on his overcoat, he found the jar for the butter empty. He galloped next door to Rosa, a serious girl who could dance better than anyone. "Of course I have butter," declared
 #
-# ![Taleteller's heads in the page, a row of buttons for each layer between window, on the left, and lookup, on the right; below, a story shaded by the weights of the chosen head, the same story shaded by what its removal adds to the surprise at each token, and the probabilities of the next token with all heads and without this one](../pages/live/heads.png)
+# ![Taleteller's heads as buttons, a row for each layer, between window on the left and lookup on the right; a dot above each button marks the share of the head's deviance that the offset explains in this story](../pages/live/heads.png)
 #
 # One head at a time: what it looks at, and what the text loses without it.
 # :::
