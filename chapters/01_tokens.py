@@ -428,7 +428,7 @@ assert gpt2.encode(some) == theirs.encode_ordinary(some)
 # Each box below is one id, and the ids are all that a model gets.
 # How a token is spelled is not in its id; a model can learn it only from other texts in which the same letters are cut differently, or where something is spelled out.
 
-# %% alt="Token strips: numbers are cut into uneven groups of digits, indentation into runs of spaces, and Russian and Chinese text into single bytes"
+# %% alt="Token strips: numbers are cut into uneven groups of digits, a word into other tokens with a space before it or in capitals than without, and Russian and Chinese text into single bytes"
 from course.figures import token_strip
 
 lines = {

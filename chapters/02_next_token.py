@@ -119,7 +119,7 @@ x.shape, y.shape
 # It is scored by one number: the probability that it gave to the letter that came, as $-\ln p$, also called the *surprise*.
 # Three predictions over two letters, which you can check with a pocket calculator:
 #
-# | | `a` | `b` | what came | $-\ln p$ |
+# | | `a` | `b` | what came | surprise $-\ln p$ |
 # |---|---|---|---|---|
 # | undecided | 0.50 | 0.50 | `a` | 0.693 |
 # | leaning right | 0.25 | 0.75 | `b` | 0.288 |

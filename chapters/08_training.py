@@ -882,7 +882,7 @@ assert level[3] < train_until(480) < level[2] - 0.15
 # %% [markdown]
 # The whole run, one point for each 30 steps (of blocks that begin anywhere in a story, which costs the model a little):
 
-# %% alt="Training loss in nats per character over 480 steps, falling from above two past the line of the bigram of tokens; the lines of the trigram and the 10-gram and the floor stay below it"
+# %% alt="Training loss in nats per character over 480 steps, falling from above the top of the axis past the line of the bigram of tokens; the lines of the trigram and the 10-gram and the floor stay below it"
 steps = np.array([record["step"] for record in records])
 nats = np.array([record["loss"] for record in records]) / characters_per_token
 assert nats.min() > floor and (np.diff(nats) < 0.05).all()

@@ -79,7 +79,7 @@ for h in (1, 0.1, 0.01, 0.001):
 # What this comes to as $h$ goes to 0 is the **derivative** of $f$, here $2x$, and 6 at $x = 3$.
 # These are the few rules that this book needs; the same calculation gives the powers, sums and products:
 #
-# | $f(x)$ | slope |
+# | function $f(x)$ | slope |
 # |---|---|
 # | $c\,x$ | $c$ |
 # | $x^n$ | $n\,x^{n-1}$ |

@@ -116,5 +116,5 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("build-finished", lighten)
+    app.connect("build-finished", lighten, priority=900)  # after the theme has written its colors of code
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -27,10 +27,12 @@ def number_chapters(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Give each chapter its number; the sections in it get none."""
     changed = []
     for page, title in env.titles.items():
-        if not (number := number_of(page)) or title.get("secnumber") == (number,):
+        if not (number := number_of(page)):
             continue
-        changed.append(page)
-        title["secnumber"] = (number,)
+        if title.get("secnumber") != (number,):
+            title["secnumber"] = (number,)
+            changed.append(page)
+        # Sphinx forgets these numbers in each build, also for pages that it does not read again.
         links = list(env.tocs[page].findall(nodes.reference))
         env.toc_secnumbers[page] = {link["anchorname"]: () for link in links} | {"": (number,)}
         for link in links:
