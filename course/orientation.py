@@ -5,6 +5,7 @@ From a sheet of exercises the next page is the next chapter, and no search finds
 """
 
 import re
+from copy import deepcopy
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -43,14 +44,20 @@ def number_chapters(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 def number_figures(env: BuildEnvironment) -> list[str]:
     """Figure 4.1 is the first of chapter 04; a page without a number counts its own from 1."""
-    changed = []
+    changed, before = [], getattr(env, "figures_of_chapters", {})
+    env.figures_of_sphinx, env.figures_of_chapters = deepcopy(env.toc_fignumbers), {}
     for page, kinds in env.toc_fignumbers.items():
         chapter = (int(number),) if (number := number_of(page)) else ()
         figures = {name: (*chapter, i) for i, name in enumerate(kinds.get("figure", ()), start=1)}
-        if figures != kinds.get("figure", {}):
-            kinds["figure"] = figures
+        if figures != before.get(page, {}):
             changed.append(page)
+        kinds["figure"] = env.figures_of_chapters[page] = figures
     return changed
+
+
+def give_back_numbers(app: Sphinx, env: BuildEnvironment, pages: list[str]) -> None:
+    """Let Sphinx compare its own numbers of figures with its own, so that no page is written anew without need."""
+    env.toc_fignumbers = getattr(env, "figures_of_sphinx", env.toc_fignumbers)
 
 
 def hide_solutions(app: Sphinx, env: BuildEnvironment) -> None:
@@ -79,6 +86,7 @@ def pass_solutions_by(
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("env-before-read-docs", give_back_numbers)
     app.connect("env-get-updated", number_chapters, priority=900)
     app.connect("env-check-consistency", lambda app, env: hide_solutions(app, env))
     app.connect("html-page-context", pass_solutions_by, priority=400)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from docutils import nodes
 
-from course.orientation import number_chapters
+from course.orientation import give_back_numbers, number_chapters
 
 PAGE = "chapters/04_attention_as_lookup"
 
@@ -24,3 +24,14 @@ def test_a_chapter_keeps_its_number_in_a_build_that_does_not_read_it_again():
     env, link = built(nodes.title(secnumber=("04",)))
     assert number_chapters(None, env) == []
     assert env.toc_secnumbers[PAGE][""] == ("04",) == link["secnumber"]
+
+
+def test_figures_have_the_number_of_their_chapter_and_a_second_build_writes_nothing_anew():
+    env, _ = built(nodes.title(secnumber=("04",)))
+    env.toc_fignumbers = {PAGE: {"figure": {"first": (7,), "second": (8,)}}}
+    assert number_chapters(None, env) == [PAGE]
+    assert env.toc_fignumbers[PAGE]["figure"] == {"first": (4, 1), "second": (4, 2)}
+    give_back_numbers(None, env, [])
+    assert env.toc_fignumbers[PAGE]["figure"] == {"first": (7,), "second": (8,)}  # what Sphinx has found, and will find
+    assert number_chapters(None, env) == []
+    assert env.toc_fignumbers[PAGE]["figure"]["second"] == (4, 2)
