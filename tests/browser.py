@@ -68,6 +68,23 @@ def unfit(page: Page) -> list[tuple]:
     return found
 
 
+def reached_by_everybody(page: Page, label: str, n: int) -> list[str]:
+    """What the tab key reaches in n steps from a field, on a phone. By day and by night nothing is at fault, and nothing sideways."""
+    found = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.locator(f"html[data-theme={scheme}]").wait_for()
+        found += violations(page)
+    page.set_viewport_size({"width": 375, "height": 800})
+    assert found == [] and page.evaluate("document.documentElement.scrollWidth") == 375
+    page.get_by_label(label).focus()
+    reached = []
+    for _ in range(n):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("(({ ariaLabel, textContent }) => ariaLabel ?? textContent)(document.activeElement)"))
+    return reached
+
+
 def rgb(color: str) -> str:
     return f"rgb{tuple(bytes.fromhex(color.removeprefix('#')))}"
 

@@ -11,7 +11,7 @@ import torch
 from playwright.sync_api import Page, expect
 from torch.nn import functional as F
 
-from browser import PATIENCE, ROOT, follow, open_widget, reading, violations
+from browser import PATIENCE, ROOT, follow, open_widget, reached_by_everybody, reading
 from course.data import tales
 from course.export import script
 from test_live_speak import publish, toy_model
@@ -451,18 +451,6 @@ def test_the_widget_is_for_everybody(browser, book):
     with reading(browser, reduced_motion="reduce", **DESK) as page:
         open_widget(page, book, "heads", urlencode({"prompt": PROMPT, "query": 3}))
         settled(page)
-        page.emulate_media(color_scheme="light")
-        found = violations(page)
-        page.emulate_media(color_scheme="dark")
-        page.locator("html[data-theme=dark]").wait_for()
-        found += violations(page)
-        page.set_viewport_size({"width": 375, "height": 800})
-        assert found == [] and page.evaluate("document.documentElement.scrollWidth") == 375
-        page.get_by_label("The text whose heads").focus()
-        reached = []
-        for _ in range(7):
-            page.keyboard.press("Tab")
-            reached.append(page.evaluate("(({ ariaLabel, textContent }) => ariaLabel ?? textContent)"
-                                         "(document.activeElement)"))
+        reached = reached_by_everybody(page, "The text whose heads", 7)
         wanted = "Remove each in turn", "layer", "shaded by the weights", "adds to their surprise"
         assert all(any(name in one for one in reached) for name in wanted)

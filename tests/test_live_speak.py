@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from browser import PATIENCE, follow, open_widget, quantized, reading, violations
+from browser import PATIENCE, follow, open_widget, quantized, reached_by_everybody, reading
 from course.data import tales
 from course.export import script
 from tinyllm.generation import stream, visible_from
@@ -335,19 +335,7 @@ def test_the_widget_is_for_everybody(browser, book):
     state = urlencode(dict(prompt=PROMPT, compare="yes", query=7))
     with reading(browser, reduced_motion="reduce", **DESK) as page:
         open_widget(page, book, "speak", state)
-        page.emulate_media(color_scheme="light")
-        found = violations(page)
-        page.emulate_media(color_scheme="dark")
-        page.locator("html[data-theme=dark]").wait_for()
-        found += violations(page)
-        page.set_viewport_size({"width": 375, "height": 800})
-        assert found == [] and page.evaluate("document.documentElement.scrollWidth") == 375
-        page.get_by_label("Your text").focus()
-        reached = []
-        for _ in range(16):
-            page.keyboard.press("Tab")
-            reached.append(page.evaluate("(({ ariaLabel, textContent }) => ariaLabel ?? textContent)"
-                                         "(document.activeElement)"))
+        reached = reached_by_everybody(page, "Your text", 16)
         wanted = "Go on", "The tokens", "The heads", "Compare the two views"
         assert all(any(name in one for one in reached) for name in wanted)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from course.checks import scale
 from course.data.tales import floor
 
 BENCH = Path(__file__).parents[1] / "bench"
@@ -62,3 +63,10 @@ def test_the_recorded_table_is_that_of_the_recorded_runs(bench):
         assert row["excess"] > 2 * row["se"] and row["machine"]
         assert row["excess"] == pytest.approx(row["loss"] - row["floor"])
     assert all(row["floor"] == pytest.approx(floor(stories=1024).nats_per_character) for row in rows[:1])
+
+
+def test_the_runs_of_the_sheet_are_recorded_ones(bench):
+    excess = {(row["model"], row["millions"]): round(row["excess"], 4) for row in bench.read(bench.LOG)}
+    runs = [("1.0M", (4, 8, 16)), ("2.7M", (4, 16, 64))]
+    assert [tuple(excess[size, millions] for millions in those) for size, those in runs] == [run for run, _ in scale.RUNS]
+    assert scale.ENTROPY == round(bench.read(bench.LOG)[0]["floor"], 4) and excess["1.0M", 64] == 0.0041

@@ -78,7 +78,6 @@
     const place = stage.closest(".live").id;
     let now;                          // what the address tells, but for the text
     let GPT, model, whole, less, trial;  // once they are loaded
-    let loading = null;               // a promise, once somebody has asked for the model
     let ids = [], first = 0, cut = 0; // the text's tokens, the place of its first one, and how many had no room
     let heads = [];                   // { layer, head, offset, key, spread, cost } of each, from 1
     let before = [], after = [];      // nats for each token of the text with all heads, and without the chosen one
@@ -100,7 +99,8 @@
 
     const text = make("textarea", { class: "live-field live-speak-text", rows: 3, spellcheck: "false",
       oninput: typed, placeholder: "Once there was a …", "aria-label": "The text whose heads are measured" });
-    const again = make("button", { class: "live-button", type: "button", onclick: () => update() }, "Read it");
+    const again = make("button", { class: "live-button", type: "button",
+      onclick: () => (asking.retry(), update()) }, "Read it");
     const by = select(Object.fromEntries(Object.entries(AXES).map(([by, { name }]) => [by, name])),
       (by) => change({ by }));
     const count = make("button", { class: "live-button", type: "button", onclick: removeEach }, EACH);
@@ -131,31 +131,19 @@
 
     // - the model -
 
-    // True once the model is there; it is asked for once, and after a failure when the button is pressed.
-    function wake() {
-      loading ??= load().then(() => true, (error) => {
-        loading = null;
-        Live.say(stage, `The model is not here: ${error.message} Your text stays; “Read it” tries again.`);
-        return false;
-      });
-      return loading;
-    }
-
-    async function load() {
-      Live.say(stage, "Loading the model …");
-      GPT = await Live.need("gpt");
-      model = GPT.load(await Live.need("taleteller"));
+    const asking = Live.asking(stage, "Read it", (engine, loaded) => {
+      [GPT, model] = [engine, loaded];
       [whole, less, trial] = [model.remember(), model.remember(), model.remember()];
       buildHeads();
       inside.hidden = false;
       again.hidden = true;
       new ResizeObserver(() => heads.length && drawLanes()).observe(lanes);
-    }
+    });
 
     // Reads the text and measures all heads; then what the removal of the chosen one does.
     async function update() {
       const mine = ++turn;
-      if (!await wake() || mine !== turn) return;
+      if (!await asking.wake() || mine !== turn) return;
       const all = model.encode(BETWEEN + text.value.trimStart().replace(/ +$/, ""));
       ids = all.slice(0, model.config.block_size);
       cut = all.length - ids.length;

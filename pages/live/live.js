@@ -127,6 +127,25 @@ const Live = (() => {
 
   // --- data ----------------------------------------------------------------------------------------------
 
+  // The engine and the model for a widget, which gets them by `ready`. `wake` asks for them once, and gives whether
+  // they are there; after a failure, and only then, `retry`, which is for the button of that name, has them asked for anew.
+  function asking(stage, button, ready) {
+    let asked = null, lost = false;
+    async function load() {
+      lost = false;
+      say(stage, "Loading the model …");
+      const GPT = await need("gpt");
+      ready(GPT, GPT.load(await need("taleteller")));
+      return true;
+    }
+    function failed(error) {
+      lost = true;
+      say(stage, `The model is not here: ${error.message} Your text stays; “${button}” tries again.`);
+      return false;
+    }
+    return { wake: () => asked ??= load().catch(failed), retry: () => { if (lost) asked = null; } };
+  }
+
   // A page on the disk may not fetch a file, but it may run one: data come as scripts that call `provide`.
   function need(name) {
     if (!wanted.has(name)) {
@@ -232,6 +251,6 @@ const Live = (() => {
 
   const widget = (name, mount) => { mounts[name] = mount; };
   return {
-    widget, need, provide, say, softmax, set, make, svg, slider, check, colors, shade, palette, onTheme, still, idle,
+    widget, need, asking, provide, say, softmax, set, make, svg, slider, check, colors, shade, palette, onTheme, still, idle,
   };
 })();

@@ -74,7 +74,6 @@
     const place = stage.closest(".live").id;
     let now;                     // what the address tells, but for the text
     let GPT, model, memory;      // once they are loaded
-    let loading = null;          // a promise, once somebody has asked for the model
     let ids = [], of = null;     // the tokens of the text `of`
     let start = 0;               // the first token in sight
     let counted = 0, fresh = 0;  // tokens computed until now, and for the last change
@@ -113,23 +112,11 @@
 
     // - the model -
 
-    // True once the model is there; it is asked for once, and after a failure when the button is pressed.
-    function wake() {
-      loading ??= load().then(() => true, (error) => {
-        Live.say(stage, `The model is not here: ${error.message} Your text stays; “Go on” tries again.`);
-        return false;
-      });
-      return loading;
-    }
-
-    async function load() {
-      Live.say(stage, "Loading the model …");
-      GPT = await Live.need("gpt");
-      model = GPT.load(await Live.need("taleteller"));
-      memory = model.remember();
+    const asking = Live.asking(stage, "Go on", (engine, loaded) => {
+      [GPT, model, memory] = [engine, loaded, loaded.remember()];
       buildHeads();
       inside.hidden = false;
-    }
+    });
 
     // The tokens of the text.
     function tokens() {
@@ -140,7 +127,7 @@
 
     // Reads what is new in the text, and shows what follows from it.
     async function update() {
-      if (!await wake()) return;
+      if (!await asking.wake()) return;
       now.layer = Math.min(now.layer, model.config.n_layer);
       now.head = Math.min(now.head, model.config.n_head);
       const all = tokens(), first = GPT.visibleFrom(all.length, model.config.block_size);
@@ -186,7 +173,7 @@
 
     async function write(from) {
       const mine = turn = { before: from, over: false }, utf8 = new TextDecoder();
-      if (!model) loading = null;
+      asking.retry();
       text.value = from;
       go.textContent = "Stop";
       again.disabled = true;
