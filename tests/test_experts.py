@@ -271,7 +271,7 @@ def stream(model: GPT, ids):
 def test_only_the_mean_probabilities_have_a_gradient_in_the_balance_loss():
     p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], requires_grad=True)
     loss = balance_loss(p, torch.tensor([[0, 1], [0, 2]]))
-    assert float(loss) == pytest.approx(3 * (0.5 * 0.6 + 0.25 * 0.25 + 0.25 * 0.15))
+    assert loss.item() == pytest.approx(3 * (0.5 * 0.6 + 0.25 * 0.25 + 0.25 * 0.15))
     loss.backward()
     torch.testing.assert_close(p.grad, 3 / 2 * torch.tensor([[0.5, 0.25, 0.25]] * 2))
 
