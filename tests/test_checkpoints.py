@@ -187,6 +187,40 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(tmp_path):
         next(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path / "empty", resume=True))
 
 
+@pytest.mark.parametrize("change", [
+    dict(n_head=4), dict(norm_eps=1e-6), dict(mlp="gelu_tanh"), dict(positions="none"), dict(window=3, mixer="window"),
+    dict(mixer=("softmax_one",)), dict(experts_per_token=2),
+])
+def test_a_run_does_not_go_on_with_another_model_of_the_same_shapes(tmp_path, change):
+    """How many heads there are, how far they see, which experts answer: no weight says it."""
+    config = replace(TINY, positions="rope") if change.get("positions") else TINY
+    config = replace(config, experts=3) if "experts_per_token" in change else config
+    run = train(new_model(config), IDS, RUN_CONFIG, folder=tmp_path)
+    next(run)
+    run.close()
+    name, value = list(change.items())[-1]
+    with pytest.raises(ValueError, match=f"was begun with model.{name} .*, not "):
+        next(train(new_model(replace(config, **change)), IDS, RUN_CONFIG, folder=tmp_path, resume=True))
+    assert next(train(new_model(config), IDS, RUN_CONFIG, folder=tmp_path, resume=True))["step"] == 8
+
+
+@pytest.mark.parametrize("kept", [[], ["vocab_size", "block_size", "n_layer", "n_head", "d_model"]])
+def test_a_run_of_an_older_version_goes_on_of_which_less_is_known(tmp_path, kept):
+    """Before there was an option, all had its default; before models were described, nothing is known."""
+    run = train(new_model(), IDS, RUN_CONFIG, folder=tmp_path)
+    next(run)
+    run.close()
+    (path,) = checkpoints(tmp_path)
+    tensors, notes = read_checkpoint(path)
+    names = [f"model.{name}" for name in kept]
+    notes["about"] = {k: v for k, v in notes["about"].items() if not k.startswith("model.") or k in names}
+    path.write_bytes(safetensors.torch.save(tensors, {"json": json.dumps(notes)}))
+    if kept:
+        with pytest.raises(ValueError, match="was begun with model.norm_eps 1e-05, not 1e-06"):
+            next(train(new_model(replace(TINY, norm_eps=1e-6)), IDS, RUN_CONFIG, folder=tmp_path, resume=True))
+    assert next(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path, resume=True))["step"] == 8
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tinyllm import devices
-from tinyllm.devices import is_distributed, is_main, join_processes, leave_processes, pick_device
+from tinyllm.devices import has_bf16, is_distributed, is_main, join_processes, leave_processes, pick_device
 
 
 @pytest.fixture
@@ -63,3 +63,23 @@ def test_a_process_alone_meets_nobody(monkeypatch):
     join_processes(torch.device("cpu"))
     assert not torch.distributed.is_initialized() and not is_distributed() and is_main()
     leave_processes()
+
+
+def test_who_has_met_others_can_leave_them_and_meet_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a run")
+    for name, value in dict(MASTER_ADDR="127.0.0.1", MASTER_PORT="0", RANK="0", WORLD_SIZE="1").items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):
+        join_processes(torch.device("cpu"))
+        assert torch.distributed.is_initialized() and not is_distributed(), "alone it is not together"
+        leave_processes()
+        assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_sixteen_bits_are_asked_of_the_device_that_computes(monkeypatch, fast):
+    """A GPU that only pretends to have them, or a processor beside it that does, makes nothing faster."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or fast)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not fast})
+    found = [has_bf16(torch.device(name)) for name in ("cuda", "cpu", "mps")]
+    assert found == [fast, not fast, False]

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tinyllm import training
+from tinyllm import devices, training
 from tinyllm.batches import Separate, get_batch
 from tinyllm.checkpoints import read_checkpoint
 from tinyllm.devices import is_sharded, shard_model, whole
@@ -62,9 +62,77 @@ with open(arguments[arguments.index("--out") + 1] + "/held-" + os.environ["RANK"
 """
 
 
-def two_processes(folder, *program):
-    """Run a program as two processes; a deadlock is an error after ten minutes."""
-    torchrun = sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"
+# Processes that share a model whose sizes they do not divide, and each of which also trains a copy alone.
+UNEVEN = """
+import sys, torch
+from torch import distributed
+from tinyllm.batches import get_batch
+from tinyllm.checkpoints import gather, load_checkpoint, save_checkpoint
+from tinyllm.devices import is_main, join_processes, leave_processes, whole, wrap
+from tinyllm.memory import bytes_held, training_bytes
+from tinyllm.model import GPT, Config
+from tinyllm.optimizers import clip_grad_norm, make_optimizers
+from tinyllm.train_config import TrainConfig
+from tinyllm.training import train_step
+
+join_processes(torch.device("cpu"))
+n, generator = distributed.get_world_size(), torch.Generator()
+config = Config(11, 8, n_layer=1, n_head=2, d_model=10, d_ff=7, experts=2)
+
+def start(how, shard):
+    torch.manual_seed(distributed.get_rank() if shard else 0)
+    model = GPT(config)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    net, rows = wrap(model, 6, True) if shard else (model, slice(None))
+    return model, make_optimizers(model, how), net, rows
+
+def learn(how, steps, model, optimizers, net, rows):
+    for step in steps:
+        x, y = get_batch(torch.arange(300) ** 2 % 11, 6, 8, torch.Generator().manual_seed(step))
+        train_step(net, optimizers, x[rows], y[rows], step, how)
+
+def check(here, alone):
+    for (name, p), q in zip(here[0].named_parameters(), alone[0].parameters(), strict=True):
+        torch.testing.assert_close(whole(p.detach()), q.detach(), rtol=1e-4, atol=1e-5, msg=lambda m: name + m)
+
+for optimizer in ("muon", "adamw"):
+    how = TrainConfig(6, 6, optimizer=optimizer, split_qkv=True, max_norm=0.05, shard=True)
+    alone, shared = start(how, False), start(how, True)
+    for one in (alone, shared):
+        learn(how, range(3), *one)
+    check(shared, alone)
+
+    held = [None] * n
+    distributed.all_gather_object(held, bytes_held(*shared[:2]))
+    assert held[0] == training_bytes(config, how, n), (held, training_bytes(config, how, n))
+    assert all(held[0][name] >= other[name] for other in held for name in other), held
+    assert held[0] != held[-1], "sizes that divide prove nothing"
+
+    if is_main():
+        save_checkpoint(optimizer, 3, *shared[:2], generator, {})
+    else:
+        gather(*shared[:2])
+    distributed.barrier()
+    learn(how, range(3, 6), *alone)
+    for again in (start(how, True), start(how, False)):
+        load_checkpoint(optimizer, *again[:2], generator)
+        learn(how, range(3, 6), *again)
+        check(again, alone)
+
+    shared[2].zero_grad()
+    for p in shared[0].parameters():
+        p.grad = torch.zeros_like(p)
+    if distributed.get_rank() == 1:
+        shared[0].token.weight.grad.to_local()[0, 0] = float(sys.argv[1])
+    print(repr(clip_grad_norm(shared[0].parameters(), 1.0)), flush=True)
+leave_processes()
+"""
+
+
+def two_processes(folder, *program, n=2):
+    """Run a program as two processes, or n; a deadlock is an error after ten minutes."""
+    torchrun = sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n)
     return subprocess.run([*torchrun, *program], cwd=folder, capture_output=True, text=True, timeout=600)
 
 
@@ -144,6 +212,14 @@ def test_processes_that_share_a_model_learn_what_one_learns_and_go_on_from_each_
         assert held[0] == held[1] == wanted, name
 
 
+def test_three_processes_share_a_model_whose_rows_they_do_not_divide_and_know_what_is_wrong_with_one_of_them(tmp_path):
+    """10 channels, 11 tokens, 2 experts: some have fewer rows than others, or none, and the steps are those of one."""
+    (tmp_path / "uneven.py").write_text(UNEVEN)
+    done = two_processes(tmp_path, "uneven.py", "nan", n=3)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["nan"] * 6, "each knows that the gradient is no number, though one has that row"
+
+
 @pytest.fixture
 def one_of_one(tmp_path):
     """A process that has met all others, none: enough for a model to be shared out."""
@@ -202,6 +278,19 @@ def test_a_batch_must_be_cut_into_equal_parts(one_of_four):
     model = GPT(Config(vocab_size=5, block_size=4, n_layer=1, n_head=1, d_model=4))
     with pytest.raises(ValueError, match="a batch of 6 cannot be cut into 4 equal parts"):
         next(training.train(model, torch.arange(20) % 5, TrainConfig(n_steps=2, batch_size=6)))
+
+
+def test_each_of_four_has_its_rows_and_only_one_writes(monkeypatch, one_of_four):
+    monkeypatch.setattr(devices, "DistributedDataParallel", lambda model: model)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(9.0))  # the sum of the other three
+    dealt = []
+    for rank in range(4):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+        dealt.append(list(range(8))[devices.wrap(None, 8)[1]])
+        assert devices.is_main() == (rank == 0)
+    assert sorted(sum(dealt, [])) == list(range(8)) and {len(rows) for rows in dealt} == {2}
+    assert devices.mean([1.0, 5.0], torch.device("cpu")) == 3.0 == (3.0 + 9.0) / 4
+    assert devices.machine()["processes"] == 4
 
 
 def test_several_processes_do_not_share_standard_input(one_of_four, tmp_path, capsys):

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tinyllm.experts import SCALE, Experts, active_parameters, balance_loss, expert_loads
 from tinyllm.generation import Cache, generate
-from tinyllm.layers import MLP
+from tinyllm.layers import MLP, make_mlp
 from tinyllm.model import GPT, Config, flops_per_token, load, n_parameters, save
 from tinyllm.optimizers import make_optimizers
 from tinyllm.train_config import TrainConfig
@@ -93,9 +93,9 @@ def test_weights_are_counted_those_that_work_on_a_token_and_all(change):
     model(torch.tensor([7])).sum().backward()
     busy = [m for m in model.blocks[0].mlp.experts if m.up.weight.grad.any()] if config.experts else [0]
     assert len(busy) == config.experts_per_token
-    idle = ((config.experts or 1) - len(busy)) * sum(p.numel() for p in MLP(8, 12).parameters())
-    if config.mlp == "gelu" and not config.bias:
-        assert n_parameters(config) - active_parameters(config) == config.n_layer * idle
+    one = make_mlp(replace(config, experts=None, experts_per_token=1))
+    idle = ((config.experts or 1) - len(busy)) * sum(p.numel() for p in one.parameters())
+    assert n_parameters(config) - active_parameters(config) == config.n_layer * idle
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -165,6 +165,115 @@ def test_the_gradient_is_the_same_however_a_batch_is_cut(ids):
         add_gradient(model, ids[:, :-1], ids[:, 1:], parts)
         found.append([p.grad for name, p in model.named_parameters() if "balance" not in name])
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight_decay", [None, 0.1])
+def test_a_step_is_the_same_however_a_batch_is_cut_also_that_of_the_bias(ids, weight_decay):
+    found = []
+    for parts in (1, 3):
+        model = random_model().double()
+        how = TrainConfig(3, 3, optimizer="adamw", weight_decay=weight_decay, grad_accum_steps=parts, warmup=0.0, max_norm=9.0)
+        optimizers = make_optimizers(model, how)
+        for step in range(3):
+            train_step(model, optimizers, ids[:, :-1], ids[:, 1:], step, how)
+        found.append([p.detach() for p in model.parameters()])
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
+def test_a_bias_is_no_weight():
+    layer = Experts(replace(CONFIG, experts_per_token=5)).double()
+    x = torch.randn(7, 8, dtype=torch.float64)
+    expected = layer(x)
+    nn.init.normal_(layer.balance)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_a_model_in_sixteen_bits_chooses_by_thirty_two():
+    layer = random_model().blocks[0].mlp.bfloat16()
+    x = torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    weights, chosen = layer.route(x)
+    answers = layer(x)
+    wide = layer.float()
+    expected, those = wide.route(x.float())
+    assert torch.equal(chosen, those)
+    torch.testing.assert_close(weights, expected)
+    assert answers.dtype == torch.bfloat16
+    torch.testing.assert_close(answers.float(), wide(x.float()), rtol=0.05, atol=0.05)
+
+
+def test_autocast_does_not_change_who_is_chosen():
+    layer = random_model().blocks[0].mlp
+    x = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
+    weights, chosen = layer.route(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.route(x)[1], chosen) and torch.equal(layer.route(x)[0], weights)
+        assert layer.experts[0](x).dtype == torch.bfloat16 and layer(x).dtype == torch.float32
+
+
+def test_the_surplus_is_too_small_to_shorten_the_gradient_of_the_rest(ids):
+    model = random_model()
+    add_gradient(model, ids[:, :-1], ids[:, 1:])
+    named = [(name, p.grad) for name, p in model.named_parameters()]
+    norms = [torch.stack([g.norm() for name, g in named if ("balance" in name) == b]).norm() for b in (False, True)]
+    assert 0 < norms[1] < 1e-3 * norms[0]
+
+
+@pytest.mark.parametrize("shape", [(8,), (0, 8), (2, 0, 8), (2, 3, 4, 8)])
+def test_any_leading_dimensions(shape):
+    layer = random_model().blocks[0].mlp
+    x = torch.randn(shape)
+    assert layer(x).shape == shape
+    torch.testing.assert_close(layer(x).reshape(-1, 8), layer(x.reshape(-1, 8)))
+
+
+def test_the_gradients_of_a_layer_are_those_of_finite_differences():
+    layer = random_model(replace(CONFIG, d_ff=3)).blocks[0].mlp.double()
+    x = torch.randn(4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    p = layer.router.weight.detach().clone().requires_grad_()
+
+    def forward(x, p):
+        return torch.func.functional_call(layer, {"router.weight": p}, x)
+
+    assert torch.autograd.gradcheck(forward, (x, p))
+
+
+def test_an_expert_that_no_token_chose_has_a_gradient_of_zero(ids):
+    model = random_model()
+    for block in model.blocks:
+        nn.init.zeros_(block.mlp.balance)
+        block.mlp.balance.data[3] = -9.0
+    add_gradient(model, ids[:, :-1], ids[:, 1:])
+    for block in model.blocks:
+        assert all(p.grad is not None and not p.grad.any() for p in block.mlp.experts[3].parameters())
+        assert block.mlp.balance.grad[3] == pytest.approx(-SCALE / 5), "and is chosen more"
+
+
+def test_a_model_without_experts_has_no_loads(ids):
+    with pytest.raises(ValueError, match="there are no experts in this model"):
+        expert_loads(GPT(replace(CONFIG, experts=None, experts_per_token=1)), ids)
+
+
+def test_looking_at_loads_leaves_a_model_as_it_was(ids):
+    model = random_model()
+    loads = expert_loads(model, ids)
+    assert not any(m._forward_hooks for m in model.modules())
+    assert torch.equal(expert_loads(model, ids[0]), expert_loads(model, ids[:1]))
+    chosen = model.blocks[0].mlp.route(model.blocks[0].norm_2(stream(model, ids)).flatten(0, -2))[1]
+    torch.testing.assert_close(loads[0], torch.bincount(chosen.flatten(), minlength=5) / ids.numel())
+
+
+def stream(model: GPT, ids):
+    """What the MLP of the first block is given, before the norm."""
+    x = model.token(ids) + model.position.weight[: ids.shape[-1]]
+    return x + model.blocks[0].attention(model.blocks[0].norm_1(x))
+
+
+def test_only_the_mean_probabilities_have_a_gradient_in_the_balance_loss():
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], requires_grad=True)
+    loss = balance_loss(p, torch.tensor([[0, 1], [0, 2]]))
+    assert loss.item() == pytest.approx(3 * (0.5 * 0.6 + 0.25 * 0.25 + 0.25 * 0.15))
+    loss.backward()
+    torch.testing.assert_close(p.grad, 3 / 2 * torch.tensor([[0.5, 0.25, 0.25]] * 2))
 
 
 def test_bias_brings_tokens_to_experts_that_the_router_never_chose():

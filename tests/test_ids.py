@@ -87,6 +87,16 @@ def test_an_array_of_something_else_is_refused(tmp_path, wrong):
         read_ids(tmp_path / "x.npy", 1000)
 
 
+@pytest.mark.parametrize("suffix", [".bin", ".npy"])
+@pytest.mark.parametrize(("wrong", "vocab_size"), [(1000, 1000), (70_000, 1000), (1 << 16, 1 << 16), (-1, 1000), (1 << 32, 70_000)])
+def test_an_id_that_the_vocabulary_does_not_have_is_not_written(tmp_path, suffix, wrong, vocab_size):
+    with pytest.raises(ValueError, match=f"is not in the vocabulary, 0 to {vocab_size - 1}"):
+        write_ids(tmp_path / f"x{suffix}", [1, 2, wrong], vocab_size)
+    assert not (tmp_path / f"x{suffix}").exists()
+    with pytest.raises(ValueError, match="is not in the vocabulary"):
+        to_ids([wrong], vocab_size)
+
+
 def train_on(folder, data, out, *more, config=CONFIG):
     (folder / "config.json").write_text(json.dumps(config))
     files = "--data", str(data), "--config", str(folder / "config.json"), "--out", str(folder / out)

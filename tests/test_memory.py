@@ -22,12 +22,31 @@ def test_adamw_takes_sixteen_bytes_a_weight_and_a_share_of_them_where_processes_
     assert shared == {name: size / 4 for name, size in whole.items()}
 
 
+def test_rows_are_dealt_out_whole_and_the_first_process_has_the_most():
+    how, config = TrainConfig(1, 1, optimizer="adamw", shard=True), Config(11, 7, n_layer=1, n_head=2, d_model=10, d_ff=7)
+    tables, block, norms = 10 * (4 + 3), 10 * (10 + 4) + 10 * 3 + 7 * 4, 3 * 4  # token, position; qkv, out, up, down
+    n = tables + block + norms + 10 * 4  # and the head
+    assert training_bytes(config, how, 3) == dict(weights=4 * n, gradients=4 * n, optimizer=8 * n)
+    assert training_bytes(config, how, 99)["weights"] == 4 * (6 * 10 + 7 + 3), "never less than a row of each"
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_formula_is_what_a_training_step_leaves(optimizer):
     how, model = TrainConfig(2, 2, optimizer=optimizer), GPT(CONFIG)
     optimizers = make_optimizers(model, how)
     train_step(model, optimizers, *get_batch(torch.arange(90) % 7, 2, 8), 0, how)
     assert bytes_held(model, optimizers) == training_bytes(CONFIG, how)
+
+
+def test_what_does_not_learn_has_neither_gradient_nor_state():
+    how, model = TrainConfig(2, 2, optimizer="adamw"), GPT(CONFIG)
+    model.token.weight.requires_grad_(False)
+    optimizers = make_optimizers(model, how)
+    weights = training_bytes(CONFIG, how)["weights"]
+    assert bytes_held(model, optimizers) == dict(weights=weights, gradients=0, optimizer=0), "before the first step"
+    train_step(model, optimizers, *get_batch(torch.arange(90) % 7, 2, 8), 0, how)
+    learned = weights - 4 * 30 * 16
+    assert bytes_held(model, optimizers) == dict(weights=weights, gradients=learned, optimizer=2 * learned)
 
 
 def test_muon_remembers_one_number_for_a_weight_of_the_blocks_and_not_two():

@@ -293,3 +293,11 @@ def test_weights_go_to_their_optimizer_by_what_they_are_and_not_by_name():
 
 def test_no_gradient_at_all_is_nothing_to_clip():
     assert clip_grad_norm(some_parameters((3, 4)), 1.0) == 0.0
+
+
+def test_a_configuration_says_how_fast_and_adam_remembers_a_hundred_steps_of_squares():
+    muon, adam = make_optimizers(new_model(), replace(RUN_CONFIG, lr=0.007))
+    assert [group["lr"] for group in muon.param_groups] == [0.007]
+    (alone,) = make_optimizers(new_model(), replace(RUN_CONFIG, lr=0.007, optimizer="adamw"))
+    assert [group["lr"] for group in alone.param_groups] == [0.007] * 2
+    assert {group["betas"] for group in adam.param_groups + alone.param_groups} == {(0.9, 0.99)}

@@ -11,7 +11,7 @@ from tiny import weights
 
 from tinyllm.checkpoints import checkpoints, save_checkpoint
 from tinyllm.model import load
-from tinyllm.tokens import Tokenizer
+from tinyllm.tokens import Tokenizer, train_bpe
 from tinyllm.train import main
 
 CONFIG = {
@@ -150,6 +150,32 @@ def test_a_configuration_may_begin_with_a_byte_order_mark_and_have_names_of_befo
     config = changed("training", n_parts=3)
     (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(config).encode())
     assert read_config(tmp_path / "config.json")[1].grad_accum_steps == 3
+
+
+def test_a_separator_that_is_the_same_ids_only_here_and_there_is_refused(tmp_path, capsys):
+    """As ordinary text, what a separator is depends on what stands beside it: here on a space before it."""
+    text = "##one two. ##three ##four##five " * 60
+    Tokenizer(*train_bpe("##one ##two" * 9, 262)).save(tmp_path / "own.json")
+    own = Tokenizer.from_file(tmp_path / "own.json")
+    assert 0 < sum(own.encode(text).count(i) for i in own.encode("##")) < text.count("##"), "or it proves nothing"
+    assert command(tmp_path, "--tokenizer", str(tmp_path / "own.json"), "--separator", "##", text=text) == 1
+    error = capsys.readouterr().err
+    assert "not every '##' is the same ids" in error and "of 216 are [256] as ids" in error
+
+
+def test_a_file_of_ids_has_as_many_bytes_an_id_as_its_tokenizer_says_whatever_the_model_has_room_for(tmp_path):
+    """A vocabulary is often padded, to a multiple of 128 or so."""
+    from argparse import Namespace
+
+    from tinyllm.ids import write_ids
+    from tinyllm.model import Config
+    from tinyllm.train import mapped_data
+
+    Tokenizer(*train_bpe(TEXT, 265)).save(tmp_path / "own.json")
+    write_ids(tmp_path / "x.bin", [1, 2, 264] * 100, 265)
+    args = Namespace(data=str(tmp_path / "x.bin"), tokenizer=tmp_path / "own.json", floor=None)
+    _, ids, validation, _ = mapped_data(args, Config(65_664, 8, n_layer=1, n_head=1, d_model=8))
+    assert torch.cat([ids, validation]).tolist() == [1, 2, 264] * 100
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto"])

@@ -20,7 +20,7 @@ from tinyllm.devices import has_bf16
 from tinyllm.loss import cross_entropy
 from tinyllm.optimizers import make_optimizers
 from tinyllm.train_config import TrainConfig, can_be_looked_up
-from tinyllm.training import add_gradient, evaluate, train, train_step
+from tinyllm.training import add_gradient, count_ids, evaluate, train, train_step
 
 @pytest.mark.parametrize("grad_accum_steps", [2, 3, 5])
 def test_a_batch_in_parts_has_the_same_gradient(grad_accum_steps):
@@ -200,6 +200,27 @@ def test_a_text_in_fewer_bits_trains_the_same_model(dtype):
     assert torch.equal(ends[0][0], ends[1][0]) and ends[0][1] == ends[1][1]
 
 
-def test_an_id_outside_of_the_vocabulary_is_named_before_anything_is_learned():
+def test_an_id_outside_of_the_vocabulary_is_named_before_anything_is_learned(tmp_path):
     with pytest.raises(ValueError, match="id 12 is not in the vocabulary, 0 to 10"):
         next(train(new_model(), torch.arange(13), RUN_CONFIG))
+    model = new_model()
+    before = weights(model)
+    with pytest.raises(ValueError, match="id 12 is not in the vocabulary, 0 to 10"):
+        next(train(model, IDS, RUN_CONFIG, torch.arange(100) % 13))
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("wrong", [-3, 11, (1 << 32) - 1])
+def test_an_id_that_is_far_outside_takes_no_memory(monkeypatch, wrong):
+    """Read with the wrong number of bytes two ids become one, of up to 32 bits: to count it takes 34 GB."""
+    monkeypatch.setattr(torch, "bincount", lambda *arguments, **options: pytest.fail("it is counted"))
+    with pytest.raises(ValueError, match=f"id {wrong} is not in the vocabulary, 0 to 10"):
+        count_ids(torch.tensor([1, wrong]), 11)
+
+
+@pytest.mark.parametrize("starts", [[-1, 5], [5, 292], []])
+def test_a_place_that_no_whole_block_follows_is_refused_before_it_is_drawn(starts):
+    """A negative one would begin near the end of the text and go on at its beginning."""
+    with pytest.raises(ValueError, match="starts must be places from 0 to 291"):
+        next(train(new_model(), IDS, RUN_CONFIG, starts=torch.tensor(starts, dtype=torch.long)))
+    list(train(new_model(), IDS, replace(RUN_CONFIG, n_steps=1), starts=torch.tensor([0, 291])))

@@ -100,7 +100,11 @@ def wrap(model: nn.Module, batch_size: int, shard: bool = False) -> tuple[nn.Mod
         parts = f"{n_processes} equal parts, one for each process"
         raise ValueError(f"a batch of {batch_size} cannot be cut into {parts}")
     rows = slice(distributed.get_rank(), None, n_processes)
-    return shard_model(model) if shard else DistributedDataParallel(model), rows
+    if not shard:
+        return DistributedDataParallel(model), rows
+    for p in model.parameters():  # all begin with the first one's weights, here as there
+        distributed.broadcast(p.detach(), 0)
+    return shard_model(model), rows
 
 
 def shard_model(model: nn.Module) -> nn.Module:

@@ -24,8 +24,10 @@ class Experts(nn.Module):
 
     `balance` is b, which only chooses (Wang et al. 2024): it sinks where an expert has more
     than its share of the tokens. The surplus is its gradient, so the optimizer moves it, and
-    processes that learn together average it as they do any other. For them an expert that
-    has no token has a gradient, too, of zero: while it learns it computes nothing, of nothing.
+    processes that learn together average it as they do any other. Of a batch in parts it is
+    the sum over the parts, since it is no part of the loss; to AdamW, which moves b, it is the
+    same however long it is. For processes an expert that has no token has a gradient, too, of
+    zero: while it learns it computes nothing, of nothing.
     """
 
     def __init__(self, config: Parts) -> None:
@@ -37,7 +39,7 @@ class Experts(nn.Module):
         self.experts = nn.ModuleList(make_mlp(one) for _ in range(config.experts))
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(0, -2)  # (N, C)
+        tokens = x.reshape(-1, x.shape[-1])  # (N, C)
         weights, chosen = self.route(tokens)
         total = torch.zeros_like(tokens)
         for e, expert in enumerate(self.experts):
@@ -51,6 +53,7 @@ class Experts(nn.Module):
         """Weights and numbers of the experts of each token (N, C): (N, k) each."""
         with torch.autocast(tokens.device.type, enabled=False):  # near ties need all bits
             router = self.router.weight
+            router = router.to(torch.promote_types(router.dtype, torch.float32))
             p = F.linear(tokens.to(router.dtype), router).softmax(-1)  # (N, E)
         chosen = (p + self.balance).detach().topk(self.n_chosen).indices
         weights = p.gather(-1, chosen)
@@ -98,14 +101,19 @@ def active_parameters(config: Parts) -> int:
 
 @torch.no_grad()
 def expert_loads(model: nn.Module, ids: Tensor) -> Tensor:
-    """The part of all tokens (..., T) that each expert answers: (n_layer, E), each of sum k."""
+    """The part of all tokens (..., T) that each expert answers: (n_layer, E), each of sum k.
+
+    Raises `ValueError` for a model without experts.
+    """
     loads = []
 
     def note(layer: Experts, given: tuple[Tensor], _) -> None:
-        _, chosen = layer.route(given[0].flatten(0, -2))
+        _, chosen = layer.route(given[0].reshape(-1, given[0].shape[-1]))
         loads.append(layer.n_chosen * load(chosen, layer.balance))
 
     layers = [m for m in model.modules() if isinstance(m, Experts)]
+    if not layers:
+        raise ValueError("there are no experts in this model")
     handles = [layer.register_forward_hook(note) for layer in layers]
     try:
         model(ids)

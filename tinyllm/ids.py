@@ -29,12 +29,25 @@ def dtype_of(vocab_size: int) -> np.dtype:
 
 
 def to_ids(tokens: Iterable[int], vocab_size: int) -> Tensor:
-    """Ids (N,) in two or four bytes each, without ever holding more."""
-    return torch.from_numpy(np.fromiter(tokens, dtype_of(vocab_size)))
+    """Ids (N,) in two or four bytes each, without ever holding more. `ValueError` for one that is none."""
+    return torch.from_numpy(as_array(tokens, vocab_size))
+
+
+def as_array(tokens: Iterable[int], vocab_size: int) -> np.ndarray:
+    try:
+        ids = np.fromiter(tokens, dtype_of(vocab_size))
+    except OverflowError as error:
+        raise ValueError(f"an id is not in the vocabulary, 0 to {vocab_size - 1}: {error}") from None
+    if len(ids) and ids.max() >= vocab_size:
+        raise ValueError(f"id {ids.max()} is not in the vocabulary, 0 to {vocab_size - 1}")
+    return ids
 
 
 def write_ids(path: str | Path, tokens: Iterable[int], vocab_size: int) -> int:
-    """Write ids to a file `.bin` or `.npy` as they come, whole or not at all; return how many."""
+    """Write ids to a file `.bin` or `.npy` as they come, whole or not at all; return how many.
+
+    Raises `ValueError` for an id outside of the vocabulary.
+    """
     path, dtype, n = Path(path), dtype_of(vocab_size), 0
     check_suffix(path)
     tokens = iter(tokens)
@@ -42,7 +55,7 @@ def write_ids(path: str | Path, tokens: Iterable[int], vocab_size: int) -> int:
     with open(unfinished, "wb") as file:
         if path.suffix == ".npy":
             write_header(file, dtype, 0)
-        while len(part := np.fromiter(islice(tokens, 1 << 20), dtype)):
+        while len(part := as_array(islice(tokens, 1 << 20), vocab_size)):
             file.write(part.tobytes())
             n += len(part)
         if path.suffix == ".npy":

@@ -1,5 +1,7 @@
 """How many bytes a model takes: to be trained, divided among processes or not, and to remember a text."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -10,27 +12,32 @@ from tinyllm.train_config import TrainConfig
 WIDE = 4  # bytes of a number of 32 bits
 
 
-def training_bytes(config: Config, how: TrainConfig, n_processes: int = 1) -> dict[str, float]:
+def training_bytes(config: Config, how: TrainConfig, n_processes: int = 1) -> dict[str, int]:
     """Bytes of weights, gradients and optimizer states in each of several processes.
 
     A weight of 32 bits has a gradient of as many; AdamW remembers two numbers for it, and
     Muon one. With `how.shard` each process has its part of all three, or else all of them
-    (Rajbhandari et al. 2020 call these stages of ZeRO, of which this is the third).
+    (Rajbhandari et al. 2020 call these stages of ZeRO, of which this is the third). Rows
+    are dealt out whole: what is said is what the first process has, and no other has more.
     Activations are not counted, nor the weights of a block while it computes.
     """
     with torch.device("meta"):  # sizes without numbers
         model = GPT(config)
     optimizers = make_optimizers(model, how)
-    n_weights = sum(p.numel() for p in model.parameters())
+    n_parts = n_processes if how.shard else 1
+
+    def held(p: torch.Tensor) -> int:
+        return p[: math.ceil(len(p) / n_parts)].numel()
+
+    n_weights = sum(map(held, model.parameters()))
     n_states = sum(
-        p.numel() * (1 if isinstance(optimizer, Muon) else 2)
+        held(p) * (1 if isinstance(optimizer, Muon) else 2)
         for optimizer in optimizers
         for group in optimizer.param_groups
         for p in group["params"]
     )
-    share = WIDE / (n_processes if how.shard else 1)
     return {
-        "weights": share * n_weights, "gradients": share * n_weights, "optimizer": share * n_states
+        "weights": WIDE * n_weights, "gradients": WIDE * n_weights, "optimizer": WIDE * n_states
     }
 
 

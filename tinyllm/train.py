@@ -108,12 +108,18 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
 
 
 def separator_ids(separator: str, tokenizer: Tokenizer | None, ids: torch.Tensor) -> tuple[int, ...]:
-    """What a separator is in a text. `ValueError` where it does not occur."""
+    """What a separator is in a text. `ValueError` where it does not occur, or is other ids, too."""
     if tokenizer is None:
         raise ValueError("--separator needs --tokenizer: nobody knows which ids it stands for")
     found = tuple(tokenizer.encode(separator, special(separator, tokenizer)))
-    if not beginnings(ids[: 1 << 22].long(), found).any():
+    begins = beginnings(ids[: 1 << 22].long(), found)
+    if not begins.any():
         raise ValueError(f"no document begins with {separator!r}, which is {list(found)} as ids")
+    n_found = int(begins[: 1 << 20].sum())
+    n_there = tokenizer.decode(ids[: 1 << 20].tolist()).count(separator)
+    if n_found < n_there:
+        part = f"{n_found} of {n_there} are {list(found)} as ids"
+        raise ValueError(f"not every {separator!r} is the same ids, {part}: take a special token")
     return found
 
 
@@ -147,7 +153,7 @@ def mapped_data(args: argparse.Namespace, config: Config) -> Data:
     if tokenizer and max(tokenizer.vocab) >= config.vocab_size:
         sizes = f"{max(tokenizer.vocab) + 1} tokens, and vocab_size is {config.vocab_size}"
         raise ValueError(f"the tokenizer has {sizes}")
-    ids = read_ids(args.data, config.vocab_size)
+    ids = read_ids(args.data, max(tokenizer.vocab) + 1 if tokenizer else config.vocab_size)
     cut = len(ids) * 9 // 10
     return tokenizer, ids[:cut], ids[cut:], None
 

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from torch import Tensor
 
+from tinyllm.model import Config
 from tinyllm.optimizers import learning_rate
 
 
@@ -132,6 +133,16 @@ def can_be_looked_up(x: Tensor, y: Tensor, rare: Tensor) -> Tensor:
 
 
 RENAMED = {"n_parts": "grad_accum_steps"}
+MODEL = "model."  # so begin the names of what a run's model is made of
+
+
+def settings(config: TrainConfig, model: Config) -> dict:
+    """What has to be the same when a run goes on: how it trains, and what its model is.
+
+    Two models whose weights have the same shapes need not be the same: heads, windows and
+    rotations leave none.
+    """
+    return asdict(config) | {MODEL + name: value for name, value in vars(model).items()}
 
 
 def current_names(values: Mapping) -> dict:
@@ -147,10 +158,15 @@ def as_json(value):
 def differences(before: Mapping, now: Mapping) -> dict[str, tuple]:
     """The settings (before, now) of which two runs have different ones.
 
-    What a file says nothing about, since it is older than that option, is the default. How
-    processes share the work may change when a run goes on.
+    What a file says nothing about, since it is older than that option, is the default; the
+    oldest say nothing of the model at all. How processes share the work may change when a run
+    goes on.
     """
     defaults = {field.name: field.default for field in fields(TrainConfig)}
+    if any(name.startswith(MODEL) for name in before):
+        defaults |= {MODEL + field.name: field.default for field in fields(Config)}
+    else:
+        now = {name: value for name, value in now.items() if not name.startswith(MODEL)}
     before, now = ({k: as_json(v) for k, v in z.items()} for z in (defaults | current_names(before), now))
     names = [name for name in before | now if before.get(name) != now.get(name) and name != "shard"]
     return {name: (before.get(name), now.get(name)) for name in names}

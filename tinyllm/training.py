@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from tinyllm.layers import SOFTMAX
 from tinyllm.loss import cross_entropy
 from tinyllm.model import unwrap
 from tinyllm.optimizers import clip_grad_norm, make_optimizers
-from tinyllm.train_config import TrainConfig
+from tinyllm.train_config import TrainConfig, settings
 
 RARE = 1 / 1000  # of a text: an id that occurs less often is rare
 
@@ -50,10 +49,13 @@ def train(
     optimizers = make_optimizers(model, config)
     generator = torch.Generator().manual_seed(config.seed)
     state = model, optimizers, generator
-    about = asdict(config) | fingerprints(text=ids, starts=starts)
-    start = begin(folder, resume, about, *state) if folder else 0
     sizes, device = unwrap(model).config, next(model.parameters()).device
+    check_starts(starts, len(ids) - sizes.block_size)
+    about = settings(config, sizes) | fingerprints(text=ids, starts=starts)
+    start = begin(folder, resume, about, *state) if folder else 0
     rare = (count_ids(ids, sizes.vocab_size) < RARE * len(ids)).to(device)
+    if validation is not None:
+        count_ids(validation, sizes.vocab_size)  # complains of an id that is none
     losses, began = [], time.perf_counter()
     with progress(start, config.n_steps) as bar:
         for step in range(start, config.n_steps):
@@ -164,12 +166,21 @@ def count_ids(ids: Tensor, vocab_size: int) -> Tensor:
     """How often each id (V,) occurs in a text. `ValueError` for one that is none."""
     counts = torch.zeros(vocab_size, dtype=torch.long)
     for part in ids.split(1 << 20):  # a text may be larger than memory
-        found = torch.bincount(part.long().cpu(), minlength=vocab_size)
-        if len(found) > vocab_size:
-            last = vocab_size - 1
-            raise ValueError(f"id {len(found) - 1} is not in the vocabulary, 0 to {last}")
-        counts += found
+        part = part.long().cpu()
+        for i in map(int, part.aminmax() if len(part) else ()):  # to count it would take memory
+            if not 0 <= i < vocab_size:
+                raise ValueError(f"id {i} is not in the vocabulary, 0 to {vocab_size - 1}")
+        counts += torch.bincount(part, minlength=vocab_size)
     return counts
+
+
+def check_starts(starts: Tensor | None, n_places: int) -> None:
+    """Raise `ValueError` unless a whole block of text and its last target follow each start."""
+    if starts is None:
+        return
+    if not len(starts) or not 0 <= starts.min() <= starts.max() < n_places:
+        found = f"from {int(starts.min())} to {int(starts.max())}" if len(starts) else "none"
+        raise ValueError(f"starts must be places from 0 to {n_places - 1}, not {found}")
 
 
 def reads_apart(model: nn.Module, separator: tuple[int, ...] | None) -> nn.Module:
