@@ -264,7 +264,7 @@ print(f"names said again: {said_share:.3f} of all tokens; ln {len(language.names
 # %% [markdown]
 # The same calculation, with other numbers: 0.12 of the tokens, 64 names, a step of 0.48 nats per token.
 # Three sizes learn from these texts, here and now: 410 thousand tokens, all of the same, in 200 steps at a constant rate.
-# (A key is mixed with the one before it, `conv=2`, so that one layer can find the name beside its role; with rotary positions instead, and keys that are not mixed, it had not come after 660 thousand tokens of one seed.)
+# (A key is mixed with the one before it, `conv=2`, so that one layer can find the name beside its role.)
 
 # %%
 LIVE = {"12k": (1, 2, 32), "55k": (2, 2, 48), "98k": (2, 4, 64)}  # layers, heads, channels
@@ -626,7 +626,8 @@ rates = [json.loads(line) for line in Path("../bench/rates.jsonl").read_text().s
 
 def by_rate(rule: str, width: int, seed: int) -> dict[int, float]:
     """The excess after training at each rate, by its power of two."""
-    wanted = {"rule": rule if width > 32 else "same", "width": width, "seed": seed}
+    rule = "same" if (rule, width) == ("by width", 32) else rule
+    wanted = {"rule": rule, "width": width, "seed": seed}
     return {r["exponent"]: r["excess"] for r in rates if wanted.items() <= r.items()}
 
 
@@ -831,9 +832,9 @@ has_gloo = torch.distributed.is_available() and torch.distributed.is_gloo_availa
 # (`gloo` is the library by which processes on CPUs meet. Each of the two takes half of every batch.)
 
 # %%
-def run(folder: Path, out: str, *options: str, start: tuple = ()) -> list[dict]:
+def trained(folder: Path, out: str, *options: str, start: tuple = ()) -> list[dict]:
     """Train in new processes, and return the records of the run."""
-    files = "--data", "tales.txt", "--config", "tiny.json", "--out", out
+    files = "--data", "tales.txt", "--config", "tiny.json", "--out", out, "--device", "cpu"
     command = [sys.executable, *start, "watched.py", *files, *options]
     done = subprocess.run(command, cwd=folder, timeout=600, capture_output=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -841,13 +842,19 @@ def run(folder: Path, out: str, *options: str, start: tuple = ()) -> list[dict]:
     return [json.loads(line) for line in (folder / out / "log.jsonl").open()]
 
 
+# %% [markdown]
+# The losses are from the logs of the two runs; the formula is that of the table above.
+
+# %%
 def compare(folder: Path) -> None:
     (folder / "watched.py").write_text(WATCHED)
     (folder / "tales.txt").write_text("\n\n".join(stories[:40]))
     (folder / "tiny.json").write_text(json.dumps({"model": small, "training": how}))
-    alone, shared = run(folder, "one"), run(folder, "two", "--shard", start=TORCHRUN)
+    alone = trained(folder, "one")
+    shared = trained(folder, "two", "--shard", start=TORCHRUN)
     for one, two in zip(alone, shared, strict=True):
-        print(f"step {one['step']:2}: loss {one['loss']:.3f} alone, {two['loss']:.3f} shared")
+        step, losses = one["step"], (one["loss"], two["loss"])
+        print(f"step {step:2}: loss {losses[0]:.3f} alone, {losses[1]:.3f} shared")
         assert abs(one["loss"] - two["loss"]) < 1e-3
     for name, n in ("alone", 1), ("0", 2), ("1", 2):
         held = json.loads((folder / f"held-{name}.json").read_text())
@@ -876,7 +883,7 @@ else:
 # Which ones?
 # A **router** compares the token with a learned key for each expert; the $k$ largest scores win, and their softmax weighs the answers {cite}`shazeer2017`.
 # Chapter 07 called an MLP a memory with learned keys.
-# Here one of the values is itself an MLP.
+# Here each value is itself an MLP.
 #
 # Here is the library's layer, with a loop for each token beside it:
 
@@ -932,7 +939,7 @@ Markdown(Path("../bench/experts.md").read_text(encoding="utf-8").split("\n", 1)[
 # %% [markdown]
 # Next to nothing, here.
 # The mixtures are within two hundredths of a nat of the dense model, some above it and some below; the dense model with four times the channels is no better than a hundredth, either, so it was not the size of the MLP that these models were short of.
-# (Three seeds, one size, and the time is longer. It is no evidence on large models, which are short of it.)
+# (Three seeds, one size, and the time is longer. It is no evidence on large models.)
 #
 # (latent)=
 # ## A smaller cache
