@@ -843,7 +843,7 @@ def trained(folder: Path, out: str, *options: str, start: tuple = ()) -> list[di
 
 
 # %% [markdown]
-# The losses are from the logs of the two runs; the formula is that of the table above.
+# The losses are from the logs of the two runs, the bytes are those of weights, gradients and means, and the formula is that of the table above.
 
 # %%
 def compare(folder: Path) -> None:
@@ -859,7 +859,8 @@ def compare(folder: Path) -> None:
     for name, n in ("alone", 1), ("0", 2), ("1", 2):
         held = json.loads((folder / f"held-{name}.json").read_text())
         expected = training_bytes(Config(**small), TrainConfig(**how, shard=n > 1), n)
-        print(f"process {name:5}: {held}, formula {sum(expected.values()):,.0f} in all")
+        parts = " + ".join(f"{nbytes:,}" for nbytes in held.values())
+        print(f"{name:5} holds {parts} bytes, by formula {sum(expected.values()):,.0f}")
         assert held == expected
 
 
