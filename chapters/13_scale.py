@@ -264,7 +264,7 @@ print(f"names said again: {said_share:.3f} of all tokens; ln {len(language.names
 # %% [markdown]
 # The same calculation, with other numbers: 0.12 of the tokens, 64 names, a step of 0.48 nats per token.
 # Three sizes learn from these texts, here and now: 410 thousand tokens, all of the same, in 200 steps at a constant rate.
-# (A key is mixed with the one before it, `conv=2`, so that one layer can find the name beside its role; with rotary positions instead, and keys that are not mixed, it had not come after 660 thousand tokens of one seed.)
+# (A key is mixed with the one before it, `conv=2`, so that one layer can find the name beside its role.)
 
 # %%
 LIVE = {"12k": (1, 2, 32), "55k": (2, 2, 48), "98k": (2, 4, 64)}  # layers, heads, channels
@@ -626,7 +626,8 @@ rates = [json.loads(line) for line in Path("../bench/rates.jsonl").read_text().s
 
 def by_rate(rule: str, width: int, seed: int) -> dict[int, float]:
     """The excess after training at each rate, by its power of two."""
-    wanted = {"rule": rule if width > 32 else "same", "width": width, "seed": seed}
+    rule = "same" if (rule, width) == ("by width", 32) else rule
+    wanted = {"rule": rule, "width": width, "seed": seed}
     return {r["exponent"]: r["excess"] for r in rates if wanted.items() <= r.items()}
 
 
@@ -799,7 +800,80 @@ from tinyllm.devices import shard_model
 # ```
 #
 # Do two processes learn what one learns?
-# That is tested and not shown here, since it takes three processes and a minute: `tests/test_distributed.py` trains the same small model alone, in two processes that hold all of it, and in two that share it out, with AdamW and with Muon; stops the runs, and lets each go on from a checkpoint that another kind of run wrote.
+# Here are three: one that trains a small model alone, and two that share it.
+# Each runs the same command, in a few lines that also ask what it holds after the last step:
+
+# %%
+import os
+import subprocess
+import sys
+import tempfile
+
+WATCHED = """
+import json, os, sys
+from tinyllm import memory, train, training
+
+def train_step(model, optimizers, *rest, step_as_ever=training.train_step):
+    loss = step_as_ever(model, optimizers, *rest)
+    held.update(memory.bytes_held(model, optimizers))
+    return loss
+
+training.train_step, held = train_step, {}
+assert train.main(sys.argv[1:]) == 0
+with open(f"held-{os.environ.get('RANK', 'alone')}.json", "w") as file:
+    json.dump(held, file)
+"""
+small = dict(vocab_size=272, block_size=32, n_layer=2, n_head=2, d_model=32)
+how = dict(n_steps=12, batch_size=8, optimizer="adamw", lr=0.01, every=3)
+TORCHRUN = "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"
+has_gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
+
+# %% [markdown]
+# (`gloo` is the library by which processes on CPUs meet. Each of the two takes half of every batch.)
+
+# %%
+def trained(folder: Path, out: str, *options: str, start: tuple = ()) -> list[dict]:
+    """Train in new processes, and return the records of the run."""
+    files = "--data", "tales.txt", "--config", "tiny.json", "--out", out, "--device", "cpu"
+    command = [sys.executable, *start, "watched.py", *files, *options]
+    done = subprocess.run(command, cwd=folder, timeout=600, capture_output=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr.decode()
+    return [json.loads(line) for line in (folder / out / "log.jsonl").open()]
+
+
+# %% [markdown]
+# The losses are from the logs of the two runs, the bytes are those of weights, gradients and means, and the formula is that of the table above.
+
+# %%
+def compare(folder: Path) -> None:
+    (folder / "watched.py").write_text(WATCHED)
+    (folder / "tales.txt").write_text("\n\n".join(stories[:40]))
+    (folder / "tiny.json").write_text(json.dumps({"model": small, "training": how}))
+    alone = trained(folder, "one")
+    shared = trained(folder, "two", "--shard", start=TORCHRUN)
+    for one, two in zip(alone, shared, strict=True):
+        step, losses = one["step"], (one["loss"], two["loss"])
+        print(f"step {step:2}: loss {losses[0]:.3f} alone, {losses[1]:.3f} shared")
+        assert abs(one["loss"] - two["loss"]) < 1e-3
+    for name, n in ("alone", 1), ("0", 2), ("1", 2):
+        held = json.loads((folder / f"held-{name}.json").read_text())
+        expected = training_bytes(Config(**small), TrainConfig(**how, shard=n > 1), n)
+        parts = " + ".join(f"{nbytes:,}" for nbytes in held.values())
+        print(f"{name:5} holds {parts} bytes, by formula {sum(expected.values()):,.0f}")
+        assert held == expected
+
+
+if has_gloo:
+    with tempfile.TemporaryDirectory() as folder:
+        compare(Path(folder))
+else:
+    print("this build of torch cannot connect processes (it has no gloo)")
+
+# %% [markdown]
+# The same losses, and each of the two holds half of the weights, of the gradients and of the means.
+# (The third decimal is the same, and the bits are not: halves are added up in another order.)
+# `tests/test_distributed.py` goes further: with AdamW and with Muon, with two processes that hold all of the model, and with runs that go on from a checkpoint that another kind of run wrote.
 # (Muon needs a whole matrix to turn it, and gets it: each process gathers one matrix at a time and computes the same step.)
 # The checkpoints are the same files as those of one process: a run that was begun on eight can be finished on one.
 #
@@ -810,7 +884,7 @@ from tinyllm.devices import shard_model
 # Which ones?
 # A **router** compares the token with a learned key for each expert; the $k$ largest scores win, and their softmax weighs the answers {cite}`shazeer2017`.
 # Chapter 07 called an MLP a memory with learned keys.
-# Here one of the values is itself an MLP.
+# Here each value is itself an MLP.
 #
 # Here is the library's layer, with a loop for each token beside it:
 
@@ -855,8 +929,7 @@ for name, chosen in ("equal", torch.arange(8) % 4), ("all to one", 0 * torch.ara
 # %% [markdown]
 # Equal use gives 1, and all tokens to one of four nearly 4: the term is large where shares and probabilities are large together.
 # (Its least value is not at equal use. With shares of 0.9 and 0.1 and mean probabilities of 0.46 and 0.54 it is 0.93. It pushes probability to the experts that are used less, and that is its purpose.)
-# (The library goes another way: a number $b$ for each expert is added to its score when experts are *chosen*, not when they are weighed, and it sinks while the expert has more than its share. The loss has no term more.)
-#
+# (The library goes another way, that of Wang and others {cite}`wang2024`, which DeepSeek-V3 was trained by {cite}`deepseek2024v3`: a number $b$ for each expert is added to its score when experts are *chosen*, not when they are weighed, and it sinks while the expert has more than its share. The loss has no term more. Theirs moves by a fixed amount after each step; here the surplus is the gradient of $b$, and the optimizer moves it. DeepSeek-V3 has a small term in the loss as well, for the balance within each text.)
 #
 # What do experts buy at equal operations per token?
 # `bench/experts.py` asked small models on chapter 11's texts, with a thousand words to know by heart, not on tales:
@@ -867,7 +940,7 @@ Markdown(Path("../bench/experts.md").read_text(encoding="utf-8").split("\n", 1)[
 # %% [markdown]
 # Next to nothing, here.
 # The mixtures are within two hundredths of a nat of the dense model, some above it and some below; the dense model with four times the channels is no better than a hundredth, either, so it was not the size of the MLP that these models were short of.
-# (Three seeds, one size, and the time is longer. It is no evidence on large models, which are short of it.)
+# (Three seeds, one size, and the time is longer. It is no evidence on large models.)
 #
 # (latent)=
 # ## A smaller cache
@@ -916,7 +989,32 @@ assert deepseek["latent, 512 + 64 (MLA)"] == 2.25 * cache_bytes(60, 1, 128)
 #
 # :::
 #
-# (The cell asserts it: the same answer from the same weights.)
+# (The cell above asserts it: the same answer from the same weights.)
+#
+# What does it cost?
+# A pair of a query and a token takes $d$ multiplications for the score and $d$ for the mean, in each head.
+# With the query turned both are taken in the latent space, which is larger than a head:
+
+# %%
+n_head, d, d_c, d_R = 128, 128, 512, 64
+plain, computed, turned = 2 * d, (d + d_R) + d, (d_c + d_R) + d_c
+one_token = 2 * d * d_c  # the key and the value of one head from the c of one token
+print(f"multiplications a pair and head: plain {plain}, MLA with keys {computed}, "
+      f"with turned queries {turned}")
+print(f"keys and values of a token anew: {one_token:,} a head, which pays off for more than "
+      f"{one_token / (turned - computed):.0f} queries at once")
+kinds = {"MHA": (plain, 2 * n_head * d), "GQA, 8 groups": (plain, 2 * 8 * d),
+         "MLA, turned queries": (turned, d_c + d_R)}
+for name, (products, numbers) in kinds.items():
+    print(f"{name:20} {2 * n_head * products / (2 * numbers):5.0f} operations a byte read")
+assert turned / plain == 4.25 and round(turned / computed, 1) == 3.4
+
+# %% [markdown]
+# So turned queries cost 1,088 multiplications a pair instead of 256, or of 320 with keys that are computed from $c$.
+# For one new token that is a bargain nevertheless, since computing the keys of the whole text again would be 131,072 for each of its tokens.
+# And generation waits for memory, not for arithmetic: MHA in 16 bits does one operation for each byte of the cache that it reads, this does 242.
+# For a prompt or for training, with hundreds of queries at once, the keys are computed.
+# (Turning a query by $W_K$, and the mean by $W_V$, is as much work as computing the key and the value of one token, and is done once a query.)
 #
 # (emergence)=
 # ## Is it emergence?

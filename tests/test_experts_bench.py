@@ -21,40 +21,74 @@ def module(name, monkeypatch):
 
 
 @pytest.fixture
-def bench(monkeypatch, tmp_path):
-    found = module("experts", monkeypatch)
-    for name, value in dict(LOG=tmp_path / "rows.jsonl", T=16, STEPS=2, BATCH=2, N_TEST=4, SEEDS=2).items():
-        monkeypatch.setattr(found, name, value)
-    monkeypatch.setattr(found, "WORDS", found.Language())
-    return found
+def bench(monkeypatch):
+    return module("experts", monkeypatch)
 
 
-def test_every_model_trains_and_is_told_and_a_run_that_was_stopped_goes_on(bench, monkeypatch):
-    bench.run([0, 1])
-    rows = bench.done()
-    assert {(row["model"], row["seed"]) for row in rows} == {(m, s) for m in bench.MODELS for s in (0, 1)}
+def small(bench, kind):
+    """The same in seconds: a few steps, short texts."""
+    sizes = dict(n_layer=1, n_head=1, d_model=8, positions="rope")
+    if kind == "tales":
+        return bench.Tales(steps=2, batch=2, n_test=3, sizes=sizes)
+    return bench.Bindings(T=16, steps=2, batch=2, n_test=4, n_words=34, sizes=sizes)
+
+
+@pytest.mark.parametrize("kind", ["bindings", "tales"])
+def test_every_model_trains_and_is_told_and_a_run_that_was_stopped_goes_on(bench, kind, tmp_path, monkeypatch):
+    on, log = small(bench, kind), tmp_path / "new" / "rows.jsonl"
+    bench.run([0, 1], on, log)
+    rows = bench.read(log)
+    assert {(row["model"], row["seed"]) for row in rows} == {(m, s) for m in on.models for s in (0, 1)}
     assert all(math.isfinite(row["excess"]) and row["busiest"] >= 1 >= row["idlest"] for row in rows)
-    told = bench.document(rows)
-    assert all(f"| {name} |" in told for name in bench.MODELS) and "standard error" in told
-    bench.LOG.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
-    monkeypatch.setattr(bench, "play", lambda name, seed: dict(name=name))
-    bench.run([0, 1])
-    assert bench.done()[-1] == dict(model=rows[-1]["model"], seed=1, steps=2, name=rows[-1]["model"])
+    told = bench.document(rows, on)
+    assert all(f"| {name} |" in told for name in on.models) and "standard error" in told and on.column[1] in told
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
+    monkeypatch.setattr(bench, "play", lambda name, seed, on: dict(name=name))
+    bench.run([0, 1], on, log)
+    assert bench.read(log)[-1] == dict(model=rows[-1]["model"], seed=1, steps=2, name=rows[-1]["model"])
 
 
-def test_mixtures_spend_on_a_token_what_the_dense_model_spends_but_for_the_router(bench):
-    dense = flops_per_token(bench.config_of("dense"))
-    for name in ("1 of 4", "2 of 4", "1 of 8", "2 of 8"):
-        config = bench.config_of(name)
+def test_the_command_line_chooses_the_texts_and_where_the_lines_are_kept(bench, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(bench, "run", lambda seeds, on, log: asked.append((seeds, on.name, log.name)))
+    bench.main(["run"])
+    bench.main(["run", "1", "2", "--texts", "tales"])
+    bench.main(["run", "0", "--texts", "tales", "--log", str(tmp_path / "here.jsonl")])
+    assert asked == [([0, 1, 2], "bindings", "experts.jsonl"), ([1, 2], "tales", "experts_tales.jsonl"),
+                     ([0], "tales", "here.jsonl")]
+
+
+def test_tales_come_one_after_another_without_padding_and_each_is_read_once(bench):
+    on = bench.Tales(T=50, batch=3)
+    blocks = on.batches(0)
+    first, second = next(blocks), next(blocks)
+    assert first.shape == second.shape == (3, 51)
+    told = bench.tell(bench.TRAINING_SEED)
+    text = "".join(bench.SEPARATOR + next(told).text for _ in range(5))
+    read = on.tokenizer.decode([*first.flatten().tolist(), *second.flatten().tolist()])
+    assert text.startswith(read[:-1])  # the last token may be a part of a letter
+    # The texts that experts are counted on, and those of another seed, are others.
+    assert not any(first.equal(other) for other in (next(on.batches(1)), on.test()))
+    assert first.equal(next(on.batches(0)))  # every model of a seed learns from the same
+
+
+@pytest.mark.parametrize("kind", ["Bindings", "Tales"])
+def test_mixtures_spend_on_a_token_what_the_dense_model_spends_but_for_the_router(bench, kind):
+    on = getattr(bench, kind)()
+    dense = flops_per_token(bench.config_of("dense", on))
+    for name in (name for name in on.models if "of" in name):
+        config = bench.config_of(name, on)
         assert flops_per_token(config) - dense == 2 * config.n_layer * config.d_model * config.experts
+    assert flops_per_token(bench.config_of("dense, 4 times as wide", on)) > 1.5 * dense
 
 
-def test_the_recorded_table_is_that_of_the_recorded_runs(monkeypatch):
-    found = module("experts", monkeypatch)
-    if not found.done():
+@pytest.mark.parametrize("kind, name", [("Bindings", "experts"), ("Tales", "experts_tales")])
+def test_the_recorded_table_is_that_of_the_recorded_runs(bench, kind, name):
+    rows = bench.read(BENCH / f"{name}.jsonl")
+    if not rows:
         pytest.skip("not recorded yet")
-    assert found.table(found.done()) in (BENCH / "experts.md").read_text(encoding="utf-8")
-    assert all(row["excess"] > 0 for row in found.done())
+    assert bench.table(rows, getattr(bench, kind)()) in (BENCH / f"{name}.md").read_text(encoding="utf-8")
+    assert all(row["excess"] > 0 for row in rows)
 
 
 def test_the_intensity_of_a_product_is_its_products_by_its_bytes(monkeypatch):
