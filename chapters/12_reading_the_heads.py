@@ -353,7 +353,7 @@ assert part[N_HEAD : 3 * N_HEAD].min() > 0.75 and part[:N_HEAD].max() < 0.6
 # In layers 2 and 3 the line alone explains about as much as the best kernel over time, which has a number for each offset.
 # In layer 1 it explains little, since it rises so slowly that it hardly shows within windows of a dozen keys; in layer 5, about a fifth.
 # And in one text the words of the keys scatter around the line, most in the first and the last layers.
-# (The constant of a line is not identified, since it moves with a vector that is added to all keys; its slope is.)
+# (The constant of a line moves with a vector that is added to all keys; its slope does not.)
 # Nobody built this in. Whether the heads read it from the vectors of the positions or from how far a story has come, a mean over texts does not tell.
 #
 # A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past, in which a weight falls by the factor $e$ every $1/a$ tokens.
@@ -456,9 +456,9 @@ assert exponential < lost["their mean output"].mean() / 3
 
 # %% [markdown]
 # Any mean of the recent past does most of the work. Exponential ones lose about a quarter of what is lost without any mean, a box of 20 keys hardly more, and the best of all kernels over time hardly less; a mean of *all* the past loses more than twice as much.
-# That it is recent matters, then, and neither the form of the kernel nor a rate of one's own for each head matters much.
-# The words in the keys do: weights by key, which add them to the clock, lose less than half of it.
-# All of these are joint edits; what each head costs alone comes [later](#apart-and-together), and is another matter.
+# That it is recent matters, then; the form of the kernel matters little, and so does a rate for each head.
+# The words in the keys matter: weights by key, which add them to the clock, lose less than half as much.
+# All of these are joint edits; what each head costs alone comes [later](#apart-and-together).
 #
 # (two-smoothers)=
 # ## One head, two smoothers
@@ -520,7 +520,6 @@ assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean()
 # Where a name is due, the best key alone does as well as all keys, and without the head the name is lost more often: there it *is* a `dict`.
 # Elsewhere the wide mean is hardly missed. The head could write its mean output there, at a cost of a few tenths of a mn, and to look at one key alone is no better than that.
 # So the second smoother is no second task that we could find: a mean of dozens of keys is what a head gives that is not asked.
-# A table with one number of effective keys for this head reports the mean of two that differ by an order of magnitude.
 #
 # (how-the-name)=
 # ## How is the name found?
@@ -620,11 +619,11 @@ assert repeated > first - 0.5 and most < 0.2 and there < 0.4
 
 # %% [markdown]
 # The repetition is not known, and no head has more than a few hundredths of its weight there.
-# (Random tokens are nothing that this model has ever read, so the first test alone would prove little; the others are made on stories.)
+# (The model has never read random tokens, so the first test alone would prove little; the others are made on stories.)
 # The sharpest is the last: where a name is due, induction could find it in few places only.
 #
 # *It goes by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
-# In most stories the two persons are of different gender, so this fits nearly every place where a name is due; a fit is no test.
+# Where the two persons are of different gender, and mostly they are, this fits every place at which a name is due; a fit is no test.
 # Exchange the two names in the text, and let the movers have the keys of that: a girl's name, with a girl's key, now stands where the boy's was.
 # If the query asks for a girl, the wrong one is found.
 
@@ -679,7 +678,9 @@ for what, edits in crossings.items():
     print(f"{what:28} p(name) {p:.2f}, part of the other person's name {part:.2f}")
 assert max(crossed_part[what] for what in crossings if ", from" in what) < 0.1
 assert min(crossed_part["the two persons' " + what] for what in ("keys", "values")) > 0.5
-print(two.sum().item(), "places")
+girl_A, girl_B = (torch.isin(z, torch.tensor(girls)).expand(y.shape)[two] for z in (A, B))
+print(f"{two.sum()} places, {(girl_A != girl_B).float().mean():.2f} of them in stories "
+      "of persons of different gender")
 
 # %% [markdown]
 # It does not: with keys made from exchanged names, the right name is found all the same, and with *he* and *she* exchanged, too; nor does the query ask by gender.
@@ -1066,7 +1067,7 @@ assert sum(next_right) > 3 * sum(next_else)
 # The heads that look at the name have three inputs each, for queries, keys and values.
 # Let all heads of the layers below a head write nothing but their mean: what reaches the head from a token then knows the token and its position, and nothing of the others.
 # From such a run take *one* of its three inputs, and leave the other two as they are.
-# Beside it stands the same input from another story, as an example of one that certainly does not know this text.
+# Beside it stands the same input from another story, which certainly does not know this text.
 
 # %%
 below = [head for head in HEADS if head[0] < max(movers)[0]]
@@ -1089,7 +1090,10 @@ def name_left(silenced, stage):
     edits = {head: put(stage, z[stage]) for head, z in silenced.items()}
     return judged(run(edits, few))[1].item()
 
+# %% [markdown]
+# All layers below at once, each alone, and the other story:
 
+# %%
 parts = {}
 print(f"p(name again) {base_few[1]:.2f}; if one input is without     q     k     v")
 runs = {what: inputs(silent(groups.get(what, below)))
