@@ -319,7 +319,7 @@ for i in range(N_HEAD, len(HEADS)):
     ax.plot(time, term[i, 16:] - term[i, 16], color=color, alpha=0.7)
 ax.set(title="Sixteen heads carry a clock", xlabel="position of the key",
        ylabel="key's own score, from position 16 on")
-assert (slope > 0).all() and (straight[N_HEAD:] > 0.95).all()
+assert (slope > 0).all() and (straight[N_HEAD:] > 0.9).all()
 assert (in_a_text < straight).all()
 fig
 
