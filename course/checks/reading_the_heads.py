@@ -250,7 +250,7 @@ LAGS = {
 
 
 def lags(inputs, answer):
-    """Of several bugs the first is named."""
+    """Of several bugs the first is named, and of several explanations the nearest."""
     is_a(answer, float, "the lag")
     mine, right = float(number(answer)), _lag(inputs)
 
@@ -261,10 +261,13 @@ def lags(inputs, answer):
         return None
     kinds = [(says, name, value) for name, table in LAGS.items() for says, value in table.items()]
     for n in (1, 2, 3):
+        named = []
         for chosen in combinations(kinds, n):
             options = {name: value for _, name, value in chosen}
-            if len(options) == n and near(_lag(inputs, **options)):
-                raise Wrong(chosen[0][0] + ("; and this is not the only bug" if n > 1 else ""))
+            if len(options) == n and near(wrong := _lag(inputs, **options)):
+                named.append((abs(wrong - mine), chosen[0][0]))
+        if named:
+            raise Wrong(min(named)[1] + ("; and this is not the only bug" if n > 1 else ""))
     close(mine, right, "the lag", rtol=2e-3)
 
 
