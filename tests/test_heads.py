@@ -106,6 +106,34 @@ def test_rows_that_do_not_count_may_hold_anything():
     torch.testing.assert_close(by_offset(other, mask), by_offset(w, mask), **CLOSE)
 
 
+def test_a_mask_of_texts_is_not_taken_for_one_of_heads():
+    """(B, T) would be read as (n_head, T) without a word if there are as many texts as heads."""
+    w, p = random_weights(2, 2, 6), random_weights(2, 2, 6, seed=3)
+    mask = torch.arange(6) < torch.tensor([[6], [4]])
+    for function in (by_offset, lambda w, mask: deviance_share(w, p, mask)):
+        with pytest.raises(ValueError, match=r"\(2, 6\) for weights \(2, 2, 6, 6\)"):
+            function(w, mask)
+        assert not torch.allclose(function(w, mask[:, None]), function(w, mask[None]))
+        torch.testing.assert_close(function(w, mask[1]), function(w, mask[1].expand(2, 1, 6)), **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_head_of_equal_weights_has_nothing_that_could_be_explained(dtype):
+    w = random_weights(3, 2, 200).to(dtype)
+    w[:, 0] = torch.tril(torch.ones(200, 200)) / torch.arange(1, 201)[:, None]
+    for p in (w, by_offset(w), random_weights(3, 2, 200, seed=4)):
+        share = deviance_share(w, p)
+        assert share[0].isnan() and share[1].isfinite()
+    w[0, 0, 1:, 1:] *= 0.99  # and with a little more on the first key there is something
+    w[0, 0, :, 0] += 1 - w[0, 0].sum(-1)
+    torch.testing.assert_close(deviance_share(w, w)[0].item(), 1.0, rtol=0, atol=1e-3)
+
+
+def test_a_surrogate_that_excludes_a_key_of_the_head_is_infinitely_far_away():
+    w = torch.tensor([[1.0, 0], [0.9, 0.1]])
+    assert deviance_share(w, torch.tensor([[1.0, 0], [1, 0]])) == -torch.inf
+
+
 def test_weights_that_look_ahead_are_refused():
     for function in (by_offset, lambda w: deviance_share(w, w)):
         with pytest.raises(ValueError, match="causal"):
@@ -185,11 +213,17 @@ def rewritten(model, how, seed):
             W[2] = A @ W[2]
             W_O = out.view(-1, config.n_head, d)
             W_O.copy_(torch.einsum("chd,hde->che", W_O, torch.linalg.inv(A)))
+        else:  # a vector that is added to all values, and taken off behind W_O
+            shift = torch.zeros(3 * config.d_model).double()
+            shift[2 * config.d_model :] = randn(config.d_model, seed=seed)
+            block.attention.qkv.bias = nn.Parameter(shift, requires_grad=False)
+            taken = -out @ shift[2 * config.d_model :]
+            block.attention.out.bias = nn.Parameter(taken, requires_grad=False)
     return model
 
 
 @settings(max_examples=10, deadline=None)
-@given(SEEDS, st.sampled_from(["queries and keys", "values"]))
+@given(SEEDS, st.sampled_from(["queries and keys", "values", "a vector for all values"]))
 def test_no_measure_changes_when_a_head_is_written_otherwise(seed, how):
     ids = random_ids(4, 9, seed=seed)
     before = measures(random_gpt(seed=seed), ids)
@@ -211,6 +245,19 @@ def test_a_vector_that_is_added_to_all_keys_changes_no_measure(seed):
         bias[12:24] = 3 * randn(12, seed=seed + 1)
     for a, b in zip(before, measures(model, ids)):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+def test_a_mean_or_resampled_output_costs_the_same_in_any_form_of_a_head_and_zero_does_not():
+    ids, how = random_ids(4, 9), "a vector for all values"
+    found = {}
+    for form, model in ("plain", random_gpt()), ("other", rewritten(random_gpt(), how, 1)):
+        z = record(model, ids)[1][1].output[:, 0]
+        for kind, value in ("zero", 0.0), ("mean", z.mean((0, 1))), ("resample", z.roll(1, 0)):
+            with edited(model, {(2, 1): put("output", value)}):
+                found[kind, form] = model(ids)
+    for kind in "mean", "resample":
+        torch.testing.assert_close(found[kind, "plain"], found[kind, "other"], **CLOSE)
+    assert not torch.allclose(found["zero", "plain"], found["zero", "other"], atol=0.1)
 
 
 def test_what_does_not_stay_is_caught_by_the_same_test():

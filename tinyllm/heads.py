@@ -36,10 +36,13 @@ def deviance_share(weights: Tensor, surrogate: Tensor, mask: Tensor | None = Non
         1 - Σ KL(w ‖ surrogate) / Σ KL(w ‖ uniform)       over all rows of all texts
 
     1: the same weights; 0: no nearer than the same weight on every key up to the query;
-    below 0: further away. `mask` is boolean and broadcasts to (..., n_head, T): rows that
-    count. Weights (T, T) of one head give one number.
+    below 0: further away, -inf where the surrogate gives 0 to a key that has weight; nan:
+    the head is the plain mean, and nothing sets it apart. `mask` is boolean and says which
+    rows count: (T,), or as many axes as weights (..., n_head, T, T) have without the keys'.
+    Weights (T, T) of one head give one number.
     """
     check_causal(weights)
+    check_rows(mask, weights)
     if surrogate.shape[-2:] != weights.shape[-2:]:
         shapes = f"{tuple(weights.shape)} and {tuple(surrogate.shape)}"
         raise ValueError(f"expected weights and a surrogate of as many tokens, not {shapes}")
@@ -49,9 +52,11 @@ def deviance_share(weights: Tensor, surrogate: Tensor, mask: Tensor | None = Non
     entropy = torch.special.entr(w).sum(-1)  # (..., T)
     near = -torch.xlogy(w, p).sum(-1) - entropy  # KL of each row
     far = n_keys.log() - entropy
+    rounded = 10 * torch.finfo(weights.dtype).eps * torch.ones_like(far)  # what a row may err by
     if mask is not None:
-        near, far = (torch.where(mask, z, 0.0) for z in (near, far))
-    return 1 - sum_per_head(near, 1) / sum_per_head(far, 1)
+        near, far, rounded = (torch.where(mask, z, 0.0) for z in (near, far, rounded))
+    near, far, rounded = (sum_per_head(z, 1) for z in (near, far, rounded))
+    return torch.where(far > rounded, 1 - near / far, torch.nan)
 
 
 def by_offset(weights: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -62,9 +67,12 @@ def by_offset(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     Of all π these have the highest likelihood, Σ w ln p over all texts and rows (of `mask`,
     as in `deviance_share`). A row cannot see offsets beyond its own beginning, they are
     truncated, and the estimate for truncated data is exact: of the weight at offsets up to
-    o, in rows that reach as far as o, the share at o itself is π_o / (π_0 + ... + π_o).
+    o, in rows that reach as far as o, the share at o itself is π_o / (π_0 + ... + π_o)
+    (Lynden-Bell 1971). Of few texts these numbers learn the contents, too, and explain more
+    than of many.
     """
     check_causal(weights)
+    check_rows(mask, weights)
     w = weights.double()
     if mask is not None:
         w = torch.where(mask.unsqueeze(-1), w, 0.0)
@@ -149,6 +157,13 @@ def check_causal(weights: Tensor) -> None:
         raise ValueError("weights must be causal: 0 above the diagonal")
     if not torch.allclose(weights.sum(-1), torch.ones_like(weights[..., 0]), atol=1e-3):
         raise ValueError("weights must be rows that sum to 1")
+
+
+def check_rows(mask: Tensor | None, weights: Tensor) -> None:
+    """Raise `ValueError` if it is not plain which rows of `weights` a mask means: (B, T) is not."""
+    if mask is not None and mask.ndim not in (1, weights.ndim - 1):
+        shapes = f"{tuple(mask.shape)} for weights {tuple(weights.shape)}"
+        raise ValueError(f"expected a mask (T,) or (..., n_head or 1, T), not {shapes}")
 
 
 # ---------------------------------------------------------------------------------------- edits

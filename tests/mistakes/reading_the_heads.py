@@ -113,6 +113,12 @@ def effective_keys(weights, due):
     ("q3", "squared lengths of the keys", _lag(SCORE="k.square().sum(-1) / math.sqrt(k.shape[-1])")),
     ("q3", "this is the slope", _lag(RETURNED="float(slope)")),
     ("q3", "its own query", _lag(SCORE="(q * k).sum(-1) / math.sqrt(k.shape[-1])")),
+    ("q3", "each query is compared with the mean key", _lag(SCORE="q @ k.mean(0) / math.sqrt(k.shape[-1])")),
+    ("q3", "the first query alone", _lag(SCORE="k @ q[0] / math.sqrt(k.shape[-1])")),
+    ("q3", "the sum of the queries", _lag(SCORE="k @ q.sum(0) / math.sqrt(k.shape[-1])")),
+    ("q3", "from 0 in that of t²", _lag(
+        SCORE="(k - k.mean(0)) @ q.mean(0) / math.sqrt(k.shape[-1])", TIME="torch.arange(len(k))")),
+    ("q3", "from 0 in that of t · score", _lag().replace("(t * score)", "((t + (len(k) - 1) / 2) * score)")),
     ("q3", "not the only bug", _lag(SCORE="k @ q.mean(0)", TIME="torch.arange(len(k))")),
     ("q3", "the first and the last token alone", """
 def lag(q, k):
