@@ -414,3 +414,12 @@ def test_a_model_of_other_mixers_and_one_with_a_cache_are_refused():
     model = random_gpt().float()
     with edited(model, {(1, 1): put("output", 0)}), pytest.raises(ValueError, match="cache"):
         generate(model, [[1, 2, 3]], 3)
+
+
+def test_a_model_that_is_edited_is_not_edited_again():
+    model, ids = random_gpt(), random_ids(2, 9)
+    with edited(model, {(1, 1): put("output", 0)}):
+        outer = model(ids)
+        with pytest.raises(ValueError, match="layer 1 is edited already"):
+            record(model, ids, {(1, 2): put("output", 0)})
+        torch.testing.assert_close(model(ids), outer, rtol=0, atol=0)  # the edits of before are there still

@@ -226,6 +226,8 @@ def edited(
     for layer, attention in enumerate(layers, 1):
         if type(attention).forward is not MultiHeadAttention.forward:
             raise ValueError(f"layer {layer} is no softmax attention over all keys")
+        if "forward" in vars(attention):
+            raise ValueError(f"layer {layer} is edited already: give all edits at once")
     for (layer, head), edit in edits.items():
         if not (1 <= layer <= len(layers) and 1 <= head <= layers[layer - 1].n_head):
             raise ValueError(f"there is no head {head} in layer {layer}: both count from 1")
