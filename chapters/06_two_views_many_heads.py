@@ -748,7 +748,11 @@ f"mean share before {before.mean():.2f}; after training {(change > 0).sum()} of 
 # (Their inputs have changed with their matrices, and six heads of one task say nothing about others.)
 #
 # The exponential of such a score is no Mercer kernel either: let $x$ be an input with the score $-a$ for itself, and $-x$ a second one.
-# Between the two the score is $+a$; the table of $e^s$ is $\begin{pmatrix} e^{-a} & e^{a} \\ e^{a} & e^{-a} \end{pmatrix}$, and its eigenvalue $e^{-a} - e^{a}$ is negative.
+# Between the two the score is $+a$, so the table of $e^s$ is
+#
+# $$ \begin{pmatrix} e^{-a} & e^{a} \\ e^{a} & e^{-a} \end{pmatrix} , $$
+#
+# and its eigenvalue $e^{-a} - e^{a}$ is negative.
 # So attention is in general not a Mercer kernel of its inputs {cite}`wright2021`, and as a smoother it need not be one.
 # Does it use that?
 #

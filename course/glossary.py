@@ -89,6 +89,21 @@ class FirstMentions(SphinxPostTransform):
         yield nodes.Text(text[end:])
 
 
+class EachOnce(SphinxPostTransform):
+    """Let each reference stand in its page once, also after the cards have asked for it.
+
+    sphinxcontrib-bibtex adds the words of an entry to the same node whenever the page is resolved.
+    """
+
+    default_priority = 4  # before it does
+
+    def run(self, **kwargs) -> None:
+        if self.env.docname == REFERENCES and "cite" in self.env.domains:
+            for bibliography in self.env.get_domain("cite").bibliographies.values():
+                for node in bibliography.citation_nodes.values():
+                    node.children = []
+
+
 def read_all_again(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
 ) -> set[str]:
@@ -135,6 +150,7 @@ def add_cards(app: Sphinx, page: str, template: str, context: dict, doctree: nod
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_post_transform(FirstMentions)
+    app.add_post_transform(EachOnce)
     app.connect("env-get-outdated", read_all_again)
     app.connect("html-page-context", add_cards, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -18,11 +18,14 @@ ICON_SCRIPT = re.compile(r'\s*<(?:script|link)\b[^>]*fontawesome[^>]*>(?:\s*</sc
 SEARCH_SCRIPT = re.compile(r'\s*<script\b[^>]*(?:searchtools|language_data|searchindex)\.js[^>]*>\s*</script>')
 SHEET = re.compile(r'<link\b(?=[^>]*rel="stylesheet")[^>]*href="([^"?]*_static/[^"?]*\.css)[^"]*"[^>]*>')
 
+DOWNLOADS = {"ipynb": "This page as a notebook (.ipynb)", "md": "This page as text (.md)", "pdf": "Print, or save as a PDF"}
+
 # What keeps those out who have a page read to them: a sidebar that is no part of a page's outline, roles that a list
 # may not hold or that are none any more, heads of columns without a word.
 SAID_BETTER = [
     (re.compile(r'<div id="pst-primary-sidebar" (?!role)'), '<div id="pst-primary-sidebar" role="complementary" aria-label="The book" '),
     (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
+    (re.compile(r'(btn__text-container">)\.(ipynb|md|pdf)<'), lambda found: f"{found[1]}{DOWNLOADS[found[2]]}<"),
     (re.compile(r"<th((?: [^>]*)?)>((?:\s|&nbsp;|<p>\s*</p>)*)</th>"), r"<td\1>\2</td>"),
 ]
 

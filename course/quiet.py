@@ -2,7 +2,8 @@
 
 The notebooks stay as they are. In a chapter's page the code of a cell is folded from its first statement that
 draws; what is computed before it stays in sight, if that is more than a name or two. A cell tagged `hide-input`
-is folded as a whole, one tagged `show-input` not at all.
+is folded as a whole, one tagged `show-input` not at all. In a sheet is folded what the check says of code that a
+question gives to be repaired, since it says where to look.
 """
 
 import ast
@@ -21,6 +22,8 @@ FEW = 3  # statements before the drawing that are not worth a block of their own
 
 LABEL, FIGURE_LABEL = "Show the code", "Show the code of the figure"
 HIDE = "Hide the code"
+VERDICT_LABEL, HIDE_VERDICT = "Show what the check says of the code as it is", "Hide it"
+FAILED = "✗"  # before a part of a question that did not pass (course/check.py)
 
 PROSE = 60  # characters of a line that may be a sentence; shorter lines fit anyway
 ALIGNED = re.compile(r"\S {2,}\S|[│┃|─━]|\t")  # columns, which wrapping would tear
@@ -94,6 +97,8 @@ class Fold(SphinxPostTransform):
                 cell["prompt_show"], cell["prompt_hide"] = (FIGURE_LABEL if shows_figure(cell) else LABEL), HIDE
             elif self.env.docname.startswith("chapters/") and "tag_show-input" not in cell["classes"]:
                 self.fold(cell, draws)
+            elif self.env.docname.startswith("exercises/") and is_verdict(cell):
+                cell["hide_mode"], cell["prompt_show"], cell["prompt_hide"] = "output", VERDICT_LABEL, HIDE_VERDICT
 
     def fold(self, cell: nodes.container, draws: set[str]) -> None:
         """Fold a cell, and add the functions that it defines and that draw to `draws`."""
@@ -115,6 +120,12 @@ class Fold(SphinxPostTransform):
         fold = HideCodeCellNode(prompt_show=FIGURE_LABEL, prompt_hide=HIDE, classes=["above-input"])
         fold += rest
         cell.insert(1, fold)
+
+
+def is_verdict(cell: nodes.container) -> bool:
+    """Whether a cell asks for the check of an answer, and the answer that stands there did not pass."""
+    blocks = [block.astext() for block in cell.findall(nodes.literal_block)]
+    return blocks[0].startswith("check(") and any(FAILED in block for block in blocks[1:])
 
 
 def shows_figure(cell: nodes.container) -> bool:

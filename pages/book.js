@@ -29,11 +29,14 @@ addEventListener("DOMContentLoaded", () => {
     const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 2;
     const passed = headings.findLastIndex((it) => it && it.getBoundingClientRect().top < innerHeight / 4);
     const here = links[atEnd ? links.length - 1 : Math.max(passed, 0)];
-    for (const link of links) if (link.classList.contains("active") !== (link === here)) link.classList.toggle("active");
+    for (const link of links) { // the theme marks by a class and, where it was clicked, for who cannot see it
+      if (link.classList.contains("active") !== (link === here)) link.classList.toggle("active");
+      if ((link.ariaCurrent === "true") !== (link === here)) link.ariaCurrent = link === here ? "true" : null;
+    }
   }
   if (!links.length) return;
   addEventListener("scroll", mark, { passive: true });
-  const watched = { subtree: true, attributes: true, attributeFilter: ["class"] };
+  const watched = { subtree: true, attributes: true, attributeFilter: ["class", "aria-current"] };
   new MutationObserver(mark).observe(links[0].closest(".page-toc"), watched);
   mark();
 });

@@ -192,6 +192,12 @@ def test_every_arxiv_id_is_a_link(book):
     assert text.count(">arXiv:") > 30 and not re.search(r'(?<![>/"])arXiv:\d{4}\.', text)
 
 
+def test_every_reference_stands_in_its_page_once(book):
+    text = (book / "references.html").read_text(encoding="utf8")
+    entries = re.findall(r'<div class="citation".*?</div>', text, re.DOTALL)
+    assert len(entries) > 50 and {entry.count("<p>") for entry in entries} == {1}
+
+
 def test_buttons_to_the_repository_wait_for_its_address(book, sample):
     sheet = (sample / "exercises/sample.html").read_text(encoding="utf8")
     assert "colab.research.google.com/github/someone/somewhere/blob/main/exercises/sample.ipynb" in sheet
@@ -330,6 +336,9 @@ def test_the_contents_of_a_page_mark_one_section_wherever_one_reads(browser, boo
         marked = []
         for place in range(0, height, 2000):
             page.evaluate("y => new Promise(done => { scrollTo(0, y); setTimeout(done, 50); })", place)
-            marked.append(page.locator(".page-toc a.active").all_inner_texts())
+            marked.append(page.locator(".page-toc a:is(.active, [aria-current=true])").all_inner_texts())
+        page.locator(".page-toc a").nth(4).click()  # what has been clicked is marked as long as one reads there
+        page.evaluate("new Promise(done => { scrollTo(0, 0); setTimeout(done, 1500); })")
+        marked.append(page.locator(".page-toc a:is(.active, [aria-current=true])").all_inner_texts())
         assert {len(some) for some in marked} == {1}
         assert len({some[0] for some in marked}) > 5

@@ -8,13 +8,14 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+from docutils import nodes
 from playwright.sync_api import Page
 from pypdf import PdfReader
 
 from browser import ROOT, reading
 from course.lighter import of_theme
 from course.map import STOPS
-from course.quiet import fold_from, is_prose
+from course.quiet import fold_from, is_prose, is_verdict
 from course.sections import readable
 from course.strip import STATIONS
 from test_book import book, pages_of  # noqa: F401 - the fixture is used by its name
@@ -63,6 +64,16 @@ def test_a_function_that_draws_is_drawing_too():
 ])
 def test_sentences_wrap_and_columns_do_not(text, prose):
     assert is_prose(text) is prose
+
+
+@pytest.mark.parametrize(("code", "said", "folded"), [
+    ('check("q3")', "q3: 0 of 4 points\n  ✗ an open mask (0/2)", True),      # it would say where the bugs are
+    ('check("q1")', "q1 (2 points): not attempted yet", False),
+    ('print("✗")', "✗", False),
+])
+def test_what_the_check_says_of_code_to_be_repaired_is_folded(code, said, folded):
+    cell = nodes.container("", nodes.literal_block("", code), nodes.literal_block("", said))
+    assert is_verdict(cell) is folded
 
 
 def test_the_strip_has_the_stations_of_the_map():
@@ -116,6 +127,41 @@ def test_code_has_13_pixels_and_its_output_begins_where_it_ends(browser, book): 
             .filter(([a, b]) => a && b && a.nextElementSibling.contains(b) && a.nextElementSibling.querySelector('.output pre') === b)
             .map(([a, b]) => b.getBoundingClientRect().top - a.getBoundingClientRect().bottom)""")
         assert len(gaps) > 5 and max(gaps) < 2
+
+
+def test_no_code_of_a_chapter_scrolls_on_a_laptop(browser, book):  # noqa: F811
+    """Nor does a longest line, of 93 characters, where the window's own bar takes 15 pixels."""
+    with reading(browser, viewport=DESKTOP) as page:
+        wide = []
+        for path in sorted((book / "chapters").glob("*.html")):
+            page.goto(path.as_uri())
+            wide += page.locator(".cell_input pre").evaluate_all(
+                "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent.slice(0, 40))")
+        assert wide == []
+        page.set_viewport_size({"width": 1265, "height": 800})
+        assert page.locator(".cell_input pre").first.evaluate("""one => {
+            one.textContent = "x".repeat(93);
+            return one.scrollWidth <= one.clientWidth;
+        }""")
+
+
+def test_a_sheet_has_what_the_check_says_of_its_bugs_in_a_fold(book):  # noqa: F811
+    for path in sorted((book / "exercises").glob("*.html")):
+        page = soup(path)
+        folded = [fold.get_text() for fold in page.select("details.below-input")]
+        assert all("Show what the check says of the code as it is" in text and "✗" in text for text in folded)
+        assert page.get_text().count("✗") == sum(text.count("✗") for text in folded), path
+
+
+def test_a_table_of_sentences_fits_a_phone_and_says_which_column_is_which(browser, book):  # noqa: F811
+    with reading(browser, viewport=PHONE) as page:
+        page.goto((book / "chapters/06_two_views_many_heads.html").as_uri())
+        table = page.locator("table.stacks")
+        assert table.count() == 1 and table.bounding_box()["width"] <= 375
+        assert table.locator("tbody tr").first.inner_text().split("\n")[1].startswith("as a lookup: ")
+        assert table.evaluate("e => [...e.querySelectorAll('td')].every(td => td.getBoundingClientRect().right <= innerWidth)")
+        page.set_viewport_size(DESKTOP)
+        assert "as a lookup: " not in table.inner_text()
 
 
 def test_a_printed_story_wraps_on_a_phone(browser, book):  # noqa: F811

@@ -9,6 +9,7 @@ import jupytext
 import pytest
 
 from course.build import ROOT
+from course.mathematics import beside, typeset
 from course.orientation import anchor
 
 CHAPTERS = sorted(path for path in ROOT.glob("chapters/*.py") if path.stem != "mathematics")
@@ -132,3 +133,12 @@ def symbols_of(text: str) -> set[str]:
 def test_every_symbol_of_a_chapter_stands_in_the_tables(path):
     tables = "".join(text for name, text in sections(APPENDIX) if name.startswith(("Symbols", "Signs")))
     assert symbols_of(prose_of(path)) - symbols_of(tables) == set()
+
+
+def test_signs_beside_a_formula_stay_on_its_line():
+    part = '<span class="katex-base">'
+    html = beside(typeset("x = 5", False), "(", ").")
+    first, last = html.index(part), html.rindex(part)
+    assert first < last and html[first:].startswith(f'{part}<span class="beside">(</span>')
+    assert html[last:].endswith('<span class="mord">5</span><span class="beside">).</span></span></span></span>')
+    assert beside("<math/>", "(", ")") == "(<math/>)"  # in a book on paper

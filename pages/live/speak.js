@@ -11,7 +11,7 @@
   const TOP_K = [1, 2, 5, 10, 20, 50, 100, Infinity];
   const PACE = 40;         // ms for a token: a little faster than one can read aloud
   const LONGEST = 500;     // tokens that one press of the button can bring
-  const SIDES = [16, 24, 32, 48, 64, 96, 128, 192, 256, 320];  // tokens that a picture of a head has room for
+  const FEWEST = 8;  // tokens that a picture of a head has room for; of more it shows those that are there
 
   const { make, svg } = Live;
   const settled = (text) => text.replace(/ +$/, "");  // a space at the end waits: a word's token brings its own
@@ -85,6 +85,7 @@
     const text = make("textarea", { class: "live-field live-speak-text", rows: 3, spellcheck: "false",
       oninput: typed, placeholder: "Once there was a …", "aria-label": "Your text, which the model continues" });
     const go = button("Go on", () => (turn?.over === false ? stop() : write(text.value)));
+    go.classList.add("live-first");
     const again = button("Another way", () => write(turn.before));
     const heat = Live.slider("temperature", { min: 0, max: 2, step: 0.05, value: 0, text: (t) => t.toFixed(2) },
       (temperature) => change({ temperature }));
@@ -233,7 +234,7 @@
     // Of each head's weights only the rows of new tokens are drawn; the picture shows a corner of the canvas.
     function drawHeads() {
       const T = model.config.block_size, n = memory.ids.length, from = same(memory.ids, painted);
-      const side = Math.min(T, SIDES.find((side) => side >= n) ?? T), rows = Math.max(n, painted.length) - from;
+      const side = clamp(n, FEWEST, T), rows = Math.max(n, painted.length) - from;
       canvases.forEach((canvas, i) => {
         canvas.style.width = `${100 * T / side}%`;
         canvas.style.imageRendering = side <= 64 ? "pixelated" : "auto";
