@@ -45,7 +45,8 @@ def test_every_model_trains_and_is_told_and_a_run_that_was_stopped_goes_on(bench
     log.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
     monkeypatch.setattr(bench, "play", lambda name, seed, on: dict(name=name))
     bench.run([0, 1], on, log)
-    assert bench.read(log)[-1] == dict(model=rows[-1]["model"], seed=1, steps=2, name=rows[-1]["model"])
+    anew = dict(model=rows[-1]["model"], seed=1, steps=2, name=rows[-1]["model"])
+    assert bench.read(log) == [*rows[:-1], anew]  # and nothing that was there
 
 
 def test_the_command_line_chooses_the_texts_and_where_the_lines_are_kept(bench, tmp_path, monkeypatch):
