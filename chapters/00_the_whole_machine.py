@@ -3,7 +3,7 @@
 #
 # Begin a sentence, and let somebody else finish it:
 
-# %%
+# %% tags=["hide-input"]
 import textwrap
 
 import torch
@@ -28,7 +28,7 @@ for paragraph in (prompt + "".join(told)).splitlines():
 # At the end of this book you will have built it, every line, and trained it yourself.
 #
 # This chapter only opens the lid.
-# You follow one text through the machine, from left to right, with real numbers at every stage.
+# You follow one text through the machine, down the map below, with real numbers at every stage.
 # You need not understand the code; each stage has a chapter that builds it from nothing.
 #
 # :::{admonition} You will be able to
@@ -68,7 +68,7 @@ token_strip(pieces, ids.tolist(), title=f"{len(prompt)} characters are {len(ids)
 # %%
 T, V = len(ids), len(tokenizer.vocab)
 assert tokenizer.decode(ids.tolist()) == "\n\n" + prompt
-f"{T} ids, each from 0 to {V - 1}; the last is {int(ids[-1])}, for {pieces[-1]!r}"
+print(f"{T} ids, each from 0 to {V - 1}; the last is {int(ids[-1])}, for {pieces[-1]!r}")
 
 # %% [markdown]
 # ## Pieces become vectors
@@ -205,16 +205,16 @@ for i in range(4):
 # The last vector is compared with a row for each of the 2,048 tokens.
 # The results, the *logits*, become probabilities by the same formula that turned matches into weights.
 
-# %% tags=["hide-input"] alt="Bars for the probabilities of she and he as next token: with Iris in the sentence nearly all on she, with Ralph in her place nearly all on he"
-fig, ax = figure(height=2.2)
+# %% tags=["hide-input"] alt="Two bars, each cut into the probabilities of she and of he as next token: with Iris in the sentence nearly all on she, with Ralph in her place nearly all on he"
+fig, ax = figure(height=2)
 for row, name in enumerate(("Iris", "Ralph")):
     changed = torch.tensor(tokenizer.encode("\n\n" + prompt.replace("Iris", name)))
     p = model(changed)[-1].softmax(-1).detach()  # (V,)
     assert p[(he, she)[name == "Iris"]] > 0.9
-    ax.barh([row - 0.18, row + 0.18], p[[she, he]], height=0.32, color=COLORS["CYCLE"][4])
-    for offset, word, chance in ((-0.18, "she", p[she]), (0.18, "he", p[he])):
-        place = (chance + 0.01, row + offset)
-        ax.annotate(f"{word} {chance:.3f}", place, va="center", size=10)
+    ax.barh(row, p[she], height=0.5, color=COLORS["CYCLE"][4])
+    ax.barh(row, p[he], left=p[she], height=0.5, color=COLORS["CYCLE"][3])
+    shares = f"she {p[she]:.3f}\nhe {p[he]:.3f}"
+    ax.annotate(shares, (1.02, row), va="center", size=10)
 ax.set_yticks(range(2), ["… knew Iris", "… knew Ralph"])
 ax.set(xlabel="probability of the next token", xlim=(0, 1.15))
 ax.set_title("One name is changed, and the prediction turns")
@@ -378,7 +378,7 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 # ## Touch it
 #
 # Type a beginning of your own.
-# Choose the layer and the head of the map above, and point at *that*; then at any other token, and in any other head.
+# Choose layer 4 and head 2, those of the map above, and point at *that*; then at any other token, and in any other head.
 #
 # :::{live} speak
 # :compare: yes
@@ -387,7 +387,7 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 #
 # ![Taleteller in the page: a story, the attention weights of one head on its tokens, and bars for the most probable next tokens](../pages/live/speak.png)
 #
-# In the rendered book this picture can be used: it is the model above, running in the page.
+# It is the model above, running in the page (in a notebook this is a picture of it).
 # :::
 #
 # ## What to take along

@@ -107,6 +107,8 @@ def dict_and_soft_dict() -> Drawing:
             draw.label(left, 92, 49, 22, key, "lookup", mono=True, size=10, fill=0.08)
             draw.box(left, 116, 49, 22, value, fill=0.85, edge=False)
             shown = f"{weight:.2f}" if title == "attention" else f"{weight:.0f}"
+            if i == 1:  # the line is cut, so that it does not run through the number
+                draw.box(left + 11.5, 159, 26, 14, "paper", fill=1, edge=False)
             draw.words(left + (10 if i == 0 else 39 if i == 2 else 24.5), 156 if i != 1 else 166, shown, "quiet", size=10, halo=True)
         for value, weight in zip(values, weights):
             draw.box(middle - 30, 196, 60, 22, value, fill=0.85 * weight, edge=False)
@@ -130,7 +132,7 @@ def query_key_value() -> Drawing:
         draw.curve((38, 135), (58, y + 8), (76, y + 8), color)
         draw.box(78, y - 14, 42, 44, color)
         draw.words(96, y + 8, matrix, italic=True)
-        draw.words(106, y + 12, index, size=8)
+        draw.words(104, y + 12, index, size=8)
         draw.arrow((121, y + 8), (142, y + 8), color=color)
         draw.column(146, y - 9, shades, color, 11)
         draw.words(167, y - 16 + 24, name, color, italic=True, bold=True)
@@ -193,27 +195,27 @@ def heads_split_and_joined() -> Drawing:
     draw = Drawing(212)
     for x, text in ((38, "cut"), (162, "each by itself"), (262, "joined"), (330, "mixed")):
         draw.words(x, 10, text, "quiet")
-    rows = {"lookup": ((1,), (0.2, 0.8), (0.1, 0.1, 0.8)), "smoother": ((1,), (0.5, 0.5), (0.33, 0.33, 0.34))}
+    rows = {"vectors": ((1,), (0.2, 0.8), (0.1, 0.1, 0.8)), "tokens": ((1,), (0.5, 0.5), (0.33, 0.33, 0.34))}
     for i in range(3):
-        draw.row(10, 64 + 34 * i, (0.8, 0.3, 0.6, 0.5), "lookup", 8)
-        draw.row(42, 64 + 34 * i, (0.4, 0.9, 0.2, 0.7), "smoother", 8)
-        draw.row(230, 64 + 34 * i, (0.7, 0.4, 0.5, 0.8), "lookup", 8)
-        draw.row(262, 64 + 34 * i, (0.5, 0.6, 0.4, 0.6), "smoother", 8)
-    for color, y, name in (("lookup", 34, "head 1"), ("smoother", 126, "head 2")):
-        draw.box(112, y, 100, 66, color, fill=0.06)
+        draw.row(10, 64 + 34 * i, (0.8, 0.3, 0.6, 0.5), "vectors", 8)
+        draw.row(42, 64 + 34 * i, (0.4, 0.9, 0.2, 0.7), "tokens", 8)
+        draw.row(230, 64 + 34 * i, (0.7, 0.4, 0.5, 0.8), "vectors", 8)
+        draw.row(262, 64 + 34 * i, (0.5, 0.6, 0.4, 0.6), "tokens", 8)
+    for color, y, name in (("vectors", 30, "head 1"), ("tokens", 122, "head 2")):
+        draw.box(112, y, 100, 72, color, fill=0.06)
         draw.words(120, y + 12, name, color, at="start", size=10)
         for i, row in enumerate(rows[color]):
             for j in range(3):
-                draw.box(138 + 15 * j, y + 18 + 15 * i, 14, 14, color, fill=row[j] if j <= i else 0, edge=j > i, radius=1, dashed=j > i)
-        draw.arrow((78, 104 if color == "lookup" else 112), (110, y + 33), color=color)
-        draw.arrow((213, y + 33), (230, 84 if color == "lookup" else 134), color=color)
-    draw.box(308, 72, 40, 64, "vectors")
+                draw.box(138 + 15 * j, y + 22 + 15 * i, 14, 14, color, fill=row[j] if j <= i else 0, edge=j > i, radius=1, dashed=j > i)
+        draw.arrow((78, 104 if name == "head 1" else 112), (110, y + 36), color=color)
+        draw.arrow((213, y + 36), (228, 82 if name == "head 1" else 134), color=color)
+    draw.box(308, 72, 40, 64, "quiet")
     draw.words(325, 104, "W", italic=True)
-    draw.words(336, 108, "O", size=8)
-    draw.arrow((295, 104), (307, 104), color="vectors")
+    draw.words(333.5, 108, "O", size=8)
+    draw.arrow((295, 104), (307, 104))
     draw.words(328, 168, "added to", "quiet", size=10)
     draw.words(328, 181, "the stream", "quiet", size=10)
-    draw.arrow((328, 137), (328, 159), color="vectors")
+    draw.arrow((328, 137), (328, 159))
     return draw
 
 
@@ -224,14 +226,19 @@ def induction() -> Drawing:
     xs = [38, 106, 174, 242, 316]
     for x, token in zip(xs, tokens):
         draw.label(x - 27, 176, 54, 24, token, "tokens" if token != "?" else "chance", mono=True, dashed=token == "?")
-    for x in xs[:4]:
-        draw.line((x, 176), (x, 20), color="line", width=2)
-    draw.bow((xs[0], 158), ((xs[0] + xs[1]) / 2, 128), (xs[1], 138), "lookup", 2)
-    draw.label(xs[1] - 32, 116, 64, 22, "after Mr", "lookup", size=10)
-    draw.words(146, 146, "layer 1 writes what stood before", "quiet", at="start", size=10, halo=True)
-    draw.bow((xs[1], 92), ((xs[1] + xs[3]) / 2, 40), (xs[3], 66), "smoother", 2)
-    draw.label(xs[1] - 32, 84, 64, 22, "Oak", "smoother", mono=True, size=10)
-    draw.words(174, 36, "layer 2 asks who stood after a Mr", "quiet", size=10, halo=True)
+    said = "layer 1 writes what stood before", 146
+    for x in xs[:2]:
+        draw.line((x, 176), (x, 30), color="line", width=2)
+    for x in xs[2:4]:  # the streams that pass behind the words
+        draw.line((x, 176), (x, said[1] + 10), color="line", width=2)
+        draw.line((x, said[1] - 10), (x, 30), color="line", width=2)
+    for y, text, color in ((84, "value: Oak", "smoother"), (116, "key: after Mr", "lookup")):
+        draw.box(xs[1] - 42, y, 84, 22, "paper", fill=1, edge=False)
+        draw.label(xs[1] - 42, y, 84, 22, text, color, size=10)
+    draw.bow((xs[0], 158), (xs[0] + 2, 128), (xs[1] - 43, 127), "lookup", 2)
+    draw.words(116, said[1], said[0], "quiet", at="start", size=10)
+    draw.bow((xs[1] + 43, 92), ((xs[1] + xs[3]) / 2 + 20, 52), (xs[3], 66), "smoother", 2)
+    draw.words(174, 14, "layer 2 asks who stood after a Mr", "quiet", size=10)
     draw.bow((xs[3], 66), (xs[4], 76), (xs[4], 172), "chance", 2)
     draw.words(xs[4] - 2, 62, "␣Oak", "chance", mono=True)
     return draw
