@@ -273,7 +273,7 @@ def parameter_bill() -> Drawing:
         ("token vectors", config["vocab_size"] * C, "tokens"),
         ("position vectors", config["block_size"] * C, "vectors"),
         ("attention", n * 4 * C * C, "lookup"),
-        ("MLPs", n * 8 * C * C, "smoother"),
+        ("MLPs", n * 8 * C * C, "vectors"),
         ("unembedding", config["vocab_size"] * C, "chance"),
     ]
     total = sum(size for _, size, _ in parts)
@@ -412,7 +412,7 @@ def rotation_by_position() -> Drawing:
     for cx, m, n in ((92, 3, 1), (268, 7, 5)):
         cy, r = 102, 68
         draw.dot(cx, cy, r, "line", fill=0, edge=True)
-        for base, position, color, name in ((base_q, m, "lookup", "q"), (base_k, n, "smoother", "k")):
+        for base, position, color, name in ((base_q, m, "lookup", "q"), (base_k, n, "vectors", "k")):
             angle = base + turn * position
             start, tip = (cx + 0.99 * r * math.cos(base), cy + 0.99 * r * math.sin(base)), (cx + r * math.cos(angle), cy + r * math.sin(angle))
             draw.line((cx, cy), start, color=color, width=1, dashed=True, opacity=0.5)
