@@ -52,6 +52,7 @@ machine_map(here="vectors")
 
 # %%
 import math
+import textwrap
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ def encode(words):
 
 
 ids, held_out = encode(words), encode(held_out_words)
-f"{len(ids):,} words, {V:,} different ones"
+print(f"{len(ids):,} words, {V:,} different ones")
 
 # %% [markdown]
 # ## A table with too few numbers
@@ -123,7 +124,7 @@ in_one_go = loss_of(z, *table_of(some[:-1] * V + some[1:]))
 assert torch.isclose(in_one_go, cross_entropy(z[some[:-1]], some[1:]), atol=1e-4)
 p_next, p_word = table_of(ids[:-1] * V + ids[1:])
 filled = (p_next > 0).sum().item()
-f"{filled:,} of {V * V:,} cells of the table are not empty: {filled / V**2:.1%}"
+print(f"{filled:,} of {V * V:,} cells of the table are not empty: {filled / V**2:.1%}")
 
 # %% [markdown]
 # It is the loss of chapter 02, as the assertion says, of the whole text in one step.
@@ -170,7 +171,7 @@ pieces = torch.stack(paired.split(200)[:-1]).mean(-1)  # near words are not inde
 error = pieces.std() / len(pieces) ** 0.5
 print(f"difference {paired.mean():.3f}, standard error {error:.3f}")
 n_numbers = sum(part.numel() for part in trained[0])
-f"{n_numbers:,} numbers; the table has {V * V:,} cells, {filled:,} of them not empty"
+print(f"{n_numbers:,} numbers; the table has {V * V:,} cells, {filled:,} of them not empty")
 
 # %% [markdown]
 # A small gain.
@@ -229,7 +230,7 @@ for name, guess in guesses.items():
     print(f"standard error {error:.2f}")
 ahead = surprise["same without s"] - surprise["others with s"]
 assert ahead.mean() > 4 * ahead.std() / len(j) ** 0.5
-f"{len(j)} words, such as {', '.join(vocabulary[t] for t in j[:4])}"
+print(f"{len(j)} words, such as {', '.join(vocabulary[t] for t in j[:4])}")
 
 # %% [markdown]
 # The row of the piece `s` is a better guess than knowing nothing, by half a nat, and most of that is lost when it is made of the same words without their `s`.
@@ -278,7 +279,7 @@ k = F.normalize(torch.randn(50, 8), dim=-1)
 for by in ("cosine", "distance"):
     by_dot, other = similarity(k[:1], 3 * k)[0], similarity(k[:1], 3 * k, by)[0]
     assert torch.equal(by_dot.argsort(), other.argsort())
-"one length, one order"
+print("one length, one order")
 
 # %% [markdown]
 # Trained embeddings do not have one length.
@@ -401,7 +402,7 @@ for by in ("cosine", "distance", "dot"):
 # **Principal components** are the directions in which a set of vectors spreads most.
 # Draw the words of our two kinds, and eight trades, along the first two of them.
 
-# %% alt="Map of twenty-six words along two principal components: weekdays, numbers and trades form three separate groups; the title says which share of the spread the two axes hold"
+# %% alt="Map of twenty-six words along two principal components: weekdays, numbers and trades form three separate groups, with their words written beside them; the title says which share of the spread the two axes hold"
 TRADES = "baker innkeeper shepherd ferryman miller clockmaker potter gardener".split()
 groups = dict(zip(("weekdays", "numbers", "trades"), (*KINDS, TRADES)))
 listed = [index[word] for group in groups.values() for word in group]
@@ -417,13 +418,14 @@ agree = (near[:, :, None] == on_map[:, None]).any(-1).float().mean().item()
 fig, ax = figure()
 marks = zip(groups.items(), COLORS["CYCLE"], flat.split([len(g) for g in groups.values()]))
 for (name, group), color, points in marks:
-    ax.plot(*points.T, "o", color=color, label=name)
-    lowest = points[:, 1].argmin()
-    ax.annotate(f" {group[lowest]}", points[lowest].tolist(), color=color, va="top")
+    ax.plot(*points.T, "o", color=color)
+    x, y = points.mean(0).tolist()
+    words = f"{name}:\n" + textwrap.fill(", ".join(group), 24)
+    ax.annotate(words, (x - 40 * (1 if x > 0 else -1), y), color=color, size=9.5,
+                ha="right" if x > 0 else "left", va="center")
 ax.margins(0.15)
-ax.set(xlabel="first principal component", ylabel="second")
+ax.set(xlabel="first principal component", ylabel="second principal component")
 ax.set_title(f"Three kinds, three groups; two axes hold {held:.0%} of the spread")
-ax.legend()
 print(f"of five neighbors in 32 dimensions, {agree:.0%} are neighbors on the map")
 fig
 
@@ -532,7 +534,7 @@ x, turned = torch.stack([dog, bites, man]), torch.stack([man, bites, dog])
 assert torch.allclose(
     attention(who[None], x, x), attention(who[None], turned, turned), atol=1e-6
 )
-"dog bites man = man bites dog"
+print("dog bites man = man bites dog")
 
 # %% [markdown]
 # No choice of weights can repair that, unless a mask shows different keys to different queries.
@@ -644,7 +646,7 @@ sinusoidal_positions(3, 2)
 #
 # *In words:* [rotations](mathematics.ipynb#Rotations).
 
-# %% alt="Dot products of sinusoidal positions against the difference of the positions: one common curve for four different queries, highest at 0, falling in waves"
+# %% alt="Dot products of sinusoidal positions against the difference of the positions: the dots of four different queries lie on one common curve, highest at 0, falling in waves"
 P = sinusoidal_positions(100, 64).double()
 dots = P @ P.T  # (100, 100)
 for shift in range(100):
@@ -653,8 +655,11 @@ for shift in range(100):
 assert (dots.diagonal() - 64 / 2).abs().max() < 1e-4  # all have one length
 assert (dots[0].diff() > 1).any()  # farther is not always less
 fig, ax = figure()
-for i, thick in ((0, 7), (20, 5), (50, 3), (90, 1.5)):
-    ax.plot(torch.arange(100) - i, dots[i], linewidth=thick, label=f"i = {i}")
+curve = torch.cat([dots[0].flip(0), dots[0, 1:]])
+ax.plot(range(-99, 100), curve, color=COLORS["LINE"], linewidth=1.5)
+for n, (i, marker) in enumerate(zip((0, 20, 50, 90), "osD^")):
+    j = torch.arange((i + 2 * n) % 8, 100, 8)  # of each i other differences
+    ax.plot(j - i, dots[i, j], marker, markersize=5, label=f"i = {i}")
 ax.set(xlabel="j − i", ylabel="dot product of positions i and j")
 ax.set_title("One curve for every i: only the difference counts")
 ax.legend()
@@ -670,7 +675,7 @@ torch.manual_seed(0)
 W_q, W_k = torch.randn(2, 64, 64, dtype=torch.float64) / 8
 after = (P @ W_q) @ (P @ W_k).T
 spread, spread_after = dots.diagonal(5).std(), after.diagonal(5).std()
-f"scores of places 5 apart vary by {spread:.3f} before and by {spread_after:.3f} after"
+print(f"scores of places 5 apart vary by {spread:.3f} before, {spread_after:.3f} after")
 
 # %% [markdown]
 # To add $k$ to a position is to turn every hand by its own fixed angle $k\omega_m$, wherever it stands.
@@ -683,7 +688,7 @@ R = torch.linalg.lstsq(P[:200], P[k : 200 + k]).solution  # PE(t) R = PE(t + k)
 assert torch.allclose(P[200:-k] @ R, P[200 + k :], atol=1e-3)
 assert torch.allclose(R @ R.T, torch.eye(8).double(), atol=1e-3)  # a rotation
 off = (P[200:-k] @ R - P[200 + k :]).abs().max()
-f"PE(t) R = PE(t + {k}) for all t, R Rᵀ = 1: {off < 1e-3}"
+print(f"PE(t) R = PE(t + {k}) for all t, R Rᵀ = 1: {off < 1e-3}")
 
 # %% [markdown]
 # Later models rotate queries and keys themselves by such angles, instead of adding anything to the tokens, so that the property survives $W_Q$ and $W_K$.
