@@ -125,7 +125,22 @@ x.shape, y.shape
 # | leaning right | 0.25 | 0.75 | `b` | 0.288 |
 # | sure, and wrong | 0.90 | 0.10 | `b` | 2.303 |
 # | **mean** | | | | **1.094** |
-#
+
+# %% tags=["hide-input"] alt="The surprise against the probability of the letter that came: a curve that falls steeply from 4.6 nats at 0.01, then slowly to 0 at 1; three dots on it, at 0.10, 0.50 and 0.75, are the three predictions of the table"
+from course.figures import COLORS, figure
+
+given = torch.linspace(0.01, 1, 200)
+fig, ax = figure(height=2.6)
+ax.plot(given, -given.log(), color=COLORS["CYCLE"][0])
+for name, share in {"undecided": 0.5, "leaning right": 0.75, "sure, and wrong": 0.1}.items():
+    ax.plot(share, -math.log(share), "o", color=COLORS["CYCLE"][4])
+    beside = (share + 0.02, 0.1 - math.log(share))
+    ax.annotate(f"{name}: {-math.log(share):.3f}", beside, size=10.5)
+ax.set(xlabel="probability of the letter that came", ylabel="surprise (nats)",
+       ylim=(0, 4.7), title="The less probable it was, the more it costs, without a bound")
+fig
+
+# %% [markdown]
 # Why the logarithm?
 # The probability of the three letters together is the product $0.5 \cdot 0.75 \cdot 0.1$, and of two predictors that one is better which gave a text the larger product.
 # Its logarithm is a sum, and divided by the number of tokens it is the **cross-entropy**, the loss of this book:
@@ -427,7 +442,7 @@ assert error > per_character(per_story(model))[1]  # for the 5-gram pairing does
 # The losses on `tales` drawn to scale:
 
 # %% tags=["hide-input"] alt="Ladder of held-out losses on tales, from uniform at the top to the floor at the bottom: each model is nearer to it, and the 5-gram is still far above"
-from course.figures import figure, ladder, visible
+from course.figures import COLORS, figure, ladder, visible
 
 rungs = list(losses["tales"].values())
 assert rungs == sorted(rungs, reverse=True)
@@ -441,7 +456,7 @@ ladder(losses["tales"], floor=best, floor_label="true distribution", title=title
 # Where is the loss?
 # Back to the story that broke off, with the surprise of the 5-gram at every letter; and for comparison a 10-gram, with the appendix's rule for what shorter contexts count.
 
-# %% tags=["hide-input"] alt="Bars of surprise in nats over the letters of a sentence: high at the first letters of words, mostly low inside words"
+# %% tags=["hide-input"] alt="Bars of surprise in nats over the letters of a sentence: those of the first letters of words, in dark red, are high, the others mostly low"
 five_gram = models["tales"]["5-gram"]
 surprise = -five_gram.log_prob(held_out["tales"])
 letter = np.char.isalpha(list(new_text["tales"]))
@@ -457,10 +472,14 @@ assert above[1] < above[0] / 2
 at_start, later = surprise[first].mean(), surprise[inside].mean()
 assert at_start > 2 * later and surprise[inside].sum() / len(surprise) > best + 0.29
 
-shown = slice(gap - 16, gap + 18)
+shown = range(story.rindex(" ", 0, gap - 16) + 1, gap + 18)  # from the start of a word
 fig, ax = figure(height=2.6)
-ax.bar(range(34), -five_gram.log_prob(to_bytes(story))[shown])
-ax.set_xticks(range(34), map(visible, story[shown]))
+costs = -five_gram.log_prob(to_bytes(story))
+starts = [t for t in shown if story[t].isalpha() and not story[t - 1].isalpha()]
+ax.bar(shown, costs[shown], color=COLORS["CYCLE"][3])
+ax.bar(starts, costs[starts], color=COLORS["CYCLE"][4], label="first letters of words")
+ax.legend()
+ax.set_xticks(shown, map(visible, story[shown[0] : gap + 18]))
 title = f"A word's first letter costs {at_start:.1f} nats, the others {later:.1f}"
 ax.set(ylabel="surprise (nats)", title=title)
 fig
@@ -556,15 +575,21 @@ print(f"{300 * x.numel() / len(stream):.1f} epochs")
 # An **epoch** is as many tokens as the training text has; drawn at random, some come twice and some not at all.
 # Counting the same text once, without a discount, gives the lowest loss that such a table can have.
 
-# %% tags=["hide-input"] alt="Training loss of the learned bigram falling from 5.5 nats to just above the loss of the counted bigram"
+# %% tags=["hide-input"] alt="Training loss of the learned bigram falling from 5.5 nats to the loss of the counted bigram, of each batch and as a mean of 25, which runs along the dashed line at the end"
 from course.figures import loss_plot
 
 plain = NGram(train["manuals"], 2, 256, discount=0)
 counted = loss_of(plain, train["manuals"])
 assert abs(np.mean(history[-50:]) - counted) < 0.04
-descent = {"learned": (np.arange(len(history)), np.array(history))}
+smooth = np.convolve(history, np.ones(25) / 25, "valid")  # means of 25 steps
+assert abs(smooth[-1] - counted) < 0.04
+steps = np.arange(len(history))
+descent = {"one batch": (steps, np.array(history)), "mean of 25": (steps[24:], smooth)}
 title = "Descending the loss comes near to the counts"
-loss_plot(descent, floor=counted, floor_label="counted", title=title)
+colors = {"one batch": COLORS["LINE"], "mean of 25": COLORS["CYCLE"][0]}
+fig = loss_plot(descent, counted, "counted", title=title, colors=colors)
+fig.axes[0].grid(False)
+fig
 
 # %% [markdown]
 # The loss is one number, though, and the table has 65,536.
@@ -632,7 +657,7 @@ as_smoother = np.bincount(past[2:], weights=kernel, minlength=256) / kernel.sum(
 trigram = NGram(past, 3, vocab_size=256, discount=0).probabilities(list(key))
 np.testing.assert_allclose(as_lookup, trigram, atol=1e-12)
 np.testing.assert_allclose(as_smoother, trigram, atol=1e-12)
-", ".join(f"{chr(w)!r} {trigram[w]:.3f}" for w in np.argsort(-trigram)[:4])
+print(", ".join(f"{chr(w)!r} {trigram[w]:.3f}" for w in np.argsort(-trigram)[:4]))
 
 # %% [markdown]
 # An exact match is a harsh measure of resemblance: after *the red lantern* nothing is known about *the green lantern*, unless the context is cut to what they share.

@@ -97,9 +97,9 @@ answers = [weights / weights.sum(-1, keepdim=True) @ y for weights in three_ways
 # %% tags=["hide-input"] alt="Three panels over the same points: the nearest neighbor's answer is a staircase with high steps, the moving average has many small steps, the bell gives a smooth curve close to the true one"
 fig, axes = figure(rows=3, height=6.6)
 titles = (
-    "The nearest: a staircase",
-    "All within reach: more steps, smaller ones",
-    "The nearer, the heavier: a curve",
+    "the nearest",
+    "all within reach",
+    "the nearer, the heavier",
 )
 for ax, answer, title in zip(axes, answers, titles):
     ax.plot(x, y, "o", color=COLORS["QUIET"], markersize=4)
@@ -107,6 +107,8 @@ for ax, answer, title in zip(axes, answers, titles):
     ax.plot(at, answer, color=COLORS["SMOOTHER"])
     ax.set(title=title, ylabel="y", ylim=(-1.9, 1.9))
 axes[-1].set_xlabel("x; the dashed curve is the one that was measured")
+title = "When weights fall off smoothly, the staircase becomes a curve"
+fig.suptitle(title, x=0.012, ha="left")
 steps = [answer.diff(dim=0).abs().nan_to_num(0).max().item() for answer in answers]
 assert steps[0] > steps[1] > 3 * steps[2] and answers[1][0].isnan()
 fig
@@ -249,7 +251,7 @@ x, y = measure(40, seed=0)
 q, k = as_lookup(at, x)
 looked_up, smoothed = attention(q, k, y, scale=1 / h**2), nadaraya_watson(at, x, y, h)
 assert torch.allclose(looked_up, smoothed, rtol=0, atol=1e-9)
-"chapter 04's attention draws the third panel"
+print("chapter 04's attention draws the third panel")
 
 # %% [markdown]
 # Every Gaussian smoother is an attention head with one more channel.
@@ -300,7 +302,7 @@ for seed in range(3):
         theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         assert torch.allclose(smoothed, attention(q, k, v, mask), rtol=0, atol=1e-12)
         assert torch.allclose(smoothed, theirs, rtol=0, atol=1e-12)
-"the lookup and the smoother agree to 1e-12, with and without the causal mask"
+print("the lookup and the smoother agree to 1e-12, with and without the causal mask")
 
 # %% [markdown]
 # So the derivative is the same, too: that of the answer with respect to $q$ is the covariance of values and keys under the weights, divided by $h^2$, as chapter 04 derives.
@@ -405,7 +407,7 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
             places = (t.to(dtype) for t in on_a_sphere(q, k))
             plain = nadaraya_watson(*places, v.to(dtype), 16**0.25, mask=mask)
             assert torch.allclose(plain.double(), theirs, rtol=0, atol=tolerance)
-"attention over 16 channels is a plain Gaussian smoother over 17, mask or not"
+print("attention over 16 channels is a plain Gaussian smoother over 17, mask or not")
 
 # %% [markdown]
 # **Every softmax head is a plain Gaussian smoother in $d + 1$ dimensions**: no key weights, no approximation, no condition on the keys.
@@ -446,7 +448,7 @@ for name, (q, k) in written_otherwise.items():
 # Models with QK-norm {cite}`henry2020` fix it themselves: all queries and keys have one length, $s$ has no effect, and attention is a plain Gaussian smoother in $d$ dimensions, whose bandwidth means something.
 # (Many put a learned gain for each channel behind the norm; then the lengths differ again.)
 #
-# In the rendered book you can move the three keys and the query that you did by hand.
+# Move the three keys and the query that you did by hand (in a notebook they stand still).
 # The area of a disc is the weight of its key, the left half by softmax, the right half by the kernel.
 # The handle *s* multiplies the query and divides the keys: the weights by softmax stay where they are, whatever you do to it.
 #
@@ -686,7 +688,7 @@ for value in series:
     averaged.append(mean / weight)  # the correction for a short past, Adam's too
 assert torch.allclose(smoothed, torch.stack(averaged), rtol=0, atol=1e-12)
 assert torch.allclose(smoothed, looked_up, rtol=0, atol=1e-12)
-"one-sided smoother = attention with a clock = exponential moving average"
+print("one-sided smoother = attention with a clock = exponential moving average")
 
 # %% [markdown]
 # :::{two-views}
@@ -742,11 +744,11 @@ def slanted(x):
 
 dense = torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None]
 hs = torch.tensor([0.01, 0.014, 0.02, 0.028, 0.04], dtype=torch.float64)
-smoothers = (nadaraya_watson, "mean", "o-"), (local_linear, "line", "s--")
+smoothers = (nadaraya_watson, "mean", "o-", 5), (local_linear, "line", "s--", 10)
 fig, ax = figure()
 for place, where in ((0.0, "edge"), (0.5, "middle")):
     query = torch.tensor([[place]], dtype=torch.float64)
-    for smoother, name, marker in smoothers:
+    for smoother, name, marker, size in smoothers:
         estimates = [smoother(query, dense, slanted(dense), h) for h in hs]
         bias = (torch.stack(estimates) - slanted(query)).abs().flatten()
         slope = ((bias[-1] / bias[0]).log() / (hs[-1] / hs[0]).log()).item()
@@ -755,7 +757,9 @@ for place, where in ((0.0, "edge"), (0.5, "middle")):
             assert torch.allclose(bias, math.sqrt(2 / math.pi) * hs * 3, rtol=0.02)
         color = COLORS["SMOOTHER"] if where == "edge" else COLORS["FLOOR"]
         label = f"{name}, {where}: slope {slope:.2f}"
-        ax.loglog(hs, bias, marker, color=color, label=label)
+        size = size + 4 if where == "edge" else size  # three of the four nearly coincide
+        ax.loglog(hs, bias, marker, color=color, label=label, lw=1.4,
+                  markersize=size, markerfacecolor="none", markeredgewidth=1.6)
 ax.set(xlabel="bandwidth h", ylabel="bias",
        title="At the edge a mean is wrong like h, a line like h²")
 ax.set_xticks(hs.tolist(), [f"{h:g}" for h in hs.tolist()])
@@ -781,7 +785,7 @@ for seed in range(5):
     line = error_at_best(local_linear, places, values)
     assert line < mean
     saved.append(mean - line)
-f"the mean's error is larger by {paired(saved)}"
+print(f"the mean's error is larger by {paired(saved)}")
 
 # %% [markdown]
 # Along time, *every* query of a causal model stands at the edge: all its keys are in its past.
@@ -926,7 +930,7 @@ assert torch.equal(rows @ rows.T, matches(keys, keys).double())
 looked_up = attention(rows, rows, values, scale=beta)
 smoothed = nadaraya_watson(rows, rows, values, bandwidth=beta**-0.5)
 assert torch.allclose(looked_up, smoothed, rtol=0, atol=1e-12)
-f"{rows.shape[1]} channels; lookup at temperature 1/β = smoother of bandwidth 1/√β"
+print(f"{rows.shape[1]} channels; lookup at temperature 1/β = smoother of bandwidth 1/√β")
 
 # %% [markdown]
 # Now the loss in nats per byte on text that it has not seen, beside models of chapter 02 that see the same four bytes: eight texts, and the differences on the same text.

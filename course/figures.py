@@ -94,6 +94,7 @@ def attention_map(
         cells = ax.imshow(shown, interpolation="none", extent=(0, w.shape[1], w.shape[0], 0), **scale)
     ax.patch.set(facecolor=COLORS["PAPER"], edgecolor=COLORS["LINE"], hatch="///")
     ax.set(aspect="equal", anchor="W", xlabel="keys", ylabel="queries")
+    ax.xaxis.labelpad = 7  # the tokens' tall letters reach up to it
     ax.set_ylim(w.shape[0], 0)
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
