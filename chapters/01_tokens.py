@@ -31,7 +31,7 @@ from course.data import manuals
 
 text = manuals()
 begin = text.index("Using the Einstein summation")
-print(text[begin : begin + 427])
+print(text[begin : begin + 427], end="\n\n")
 print(f"{len(text):,} characters")
 
 # %% [markdown]

@@ -481,7 +481,7 @@ ax.bar(starts, costs[starts], color=COLORS["CYCLE"][4], label="first letters of 
 ax.legend()
 ax.set_xticks(shown, map(visible, story[shown[0] : gap + 18]))
 title = f"A word's first letter costs {at_start:.1f} nats, the others {later:.1f}"
-ax.set(ylabel="surprise (nats)", title=title)
+ax.set(ylabel="surprise (nats)", ylim=(0, 5.5), title=title)
 fig
 
 # %% [markdown]
@@ -584,7 +584,7 @@ assert abs(np.mean(history[-50:]) - counted) < 0.04
 smooth = np.convolve(history, np.ones(25) / 25, "valid")  # means of 25 steps
 assert abs(smooth[-1] - counted) < 0.04
 steps = np.arange(len(history))
-descent = {"one batch": (steps, np.array(history)), "mean of 25": (steps[24:], smooth)}
+descent = {"one batch": (steps, np.array(history)), "mean of 25": (steps[12:-12], smooth)}
 title = "Descending the loss comes near to the counts"
 colors = {"one batch": COLORS["LINE"], "mean of 25": COLORS["CYCLE"][0]}
 fig = loss_plot(descent, counted, "counted", title=title, colors=colors)

@@ -227,7 +227,7 @@ v = torch.randn(6, 3, generator=generator).double()
 lookup = attention(q, k, v, scale=1 / 0.1)
 smoother = nadaraya_watson(q, k, v, bandwidth=math.sqrt(0.1))
 assert torch.allclose(lookup, smoother, rtol=0, atol=1e-12)
-"the lookup at temperature 0.1 is the smoother of bandwidth √0.1"
+print("the lookup at temperature 0.1 is the smoother of bandwidth √0.1")
 
 # %% [markdown]
 # (temperature-to-zero)=
@@ -243,7 +243,7 @@ assert torch.allclose(lookup, smoother, rtol=0, atol=1e-12)
 
 # %% alt="Error of the answer on a logarithmic axis against beta: straight lines, the slope of each as the gap between the two best scores predicts"
 fig, ax = figure()
-for seed in range(3):
+for seed in (1, 2, 0):  # the uppermost line first
     generator = torch.Generator().manual_seed(seed)
     keys = F.normalize(torch.randn(20, 8, generator=generator).double(), dim=-1)
     values = torch.randn(20, 4, generator=generator).double()
@@ -270,7 +270,7 @@ fig
 # Try it with words.
 # Let the spelling give a word its vector: a channel for each pair of neighboring letters, where the beginning and the end count as letters, too.
 # Scale all vectors to length 1; then the score $q \cdot k$ is a cosine, 1 for the same word and 0 for words without a common pair.
-# In the rendered book you can type into the picture and move its slider.
+# Type into the picture, and move its slider (in a notebook it stands still).
 #
 # :::{live} lookup
 # ![The dict answers the query lemons with a KeyError. Attention at temperature 1 answers with brown, from the weights 0.240 on cherry, 0.520 on lemon and 0.240 on plum. The temperature's slider lies on a strip of colors that goes from the yellow of lemon at the cold end to the brown of the mean at the hot end.](../pages/live/lookup.png)
@@ -732,7 +732,7 @@ for seed in range(3):
 # %% [markdown]
 # **It averages.**
 # Two equal keys have equal scores at every temperature, so no temperature will decide between them.
-# (In the rendered book, ask the [dictionary above](temperature-to-zero) for `lemon`, and store `lemon` once more.)
+# (Ask the [dictionary above](temperature-to-zero) for `lemon`, and store `lemon` once more; in a notebook it stands still.)
 # A dictionary *overwrites*: what came later wins.
 # Attention does not know what came later unless the time is put into the keys, which is one more thing that positions are for.
 #
