@@ -73,7 +73,7 @@ from tinyllm.smoothing import nadaraya_watson
 # There are many compromises between the two, and they all cost the same.
 #
 # The proof has two lines.
-# *Fix the query, and with it the weights: all that reaches the reader is one mean, $M$ numbers. A matrix turns $M$ numbers into answers that fill at most $M$ of the $2M$ dimensions (how many they fill is its* rank*), so there are $M$ directions, perpendicular to each other, in which every answer is 0.*
+# *Fix the query, and with it the weights: all that reaches the reader is one mean, $M$ numbers. A matrix turns $M$ numbers into answers that fill at most $M$ of the $2M$ dimensions (how many they fill is its rank), so there are $M$ directions, perpendicular to each other, in which every answer is 0.*
 # *But of $2M$ uncorrelated numbers with variance 1 the part in any one direction has variance 1. In those $M$ directions all of it is missed: the squared errors of the $2M$ numbers sum to at least $M$.*
 #
 # *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation), [inverses and rank](mathematics.ipynb#Inverses-and-rank).
@@ -99,7 +99,7 @@ mean = 0.7 * one_hot[:, 0] + 0.3 * one_hot[:, 1]
 first = mean.argmax(-1)
 second = (mean - 0.7 * torch.eye(10)[first]).argmax(-1)
 right = (torch.stack([first, second], dim=1) == digits).all(-1).sum()
-f"argmax: {right} of 1000 pairs of digits are read exactly"
+print(f"argmax: {right} of 1000 pairs of digits are read exactly")
 
 # %% [markdown]
 # So the ½ is a statement about a head *and* the matrix behind it.
@@ -199,14 +199,16 @@ question = query, torch.eye(N), torch.zeros(1, N, M)
 with torch.no_grad():
     weights = [trained[n_head, balanced](*question)[1][0] for n_head in (1, 2)]
 assert weights[0].max() < 0.7 and (weights[1].max(-1).values > 0.8).all()
-fig = attention_map(torch.cat(weights), queries=["only", "one", "other"],
+heads = ["the only head", "head 1 of 2", "head 2 of 2"]
+fig = attention_map(torch.cat(weights), queries=heads,
                     keys=["Anna", "Ben", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal"],
                     title="Asked for Ben and Eve, this head mixes them, two do not")
-fig.axes[0].set_ylabel("heads")
+fig.axes[0].set(ylabel="")
+fig.axes[0].set_xlabel("keys", labelpad=7)
 fig
 
 # %% [markdown]
-# In the rendered page a head learns while you watch: eight names with digits are told, a name told twice counts as told last, and one is asked for.
+# Here is a head to train yourself (in a notebook you see it trained): eight names with digits are told, a name told twice counts as told last, and one is asked for.
 # Without positions it cannot know which of two entries is the later one; without a mask it copies the answer during training and is at a loss when there is none; asked for two names, with a linear reader, it stops at ½, until it gets a second head.
 #
 # :::{live} recall
@@ -222,8 +224,9 @@ fig
 # Write it down for a whole text $X$, each token asking all tokens {cite}`vaswani2017`:
 #
 # $$ \begin{aligned}
-# \text{head}_i &= \operatorname{Attention}(X W_Q^i,\, X W_K^i,\, X W_V^i) \\
-# \operatorname{MultiHead}(X) &= \operatorname{Concat}(\text{head}_1, \dots, \text{head}_n)\, W_O
+# &\text{head}_i = \operatorname{Attention}(X W_Q^i,\, X W_K^i,\, X W_V^i) \\
+# &\operatorname{MultiHead}(X) = {} \\
+# &\qquad \operatorname{Concat}(\text{head}_1, \dots, \text{head}_n)\, W_O
 # \end{aligned} $$
 #
 # Each head has $d_\text{head} = d_\text{model} / n_\text{head}$ channels, and divides its scores by the root of *that*.
@@ -286,7 +289,7 @@ layer = MultiHeadAttention(d_model=24, n_head=4).double().requires_grad_(False)
 x = torch.randn(2, 7, 24, dtype=torch.float64)  # (B, T, C)
 for mix in (attention, attention_by_smoothing):
     assert torch.allclose(layer(x), loop_over_heads(layer, x, mix), rtol=0, atol=1e-12)
-"one tensor program, a loop of lookups and a loop of smoothers: equal to 1e-12"
+print("one tensor program, a loop of lookups and a loop of smoothers: equal to 1e-12")
 
 # %% [markdown]
 # :::{two-views}
@@ -330,7 +333,10 @@ layers = {n_head: MultiHeadAttention(64, n_head) for n_head in (1, 4, 16)}
 # With a symmetric kernel and evenly spaced points the bias (the answer minus the truth) is $c_2 h^2 + c_4 h^4 + \dots$: odd powers cancel between left and right, and the $c$ depend on curve and kernel, not on $h$.
 # Take the same keys twice, with bandwidths $h$ and $\sqrt 2\,h$, and let $W_O$ be $(2, -1)$:
 #
-# $$ 2 \,(c_2 h^2 + c_4 h^4) - (c_2 \cdot 2h^2 + c_4 \cdot 4 h^4) = -2\, c_4 h^4 $$
+# $$ \begin{aligned}
+# &2 \,(c_2 h^2 + c_4 h^4) - (c_2 \cdot 2h^2 + c_4 \cdot 4 h^4) \\
+# &\qquad = -2\, c_4 h^4
+# \end{aligned} $$
 #
 # The term in $h^2$ is gone.
 # Statisticians call the result a kernel of *higher order* {cite}`wand1995`; its slope on logarithmic axes has to be 4 where that of one head is 2.
@@ -365,7 +371,7 @@ keys = torch.cat([x, x**2], dim=-1)
 query = torch.tensor([[1.0, -0.5]], dtype=torch.float64)
 heads = [attention(query / h**2, keys, y, scale=1.0) for h in (0.2, math.sqrt(2) * 0.2)]
 assert torch.allclose(torch.stack(heads), both_heads(0.2)[0], rtol=0, atol=1e-12)
-"the two smoothers are two heads"
+print("the two smoothers are two heads")
 
 # %% [markdown]
 # So the picture below is one of a layer with two heads.
@@ -388,13 +394,15 @@ for i, (name, color) in enumerate(zip(kernels, COLORS["CYCLE"][:3:2])):
     axes[1].loglog(hs, bias[:, i].abs(), "o-", color=color, label=label)
 axes[0].axhline(0, color=COLORS["LINE"], linewidth=1)
 axes[0].set(xlim=(-3, 3), xlabel="distance / h", ylabel="weight")
-axes[0].set_title("It goes below zero")
+axes[0].set_title("the kernel")
 axes[1].set(xlabel="bandwidth h", ylabel="size of the bias")
-axes[1].set_title("Two heads: slope 4, not 2")
+axes[1].set_title("the bias at x = 1")
 axes[1].set_xticks([0.1, 0.2, 0.4], ["0.1", "0.2", "0.4"], minor=False)
 axes[1].minorticks_off()
 for ax in axes:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+title = "Two heads have negative weights, and a bias of order h⁴"
+fig.suptitle(title, x=0.012, ha="left")
 fig
 
 # %% [markdown]
@@ -594,10 +602,12 @@ def weights_of(model, ids):
 ids = torch.arange(32)[None] % 6  # a b c d e f a b c …
 letters = ["ABCDEF"[i] for i in ids[0, :12]]
 fig, axes = figure(columns=2, height=3.1)
-titles = "Layer 1 looks one back,", "layer 2 behind the copy"
-for ax, weights, title in zip(axes, weights_of(models["two layers"][0], ids), titles):
-    weights = weights[0, :12, :12]
-    attention_map(weights, letters, ax=ax, title=title, mask=causal_mask(12))
+for i, weights in enumerate(weights_of(models["two layers"][0], ids)):
+    weights, title = weights[0, :12, :12], f"layer {i + 1}"
+    attention_map(weights, letters, ax=axes[i], title=title, mask=causal_mask(12))
+axes[0].images[0].colorbar.remove()  # it is the same as the other one
+title = "Layer 1 looks one back; layer 2 behind the earlier copy"
+fig.suptitle(title, x=0.012, ha="left")
 fig
 
 # %% [markdown]
@@ -661,7 +671,7 @@ for model in models["two layers"]:
     model.double()
     as_lookups, as_smoothers = model(ids), model(ids, mix=attention_by_smoothing)
     assert torch.allclose(as_lookups, as_smoothers, rtol=0, atol=1e-9)
-"equal to 1e-9, in each of three trained models"
+print("equal to 1e-9, in each of three trained models")
 
 # %% [markdown]
 # (signature-of-a-score)=
@@ -677,7 +687,10 @@ for model in models["two layers"]:
 # Nothing makes it symmetric: what a token looks for is not what it is found by.
 # And its symmetric part is one positive semidefinite matrix of rank $d_\text{head}$ minus another; multiply it out, it is a line:
 #
-# $$ \tfrac12 (W_{QK} + W_{QK}^{\mathsf T}) = \tfrac14 (W_Q + W_K)(W_Q + W_K)^{\mathsf T} - \tfrac14 (W_Q - W_K)(W_Q - W_K)^{\mathsf T} $$
+# $$ \begin{aligned}
+# \tfrac12 (W_{QK} + W_{QK}^{\mathsf T}) = {} &\tfrac14 (W_Q + W_K)(W_Q + W_K)^{\mathsf T} \\
+# {} - {} &\tfrac14 (W_Q - W_K)(W_Q - W_K)^{\mathsf T}
+# \end{aligned} $$
 #
 # For almost all matrices with $2 d_\text{head} \le d_\text{model}$ it has therefore $d_\text{head}$ positive and $d_\text{head}$ negative eigenvalues.
 # That is algebra, and no evidence of anything that was learned: $W_K = W_Q$ plus a hundredth of noise has the same counts.
@@ -741,7 +754,8 @@ for seed, model in enumerate(models["two layers"]):
 before, after = torch.stack(before), torch.stack(after)  # (seeds, layers)
 change = after - before
 assert change.mean() < 0.1 and after.max() < 0.7
-f"mean share before {before.mean():.2f}; after training {(change > 0).sum()} of 6 are larger"
+print(f"mean share before {before.mean():.2f}; "
+      f"after training {(change > 0).sum()} of 6 are larger")
 
 # %% [markdown]
 # All six have risen, on average by less than a tenth, and none is far from ½.
@@ -839,7 +853,7 @@ def after_layers(large, norm, residual, causal, seed):
 
 
 # %% [markdown]
-# On the left nothing but attention, on the right with a residual; solid lines for full attention, dashed ones for causal, each the mean of three seeds.
+# On the left nothing but attention, on the right with a residual; solid lines for full attention, dashed ones for causal, thick ones without a norm, each the mean of three seeds.
 
 # %% alt="Two panels of spread against layers 1 to 8. Without a residual, on a logarithmic axis: with full attention it falls ever faster, below a thousandth by layer 4, with the causal mask along straight lines to a few hundredths. With a residual, on a linear axis: small matrices stay above 0.88, large ones fall to between a fifth and three quarters, the norm keeping more"
 fig, axes = figure(columns=2, height=4.2)
@@ -847,7 +861,8 @@ settings = list(product((False, True), repeat=4))  # large, norm, residual, caus
 found = {s: torch.tensor([after_layers(*s, seed) for seed in range(3)]) for s in settings}
 for (large, norm, residual, causal), runs in found.items():
     label = ("small", "large")[large] + ", norm" * norm
-    axes[int(residual)].plot(range(1, 9), runs.mean(0), "--" if causal else "-", lw=1.5,
+    axes[int(residual)].plot(range(1, 9), runs.mean(0), "--" if causal else "-",
+                             lw=1.2 if norm else 2.6,
                              color=COLORS["CYCLE"][large + 2 * norm],
                              label=None if residual or causal else label)
     end = runs[:, 7] if residual or causal else runs[:, 3]
@@ -855,11 +870,16 @@ for (large, norm, residual, causal), runs in found.items():
         2 + large if residual else causal]
     assert low < end.min() and end.max() < high
 axes[0].set(yscale="log", ylim=(1e-3, 1), ylabel="spread",
-            title="Alone, it loses the spread")
-axes[1].set(ylim=(0, 1), title="Added, size decides")
+            title="no residual")
+axes[1].set(ylim=(0, 1), title="with a residual")
 for ax in axes:
     ax.set(xlabel="layers", xticks=(1, 2, 4, 8))
-fig.legend(loc="outside lower center", ncols=4)
+for style, label in (("-", "full attention"), ("--", "causal")):
+    axes[0].plot([], [], style, color=COLORS["QUIET"], lw=1.5, label=label)
+fig.legend(loc="outside lower center", ncols=3)
+title = """Without a residual the tokens become alike;
+with one, the size of the matrices decides"""
+fig.suptitle(title, x=0.012, ha="left")
 fig
 
 # %% [markdown]

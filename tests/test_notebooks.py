@@ -7,6 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbval.plugin import find_comment_markers, find_metadata_tags
 
 from course import build, checks
@@ -37,6 +39,15 @@ def test_the_notebooks_are_what_their_sources_give(capsys):
 def test_every_code_cell_was_run_in_order(path):
     counts = [cell.execution_count for cell in code_of(path)]
     assert counts == list(range(1, len(counts) + 1))
+
+
+@every_notebook
+def test_every_asterisk_of_the_prose_opens_or_closes_an_emphasis(path):
+    parser = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin)
+    for cell in cells_of(path):
+        if cell.cell_type == "markdown":
+            words = [part.content for block in parser.parse(cell.source) for part in block.children or () if part.type == "text"]
+            assert not [text for text in words if "*" in text]
 
 
 @every_notebook
