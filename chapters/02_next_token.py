@@ -584,9 +584,10 @@ assert abs(np.mean(history[-50:]) - counted) < 0.04
 smooth = np.convolve(history, np.ones(25) / 25, "valid")  # means of 25 steps
 assert abs(smooth[-1] - counted) < 0.04
 steps = np.arange(len(history))
-descent = {"one batch": (steps, np.array(history)), "mean of 25": (steps[12:-12], smooth)}
+names = "loss of one batch", "mean of 25 batches around it"
+descent = dict(zip(names, ((steps, np.array(history)), (steps[12:-12], smooth))))
 title = "Descending the loss comes near to the counts"
-colors = {"one batch": COLORS["LINE"], "mean of 25": COLORS["CYCLE"][0]}
+colors = dict(zip(names, (COLORS["LINE"], COLORS["CYCLE"][0])))
 fig = loss_plot(descent, counted, "counted", title=title, colors=colors)
 fig.axes[0].grid(False)
 fig

@@ -199,11 +199,11 @@ question = query, torch.eye(N), torch.zeros(1, N, M)
 with torch.no_grad():
     weights = [trained[n_head, balanced](*question)[1][0] for n_head in (1, 2)]
 assert weights[0].max() < 0.7 and (weights[1].max(-1).values > 0.8).all()
-heads = ["the only head", "head 1 of 2", "head 2 of 2"]
-fig = attention_map(torch.cat(weights), queries=heads,
+fig = attention_map(torch.cat(weights), queries=["only", "one", "other"],
                     keys=["Anna", "Ben", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal"],
                     title="Asked for Ben and Eve, this head mixes them, two do not")
-fig.axes[0].set(ylabel="")
+heads = ["the only head", "head 1 of 2", "head 2 of 2"]
+fig.axes[0].set(ylabel="", yticklabels=heads)
 fig.axes[0].set_xlabel("keys", labelpad=7)
 fig
 
