@@ -877,8 +877,8 @@ for ax in axes:
 for style, label in (("-", "full attention"), ("--", "causal")):
     axes[0].plot([], [], style, color=COLORS["QUIET"], lw=1.5, label=label)
 fig.legend(loc="outside lower center", ncols=3)
-title = """Without a residual the tokens become alike;
-with one, the size of the matrices decides"""
+title = """Without a residual the tokens become alike,
+and with one the size of the matrices decides"""
 fig.suptitle(title, x=0.012, ha="left")
 fig
 
