@@ -590,6 +590,7 @@ title = "Descending the loss comes near to the counts"
 colors = dict(zip(names, (COLORS["LINE"], COLORS["CYCLE"][0])))
 fig = loss_plot(descent, counted, "counted", title=title, colors=colors)
 fig.axes[0].grid(False)
+fig.axes[0].set_yticks((3, 4, 5))
 fig
 
 # %% [markdown]
