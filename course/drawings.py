@@ -103,12 +103,14 @@ def dict_and_soft_dict() -> Drawing:
             left = x + 51.5 * i
             if weight:
                 draw.line((middle, 48), (left + 24.5, 92), color="lookup", width=0.6 + 5 * weight)
-                draw.line((left + 24.5, 138), (middle, 194), color="smoother", width=0.6 + 5 * weight)
+                cuts = (159, 173) if i == 1 else ()  # where the number stands
+                ends = (138, *cuts, 194)
+                for top, bottom in zip(ends[::2], ends[1::2]):
+                    here, there = (left + 24.5 + (middle - left - 24.5) * (y - 138) / 56 for y in (top, bottom))
+                    draw.line((here, top), (there, bottom), color="smoother", width=0.6 + 5 * weight)
             draw.label(left, 92, 49, 22, key, "lookup", mono=True, size=10, fill=0.08)
             draw.box(left, 116, 49, 22, value, fill=0.85, edge=False)
             shown = f"{weight:.2f}" if title == "attention" else f"{weight:.0f}"
-            if i == 1:  # the line is cut, so that it does not run through the number
-                draw.box(left + 11.5, 159, 26, 14, "paper", fill=1, edge=False)
             draw.words(left + (10 if i == 0 else 39 if i == 2 else 24.5), 156 if i != 1 else 166, shown, "quiet", size=10, halo=True)
         for value, weight in zip(values, weights):
             draw.box(middle - 30, 196, 60, 22, value, fill=0.85 * weight, edge=False)
@@ -227,13 +229,12 @@ def induction() -> Drawing:
     for x, token in zip(xs, tokens):
         draw.label(x - 27, 176, 54, 24, token, "tokens" if token != "?" else "chance", mono=True, dashed=token == "?")
     said = "layer 1 writes what stood before", 146
-    for x in xs[:2]:
-        draw.line((x, 176), (x, 30), color="line", width=2)
-    for x in xs[2:4]:  # the streams that pass behind the words
-        draw.line((x, 176), (x, said[1] + 10), color="line", width=2)
-        draw.line((x, said[1] - 10), (x, 30), color="line", width=2)
+    behind = [(), (116, 138, 84, 106), (said[1] - 10, said[1] + 10), (said[1] - 10, said[1] + 10)]
+    for x, cuts in zip(xs, behind):  # streams end at the boxes and words that they pass: a page's paper hides nothing
+        ends = sorted((30, *cuts, 176))
+        for top, bottom in zip(ends[::2], ends[1::2]):
+            draw.line((x, bottom), (x, top), color="line", width=2)
     for y, text, color in ((84, "value: Oak", "smoother"), (116, "key: after Mr", "lookup")):
-        draw.box(xs[1] - 42, y, 84, 22, "paper", fill=1, edge=False)
         draw.label(xs[1] - 42, y, 84, 22, text, color, size=10)
     draw.bow((xs[0], 158), (xs[0] + 2, 128), (xs[1] - 43, 127), "lookup", 2)
     draw.words(116, said[1], said[0], "quiet", at="start", size=10)
