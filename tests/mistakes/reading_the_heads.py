@@ -134,7 +134,7 @@ def effective_keys(weights, due):
     ("q3", "these are divided by d", _lag(SCORE="k @ q.mean(0) / k.shape[-1]")),
     ("q3", "not that of tokens", _lag(SCORE="k @ q.mean(0) / math.sqrt(len(k))")),
     ("q3", "through the score of token 0", _lag(TIME="torch.arange(len(k))").replace("(t * score)", "(t * (score - score[0]))")),
-    ("q3", "tells the time from the score", """
+    ("q3", "the time is fitted to the score here", """
 def lag(q, k):
     score = k @ q.mean(0) / math.sqrt(k.shape[-1])
     score = score - score.mean()
@@ -195,7 +195,7 @@ def deletions(scores, v):
     without = e.expand(len(e), -1).clone().fill_diagonal_(0)
     return without @ v / without.sum(-1, keepdim=True) - e @ v / e.sum()
 """),
-    ("q6", "all weight (0/2) this is a first step only", _deletions("w * (z - v)")),
+    ("q6", "nearly all the weight (0/2) this is a first step", _deletions("w * (z - v)")),
     ("q6", "to within 8e-18", _deletions("w / (1 - w) * (z - v)").replace(
         "    w =", "    scores, v = scores.double(), v.double()\n    w =", 1)),
     ("q6", "once it is rounded", _deletions("w / (1 - w) * (z - v)")),
