@@ -31,9 +31,9 @@ def _several(answer, names):
 
 def _named(mine, right, mistakes, rtol, atol=0.0):
     """Raises `Wrong` for a known mistake; for all that give these numbers, since any of them may be the one."""
-    if not np.allclose(mine, right, rtol, atol):
-        if says := [says for says, wrong in mistakes.items() if np.allclose(mine, wrong, rtol, atol)]:
-            raise Wrong("; or: ".join(says))
+    says = [says for says, wrong in mistakes.items() if np.allclose(mine, wrong, rtol, atol)]
+    if says and not np.allclose(mine, right, rtol, atol):
+        raise Wrong("; or: ".join(says))
 
 
 def _is_number(mine, right, what, mistakes, rtol=1e-3):
@@ -186,7 +186,7 @@ def error_of_the_mean(inputs, answer):
 
 
 def worth(inputs, answer):
-    (_, _, mine), loss, exact, excess, root = _paired(inputs, answer)
+    (_, _, mine), loss, exact, excess, _ = _paired(inputs, answer)
     right = float((loss.var() + exact.var()) / excess.var())
     rho = float(torch.corrcoef(torch.stack([loss, exact]))[0, 1])
     _is_number(mine, right, "the factor", {
@@ -203,6 +203,10 @@ def worth(inputs, answer):
             float(exact.var() / excess.var()),
         "the variance of the losses is counted twice here, and the exact values have one of their own":
             float(2 * loss.var() / excess.var()),
+        "the variances above are divided by n − 1, and the one below by n; take the same for all":
+            right * len(loss) / (len(loss) - 1),
+        "the variances above are divided by n, and the one below by n − 1; take the same for all":
+            right * (len(loss) - 1) / len(loss),
         "1/(1 − ρ) is right for two things with the same variance, and these have different ones": 1 / (1 - rho),
         "1/(1 − ρ²) is for losses that a line predicts from the exact values; here these are subtracted": 1 / (1 - rho**2),
         "the two standard errors are added here; of what is independent, the variances are":
@@ -394,7 +398,7 @@ SIZES = {
 SHARED = {"adamw": {1, 2, 3}, "gradients": {2, 3}, "weights": {3}}  # at these stages
 SHARES = {
     "nothing is shared out here": dict.fromkeys(SHARED, ()),
-    "all is shared out here, and at this stage some is held by each process": dict.fromkeys(SHARED, {1, 2, 3}),
+    "all is shared out here, and at this stage some is held by each process": dict.fromkeys(SHARED, (1, 2, 3)),
     "a stage shares out what the stages before it do, too; here it shares out its own alone": {"adamw": {1}, "gradients": {2}},
     "what AdamW has is shared out first, from stage 1 on, and the weights last": {"adamw": {3}, "weights": {1, 2, 3}},
     "gradients are shared out from stage 2 on, and are from stage 1 on here": {"gradients": {1, 2, 3}},
@@ -404,9 +408,9 @@ SHARES = {
 }
 
 
-def _bill(inputs, sizes={}, shares={}):
+def _bill(inputs, sizes=None, shares=None):
     n_params, n, stage = inputs
-    sizes, shares = {"weights": 2, "gradients": 2, "adamw": 12} | sizes, SHARED | shares
+    sizes, shares = {"weights": 2, "gradients": 2, "adamw": 12} | (sizes or {}), SHARED | (shares or {})
     return n_params * sum(size / (n if stage in shares[name] else 1) for name, size in sizes.items())
 
 
@@ -510,8 +514,8 @@ def reductions(inputs, answer):
     got = same_shape(answer, right, "the gradient", axes=("parameter",))
     if (got != got).any():
         raise Wrong("the gradient is nan: a process without a token has the mean of nothing, and 0 times that is no number")
-    mistakes = {says: _reduced(inputs, clip=clip) for says, clip in CLIPS.items()}
-    mistakes |= {says: _reduced(inputs, **options) for says, options in WAYS.items()}
+    mistakes = {says: _reduced(inputs, **options) for says, options in WAYS.items()}
+    mistakes |= {says: _reduced(inputs, clip=clip) for says, clip in CLIPS.items()}
     mistakes["the gradients are divided by the number of all tokens, and were not multiplied by their own"] = (
         torch.stack(gradients).nansum(0) / sum(counts))
     if 0 in counts:

@@ -165,6 +165,8 @@ def lag(q, k):
         PATCH="k[head, swap], v[head, swap] = other[1][head, swap], other[2][head, swap]")),
     ("q5", "the other way around", _patched(PATCH="k[head, swap] = other[1][head, swap]")),
     ("q5", "every head has other values", _patched(PATCH="v[:, swap] = other[2][:, swap]")),
+    ("q5", "another head is patched", _patched(PATCH="v[head - 1, swap] = other[2][head - 1, swap]")),
+    ("q5", "only one head is patched; or: another head", _patched(PATCH="v[head - 1, swap] = other[2][head - 1, swap]")),
     ("q5", "at all tokens, and not only", _patched(PATCH="v[head] = other[2][head]")),
     ("q5", "where `swap` is False", _patched(PATCH="v[head, ~swap] = other[2][head, ~swap]")),
     ("q5", "later tokens read it", _patched(PATCH="""pass

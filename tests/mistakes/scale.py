@@ -117,9 +117,10 @@ def step_height(stories, names):
     ("q1", "as in the chapter", _height(
         UNIT="again * math.log(len(names)) / sum(len(story) + 2 for story in stories)")),
     ("q1", "an apostrophe follows", _height(SAID=r"""re.findall(r"[\w']+", story)""")),
-    ("q1", "the height is too large", _height(
+    ("q1", "words like names (0/1) the height is too large", _height(
         UNIT=r'again * math.log(len(names)) / sum(len(re.sub(r"\W", "", story)) for story in stories)')),
-    ("q1", "the height is too small", _height(UNIT="again * math.log(len(names)) / len('\\n'.join(stories))")),
+    ("q1", "words like names (0/1) the height is too small", _height(
+        UNIT="again * math.log(len(names)) / len('\\n'.join(stories))")),
     ("q1", "short ones count as much", """
 import re
 def step_height(stories, names):
@@ -146,6 +147,9 @@ def step_height(stories, names):
     ("q2", "only the exact values vary", _paired(TIMES="exact.var() / excess.var()")),
     ("q2", "a ratio of standard deviations", _paired(TIMES="loss.std() / excess.std()")),
     ("q2", "so many stories more", _paired(TIMES="(loss.var() + exact.var()) / excess.var() - 1")),
+    ("q2", "and the one below by n;", _paired(TIMES="(loss.var() + exact.var()) / excess.var(correction=0)")),
+    ("q2", "and the one below by n − 1;", _paired(
+        TIMES="(loss.var(correction=0) + exact.var(correction=0)) / excess.var()")),
     ("q2", "the same variance", _paired(TIMES="1 / (1 - torch.corrcoef(torch.stack([loss, exact]))[0, 1])")),
     ("q2", "a line predicts", _paired(TIMES="1 / (1 - torch.corrcoef(torch.stack([loss, exact]))[0, 1] ** 2)")),
     ("q2", "falls like the root", _paired(TIMES="((loss.var() + exact.var()) / excess.var()) ** 0.5")),
@@ -174,7 +178,7 @@ def step_height(stories, names):
     ("q4", "not their bytes", _at_best(MOVED="tokens * d_in + d_in * d_out + tokens * d_out")),
     ("q4", "not again for every token", _at_best(MOVED="size * tokens * (d_in + d_in * d_out + d_out)")),
     ("q4", "every token has its own", _at_best(OPERATIONS="2 * d_in * d_out")),
-    ("q4", "operations for each byte is too large", _at_best(OPERATIONS="6 * tokens * d_in * d_out")),
+    ("q4", "together (0/2) the number of operations for each byte is too large", _at_best(OPERATIONS="6 * tokens * d_in * d_out")),
     ("q4", "every product comes with an addition", _at_best(OPERATIONS="tokens * d_out * (2 * d_in - 1)")),
     ("q4", "is divided by 8 here", _at_best(MOVED="size / 8 * (tokens * d_in + d_in * d_out + tokens * d_out)")),
     ("q4", "is taken for bits here", _at_best(SECONDS="max(operations / peak, 8 * moved / bandwidth)")),
@@ -218,7 +222,7 @@ def step_height(stories, names):
     ("q6", "the sum is clipped here", _reduced("clip(sum(n * g for n, g in some)) / sum(counts)", "mean")),
     ("q6", "the root is missing", _reduced(
         "sum(n * g for n, g in some) / sum(counts)", "mean * min(1.0, limit / float(mean.square().sum()))")),
-    ("q6", "should stay as it is; or: each gradient is multiplied", _reduced(
+    ("q6", "nothing divides the sum; or: a gradient that is shorter", _reduced(
         "sum(n * g for n, g in some) / sum(counts)", "mean * limit / mean.norm()")),
     ("q6", "nothing is clipped", _reduced("sum(n * g for n, g in some) / sum(counts)", "mean")),
     ("q6", "should stay as it is", _reduced("sum(n * g for n, g in some) / sum(counts)", "mean * limit / mean.norm()")),
