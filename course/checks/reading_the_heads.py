@@ -218,7 +218,7 @@ def other_forms(seed):
 
 
 def _fitted(t, score, over=None):
-    """The slope of a line by least squares; `over` is what the times are measured from below the fraction line."""
+    """Σ t · score / Σ t², the slope of a line through 0 by least squares; `over` is another t for t²."""
     return (t * score).sum() / (t if over is None else over).square().sum()
 
 
@@ -268,7 +268,7 @@ RETURNED = {
     RIGHT: lambda slope: 1 / slope,
     "this is the slope, per token; the lag is a number of tokens": lambda slope: slope,
     "the lag has the wrong sign: scores rise toward the present": lambda slope: -1 / slope,
-    "this is the factor from one token to the one before, not a number of tokens": lambda slope: math.exp(-slope),
+    "this is the factor from one token to the one before, not a number of tokens": lambda slope: torch.exp(-slope),
     "a weight falls by half in this time; in one lag it falls by the factor e": lambda slope: math.log(2) / slope,
 }
 
@@ -276,7 +276,7 @@ RETURNED = {
 def _lag(inputs, scores=RIGHT, divisor=RIGHT, slope=RIGHT, returned=RIGHT):
     q, k = (z.double() for z in inputs)
     score = SCORES[scores](q, k) / DIVISORS[divisor](*k.shape)
-    return RETURNED[returned](float(SLOPES[slope](torch.arange(len(k)).double(), score)))
+    return float(RETURNED[returned](SLOPES[slope](torch.arange(len(k)).double(), score)))
 
 
 def lags(inputs, answer):

@@ -107,7 +107,7 @@ def heights(inputs, answer):
             total - sum(map(bool, said)) * unit,
         "each name counts once for each story in which it is said again; every mention after the first is one":
             sum(names.count(name) > 1 for names in said for name in set(names)) * unit,
-        "the one without a lookup loses more, so the height is above 0": -right,
+        "the model without a lookup has the higher loss, so the height is above 0": -right,
         "a character is added here for the end of each story": right * characters / (characters + len(stories)),
         "two characters are added for the end of each story, as in the chapter, and here nothing is added":
             right * characters / (characters + 2 * len(stories)),
@@ -195,7 +195,7 @@ def worth(inputs, answer):
         "this is a ratio of standard deviations; a standard error falls like the root of the number of stories":
             float(loss.std() / excess.std()),
         "this is one over the factor": 1 / right,
-        "so many stories more are taken; the question is how many times as many": right - 1,
+        "this is how many sets are to be added; the question is how many there are then": right - 1,
         "these are the stories of both sets together; the question is how many times as many of each": 2 * right,
         "only the loss varies here: the mean of the exact values of other stories has a standard error, too":
             float(loss.var() / excess.var()),

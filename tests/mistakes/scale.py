@@ -146,7 +146,7 @@ def step_height(stories, names):
     ("q2", "counted twice here", _paired(TIMES="2 * loss.var() / excess.var()")),
     ("q2", "only the exact values vary", _paired(TIMES="exact.var() / excess.var()")),
     ("q2", "a ratio of standard deviations", _paired(TIMES="loss.std() / excess.std()")),
-    ("q2", "so many stories more", _paired(TIMES="(loss.var() + exact.var()) / excess.var() - 1")),
+    ("q2", "how many there are then", _paired(TIMES="(loss.var() + exact.var()) / excess.var() - 1")),
     ("q2", "and the one below by n;", _paired(TIMES="(loss.var() + exact.var()) / excess.var(correction=0)")),
     ("q2", "and the one below by n − 1;", _paired(
         TIMES="(loss.var(correction=0) + exact.var(correction=0)) / excess.var()")),
