@@ -4,6 +4,7 @@
 # Here is one model with 6.3 million weights in its blocks (attention and MLPs, not the token tables), after learning from 2, 4, 8, 16 and 32 million tokens of tales.
 # The second column is its *excess*: the loss per character less the least that any model can reach.
 # The last one is the mean probability that it gives to the right name where a story says one again.
+
 # %%
 import json
 import math
@@ -98,14 +99,15 @@ for ax in axes:
 axes[0].axhspan(0.024, 0.038, color=COLORS["FLOOR"], alpha=0.15, linewidth=0)
 axes[0].annotate("right before the step", (2.05, 0.0285), color=COLORS["FLOOR"], va="center")
 axes[0].set(ylabel="excess (nats per character)")
-axes[0].set_title("A name said before stays near 1/98, then jumps within one doubling")
+axes[0].set_title("p stays near 1/98, then jumps within one doubling")
 fig.legend(loc="outside lower center", ncols=5, fontsize=8.5, title_fontsize=8.5,
            title="weights in blocks")
 axes[1].axhline(1 / 98, color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
 axes[1].set(xlabel="million tokens", ylabel="p(name said again)", ylim=(-0.02, 1))
 fig
+
 # %% [markdown]
-# What stays near $1/98$ is $p$, while these models learn all else: that is the shelf.
+# What stays near $1/98$, or below, is $p$, while these models learn all else: that is the shelf.
 # The excess is not flat: it falls with each doubling, by 17 to 75 %, for the six larger models to a band, gray, from 0.024 to 0.038.
 # In the loss of these runs other progress hides the shelf; a text without that will show it bare, below.
 # Then, within a doubling of the tokens, $p$ rises, and the excess falls to a sixth to a quarter.
@@ -187,6 +189,7 @@ print(f"times ln {len(NAMES)} = {math.log(len(NAMES)):.3f} nats: {height:.4f}")
 #
 # They do not check it, though: in a doubling of the tokens all else improves, too, which before the step was worth 0.01 and more.
 # A check needs two models that differ in the step alone, and the two seeds at 32 million tokens come near to that.
+
 # %%
 pair = [r for r in runs + variants if r["model"] == "1.0M" and r["variant"] == "base"
         and r["millions"] == 32]
@@ -215,7 +218,7 @@ def smoother(said: list[str], name: str, factor: float) -> float:
     return sum(w for w, other in zip(weights, said) if other == name) / sum(weights)
 
 
-print("weight falls per mention by   mean p   nats a name   nats per character")
+print("factor for each mention back   mean p   nats a name   nats per character")
 smoothed = {}
 for factor in (1.0, 0.9, 0.7, 0.5):
     p = [smoother(said, name, factor) for said, name in said_again]
@@ -243,17 +246,16 @@ print(f"gained on {len(gains) / 300:.2f} names said again: {gain:.4f} nats per c
 print(f"paid on {n_new / 300:.2f} new names:          {price:.4f}")
 print(f"saved: {gain - price:.4f}, {(gain - price) / height:.0%} of the step")
 assert 0.6 < (gain - price) / height < 0.75
-possible = max(run["again"] for run in runs)  # the rest is for other words that may stand there
-print("p of a name said again, if the model uses")
-for what, p in (("no name of the text", 1 / 98), ("the gender alone", 1 / 49),
-                ("the mean of the names", sum(smoother(*s, 1.0) for s in said_again) / len(gains))):
-    print(f"{what:22} {possible * p:.4f}")
-print(f"{'and right before the step':22}", *(f"{run['again']:.4f}" for run in before.values()))
+possible = max(run["again"] for run in runs)  # another word may stand there, too
+mean = sum(smoother(*pair, 1.0) for pair in said_again) / len(said_again)
+for what, p in ("no name", 1 / 98), ("the gender", 1 / 49), ("the mean of the names", mean):
+    print(f"p with {what:21} {possible * p:.4f}")
+print("right before the step: ", *(f"{run['again']:.4f}" for run in before.values()))
 
 # %% [markdown]
 # Told or not, a mean of names would be most of the step: six sevenths, or two thirds.
 # And on the shelf?
-# What the models say of a name that was said is a little above what it would be had none been said, and far below the mean of the names.
+# A name that was said has 1.2 to 2.8 times the probability that it would have if none had been said, far below the mean of the names.
 # (Three sizes have 0.017 to 0.024: there the step has begun, or they know the gender.)
 # So for names the shelf is not where smoothing ends and looking up begins.
 # It is where names of the text are hardly used at all.
@@ -325,12 +327,13 @@ torch.set_num_threads(1)
 live = {name: learn(*size) for name, size in LIVE.items()}
 shelf = {name: min(e for _, e, p in curve if p < 0.03) for name, curve in live.items()}
 assert all(0.3 < e < 0.9 for e in shelf.values()) and live["98k"][-1][2] > 0.5
-for name, curve in live.items():
-    print(f"{name}: p is {curve[4][2]:.2f} after {curve[4][0] / 1000:.0f} thousand tokens")
-# %% [markdown]
-# That is one name of 64. The three curves, and the height of the step as it was predicted:
+on_shelf = max(curve[4][2] for curve in live.values())  # after 50 training steps
+print(f"p on the shelf: at most {on_shelf:.2f}; one name of 64 has {1 / 64:.3f}")
 
-# %% tags=["hide-input"] alt="Two panels over tokens up to 410 thousand for three small models trained here. Above, the excess in nats per token falls to a dashed line at 0.48, the predicted height, stays near it, and then drops, for the larger two toward zero, for the smallest only begins to. Below, the probability of a name said again stays at one sixty-fourth and then rises steeply at the same tokens"
+# %% [markdown]
+# The three curves, and the height of the step as it was predicted:
+
+# %% tags=["hide-input"] alt="Two panels over tokens up to 410 thousand for three small models trained here. Above, the excess in nats per token falls to a dashed line at 0.48, the predicted height, stays near it, and then falls, for the larger two toward zero, for the smallest only begins to. Below, the probability of a name said again stays at one sixty-fourth and then rises steeply at the same tokens"
 fig, axes = figure(rows=2, height=5.6)
 for (name, curve), color in zip(live.items(), CYCLE):
     tokens, excess, p = zip(*curve)
@@ -340,7 +343,7 @@ axes[0].axhline(predicted, color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
 axes[0].annotate("0.48, by hand", (22, predicted - 0.04), va="top",
                  color=COLORS["FLOOR"])
 axes[0].set(ylabel="excess (nats per token)", ylim=(0, 1.5))
-axes[0].set_title("Trained here: the excess waits near the predicted 0.48, then drops")
+axes[0].set_title("The excess stays near the predicted 0.48, then drops")
 axes[0].legend(fontsize=8.5)
 axes[1].set(xlabel="thousand tokens", ylabel="p(name said again)", ylim=(-0.02, 1))
 fig
@@ -369,8 +372,10 @@ def of_head(look: dict, key: str, at: tuple[int, int]) -> float:
 
 
 def finder(seed: int) -> tuple[int, int]:
-    """The head with the most weight on the right name in the end: chosen by the outcome."""
+    """The head with the most weight on the right name in the end."""
     return max(HEADS, key=lambda at: of_head(steps[seed][-1], "right", at))
+
+
 def before_step(seed: int, n: int) -> dict:
     """What was measured n training steps before the last time that p was below 0.03."""
     last = max(look["step"] for look in steps[seed] if look["p"] < 0.03)
@@ -381,16 +386,16 @@ def before_step(seed: int, n: int) -> dict:
 # For each seed, the head that in the end puts most weight on the right name (chosen by the outcome), and what the model answers:
 
 # %%
-print("        20 training steps before       right name has over half the weight    p > 1/2")
-print("seed   on names  on right one   p      step   keys   on right one   p         step")
+print("       20 training steps before     right name has half the weight      p > 1/2")
+print("seed   names   right one      p     step   keys   right one      p         step")
 for seed in seeds:
     at = finder(seed)
     found = next(look for look in steps[seed] if of_head(look, "right", at) > 0.5)
     said = next(look for look in steps[seed] if look["p"] > 0.5)
     old = next(look for look in steps[seed] if look["step"] == found["step"] - 20)
-    print(f"{seed:4} {of_head(old, 'names', at):8.2f} {of_head(old, 'right', at):11.2f} "
-          f"{old['p']:9.2f} {found['step']:7} {of_head(found, 'keys', at):6.0f} "
-          f"{of_head(found, 'right', at):11.2f} {found['p']:9.2f} {said['step']:9}")
+    print(f"{seed:4} {of_head(old, 'names', at):7.2f} {of_head(old, 'right', at):11.2f} "
+          f"{old['p']:6.2f} {found['step']:8} {of_head(found, 'keys', at):6.0f} "
+          f"{of_head(found, 'right', at):11.2f} {found['p']:6.2f} {said['step']:12}")
     assert found["p"] < 0.1 and of_head(found, "right", at) > 0.85
     assert of_head(old, "names", at) > 0.65 and of_head(old, "right", at) < 0.17
     shelf_at = before_step(seed, 20)
@@ -400,6 +405,7 @@ print(f"the mean of the names in the text gives the right one {looks[0]['mean']:
 # %% [markdown]
 # The head has found the right name when the answer still gives it 0.1.
 # The same as curves, from the first measurement to the last:
+
 # %% tags=["hide-input"] alt="Two panels over training tokens, three seeds. Above, the weights of one head, where a name is said again: the weight on names of any kind rises first, that on the right name follows steeply. Below, the probabilities that the model gives: that of all names in the text stays flat and then rises together with that of the right name, later than the weights above"
 fig, axes = figure(rows=2, height=6.0)
 STYLES = dict(zip(seeds, ("-", "--", ":")))
@@ -412,7 +418,6 @@ for seed, style in STYLES.items():
         for (_, y), color in zip(lines.items(), (COLORS["SMOOTHER"], COLORS["LOOKUP"])):
             ax.plot(x, y, style, color=color)
 for ax, first, second in ((axes[0], "on names of any kind", "on the right name"),
-for ax, first, second in ((axes[0], "on names of any kind", "on the right name"),
                           (axes[1], "all names in the text", "the right name")):
     ax.plot([], [], color=COLORS["SMOOTHER"], label=first)
     ax.plot([], [], color=COLORS["LOOKUP"], label=second)
@@ -422,7 +427,7 @@ for seed, style in STYLES.items():
 axes[0].legend(fontsize=8.5)
 axes[1].legend(fontsize=8.5)
 axes[0].set(ylabel="weight in one head")
-axes[0].set_title("Weight goes to names, then to the right one; the answer follows")
+axes[0].set_title("Weight on names, then on the right one, then the answer")
 axes[1].set(xlabel="thousand tokens", ylabel="probability")
 fig
 
@@ -452,8 +457,8 @@ for seed in seeds:
             continue
         here, there = ([of_head(look, key, at) for look in (old, new)]
                        for key in ("keys", "keys_elsewhere"))
-        print(f"seed {seed}: layer {at[0] + 1}, head {at[1] + 1}: {here[0]:3.0f} to {here[1]:2.0f}"
-              f"   elsewhere {there[0]:3.0f} to {there[1]:2.0f}")
+        print(f"seed {seed}, layer {at[0] + 1}, head {at[1] + 1}:", "   ".join(
+            f"{one:3.0f} to {two:2.0f}" for one, two in (here, there)))
         assert (at == finder(seed)) == (here[0] > 40 and here[1] < 5)
     assert len(rest) >= 4 and min(rest) > 0.79
 
@@ -478,7 +483,7 @@ for seed in seeds:
         assert abs(look["window_elsewhere"]["8"] - look["window_elsewhere"]["128"]) < 0.01
 
 # %% [markdown]
-# Before the step nothing beyond eight tokens helps with a name.
+# Before the step what lies beyond eight tokens is worth 0.02 nats at most for a name.
 # After it even what lies beyond 64 does: a window of eight costs three nats a name, one of 64 one to three tenths.
 # At all other places a window of eight costs less than a hundredth of a nat before and after: of the words of these texts each depends on the one before it only.
 #
@@ -586,7 +591,7 @@ ax.plot(fixed, profile, "o-", color=CYCLE[0], markersize=4)
 ax.axvline(FLOOR, color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
 ax.annotate("entropy ", (FLOOR, 0.1), ha="right", color=COLORS["FLOOR"])
 ax.set(xlabel="irreducible loss E that is held fixed", ylabel="typically off by (%)",
-       ylim=(0, 0.7), title="E from 0.02 to 0.12 fits equally well, and the true 0.136 worse")
+       ylim=(0, 0.7), title="E from 0.02 to 0.12 fits as well, the true 0.136 worse")
 assert 0.335 < min(profile) and max(profile[:5]) < 0.395 and 0.55 < profile[-1] < 0.65
 fig
 
@@ -627,6 +632,7 @@ for run in frontier[-6:]:
     print(f"{operations(run):10.0e} {run['model']:>9} {run['millions']:6} M "
           f"{run['tokens'] / run['n_block']:20.0f} {run['excess']:14.4f}")
 assert all(run["n_block"] < 1e6 for run in frontier)
+
 # %% [markdown]
 # No run of more than a million weights is on the list, in all its 20 rows.
 # Those were trained with 32 or 64 million tokens at most, and each of their runs is beaten by a smaller model with more tokens and no more operations. Beyond that budget nothing was run.
@@ -638,17 +644,16 @@ assert all(run["n_block"] < 1e6 for run in frontier)
 # ## One rate for all sizes?
 #
 # The matrices of all nine sizes above learned at one rate.
-# Would the best rate of a small model be that of a large one?
-# If so, rates could be chosen where it is cheap.
+# Would the best rate of a small model be that of a large one, so that rates could be chosen where it is cheap?
 # Here is the question for Adam alone.
 #
 # Adam moves each weight by about the rate, whatever its gradient.
-# A sum over $C$ channels then moves by up to $C$ times that, if the steps agree with the inputs, as those of a gradient do.
+# A sum over $C$ channels then moves by up to $C$ times that, if the changes agree with the inputs, as those of a gradient do.
 # So for a model twice as wide the matrices' rate should be half, while a row of the embedding, which is not summed over, keeps its own.
 # That is the rule for Adam of *maximal update parametrization*, μP {cite}`yang2022`.
 # (It has more to say, about first weights and the scale of scores.)
 #
-# `bench/rates.py` trained models of 32 and of 128 channels with chapter 11's words, 120 steps, rates a factor of two apart, three seeds: with one rate for all weights, and with the rate of the matrices divided by the width.
+# `bench/rates.py` trained models of 32 and of 128 channels with chapter 11's words, 120 training steps, rates a factor of two apart, three seeds: with one rate for all weights, and with the rate of the matrices divided by the width.
 # At 32 channels, where the division begins, the two are the same.
 
 # %%
@@ -662,7 +667,7 @@ def by_rate(rule: str, width: int, seed: int) -> dict[int, float]:
     return {r["exponent"]: r["excess"] for r in rates if wanted.items() <= r.items()}
 
 
-print("rule    seed   best rate, 32 channels   128 channels   cost of using the first at 128")
+print("rule    seed   best rate, 32 channels   128 channels   the first at 128 costs")
 costs = {}
 for rule, seed in product(("same", "by width"), range(3)):
     narrow, wide = by_rate(rule, 32, seed), by_rate(rule, 128, seed)
@@ -675,7 +680,7 @@ assert min(costs["same"]) > max(costs["by width"])
 # %% [markdown]
 # With one rate for all weights the best rate falls by a factor of four to eight as the width grows by four, and taking over the narrow model's rate costs 0.17 to 0.29 nats.
 # Divided by the width it stays where it was within the factor of two of the grid, and costs 0 to 0.12.
-# (Paired by seed the difference is 0.21, standard error 0.04. Most of the excess at the best rates is names: these runs are apparently before their step, and the best rate is the best for the words.)
+# (Paired by seed the difference is 0.21, standard error 0.04. Most of the excess at the best rates is names: these runs are apparently before their step, and their best rate is the best for the words.)
 #
 # What this does not show: it is two widths, one text, a short training, and rates that are powers of two, not a factor of a hundred.
 # And the sweep above is another case: Muon gives its matrices training steps with singular values near 1 whatever the width (chapter 08), and the head's rate is divided by the width.
@@ -728,7 +733,7 @@ assert sum(bound < 0.05 for bound in bounds[-11:]) == 8 and 5e-9 < waits < 2e-8
 # :::{why-it-works}
 #
 # Shown: the rate of names said again times $\ln 98$ estimates the step's height from above; between two seeds it was three quarters of that, and in another language it has its own height.
-# On the shelf a name that was said has about the probability of one that was not; a mean over the names said would take two thirds of the step, and six sevenths if it is told that no new name is due.
+# On the shelf a name that was said has little more probability than one that was not; a mean over the names said would take two thirds of the step, and six sevenths if it is told that no new name is due.
 # In the small models the names of the text gain next to nothing before the step; with it one head of the first layer goes from dozens of keys to three where a name is due (in two seeds others narrow, too), and the loss begins to depend on tokens that are far.
 # The irreducible loss of a fit is below the entropy in all five sets of runs.
 # The probability that a model puts on all stories together is at least $e^{-K}$.
@@ -749,7 +754,7 @@ assert sum(bound < 0.05 for bound in bounds[-11:]) == 8 and 5e-9 < waits < 2e-8
 # (memory)=
 # ## The bill of a training run
 #
-# Here the second part begins, which needs nothing of the first.
+# Here the second part begins.
 #
 # What has to be in memory while a model learns?
 # Each weight, its gradient, and what the optimizer keeps for it: two running means with Adam, one with Muon.
@@ -819,7 +824,7 @@ assert abs(intensity(1, 4096) - 0.5) < 0.01 and intensity(10**9, 128) < 128 / 4
 # Training and reading a prompt, with thousands of tokens in a product, get to the flat part if the model is wide enough: with $C$ channels the intensity is never more than $C/4$, however many tokens there are, so 128 channels that a processor can feed are too narrow for a large GPU.
 #
 # `bench/roofline.py` measured one machine, on one thread.
-# It was busy with other work; the rates are the best of several by CPU time, which load can only make smaller.
+# It was busy with other work: the rates, those of slope and roof included, are the best of several by CPU time, which load can only make smaller.
 
 # %% tags=["hide-input"] alt="The roofline of one machine on logarithmic axes, operations a second against operations per byte: for 32 and for 16 bits a slope, and a flat roof from 5 and 12 operations per byte on. Dots: products of a training step lie under the flat parts, at 51 and 101 operations per byte; a token decoded alone lies at 0.5 under the slope, sixteen at once at 2 to 5; one token through a small matrix lies above the slope"
 def rows_of(path: str) -> list[list[str]]:
@@ -832,8 +837,8 @@ def rows_of(path: str) -> list[list[str]]:
 rows = rows_of("../bench/roofline.md")
 dots = [(row[1][:2], float(row[2]), float(row[4])) for row in rows
         if len(row) == 6 and row[1] != "numbers"]
-LABELS = (("training step, 32 bits", -6, -14, "right"), ("16 bits", -6, -14, "right"),
-          ("one token, one small matrix", 7, 2, "left"), ("Taleteller, 1 text", 7, -6, "left"),
+LABELS = (("MLP in training, 32 bits", -6, -14, "right"), ("16 bits", -6, -14, "right"),
+          ("a token,\na matrix", 0, 7, "center"), ("Taleteller, 1 text", 7, -6, "left"),
           ("Taleteller, 16 texts", 7, -6, "left"), ("70M weights, 1 text", 7, -1, "left"),
           ("70M weights, 16 texts", 7, -6, "left"))
 fig, ax = figure(height=4.4)
@@ -853,7 +858,7 @@ fig
 
 # %% [markdown]
 # The roof bends at 5 operations per byte in 32 bits, at 12 in 16, which multiply twice as fast and move as many bytes a second.
-# The products of a training step, with 9,216 tokens, reach 82 and 92 % of the roof, far to the right of the bend; a single token is far to the left.
+# The products of an MLP in a training step, with 9,216 tokens, reach 82 and 92 % of the roof, far to the right of the bend; a single token is far to the left.
 # One token through a matrix of Taleteller is *above* the slope, at twice its height: the matrix stays in the processor's cache, and the slope is that of the memory.
 # The model of 70 million weights, which no cache holds, is under it.
 # With sixteen texts it reads the weights once for all: the intensity is nine times that of one (not sixteen, since each text has its own cache of keys and values), and the tokens per second rise five times.
@@ -1000,7 +1005,6 @@ else:
 # The same losses, and each of the two holds half of the weights, of the gradients and of the means.
 # (The third decimal is the same, and the bits are not: halves are added up in another order.)
 # `tests/test_distributed.py` goes further: with AdamW and with Muon, with two processes that hold all of the model, and with runs that go on from a checkpoint that another kind of run wrote.
-# (Muon needs a whole matrix to turn it, and gets it: each process gathers one matrix at a time and computes the same training step.)
 # The checkpoints are the same files as those of one process: a run that was begun on eight can be finished on one.
 #
 # (experts)=
@@ -1052,23 +1056,17 @@ assert torch.allclose(all_of_them(x), (weights[..., None] * answers).sum(1), ato
 # It is `balance_loss`:
 
 # %%
-def balanced(shares: list[int], p: list[float]) -> float:
-    """The term, where shares[e] tokens went to expert e and each token has the probabilities p."""
-    chosen = torch.repeat_interleave(torch.arange(len(p)), torch.tensor(shares))
-    probabilities = torch.tensor(p).expand(len(chosen), -1)
-    by_hand = len(p) * sum(n / len(chosen) * p_e for n, p_e in zip(shares, p))
-    assert math.isclose(balance_loss(probabilities, chosen[:, None]).item(), by_hand, rel_tol=1e-5)
-    return by_hand
-
-
-print(f"equal: {balanced([2, 2, 2, 2], [0.25] * 4):.2f}")
-print(f"all to one: {balanced([8, 0, 0, 0], [0.97, 0.01, 0.01, 0.01]):.2f}")
-print(f"nine to one: {balanced([9, 1], [0.46, 0.54]):.2f}")
+for name, chosen, p in (("equal", [0, 1, 2, 3], [0.25] * 4),
+                        ("all to one", [0] * 4, [0.97, 0.01, 0.01, 0.01]),
+                        ("nine to one", [0] * 9 + [1], [0.46, 0.54])):
+    term = balance_loss(torch.tensor([p] * len(chosen)), torch.tensor(chosen)[:, None])
+    print(f"{name:12} {term:.2f}")
+assert math.isclose(term.item(), 2 * (0.9 * 0.46 + 0.1 * 0.54), rel_tol=1e-5)
 
 # %% [markdown]
 # Equal use gives 1, and all tokens to one of four nearly 4: the term is large where shares and probabilities are large together.
 # Its least value is not at equal use, as the last line shows, $2\,(0.9 \cdot 0.46 + 0.1 \cdot 0.54)$: it pushes probability to the experts that are used less, and that is its purpose.
-# (The library goes another way, that of Wang and others {cite}`wang2024`, which DeepSeek-V3 was trained by {cite}`deepseek2024v3`: a number $b$ for each expert is added to its score when experts are *chosen*, not when they are weighed, and it sinks while the expert has more than its share. Theirs moves by a fixed amount after each training step, and DeepSeek-V3 has a small term in the loss as well, for the balance within each text; here the surplus is the gradient of $b$, and the optimizer moves it.)
+# (The library goes another way, that of Wang and others {cite}`wang2024` and of DeepSeek-V3 {cite}`deepseek2024v3`: a number $b$ for each expert is added to its score when experts are *chosen*, not when they are weighed, and it sinks while the expert has more than its share. Theirs moves by a fixed amount, beside a small term in the loss for each text; the library's is moved by the optimizer, with the surplus as its gradient.)
 #
 # What do experts buy at equal operations per token?
 # `bench/experts.py` asked small models on chapter 11's texts, with a thousand words to know by heart, not on tales.
@@ -1151,7 +1149,7 @@ assert turned / plain == 4.25 and round(turned / computed, 1) == 3.4
 
 # %% [markdown]
 # So turned queries cost 1,088 multiplications a pair instead of 256, or of 320 with keys that are computed from $c$.
-# For one new token that is a bargain nevertheless, since computing the keys of the whole text again would be 131,072 for each of its tokens.
+# For one new token that is a bargain nevertheless, since computing the keys and values of the whole text again would be 131,072 for each of its tokens.
 # And generation waits for memory, not for arithmetic: MHA in 16 bits does one operation for each byte of the cache that it reads, this does 242.
 # For a prompt or for training, with hundreds of queries at once, the keys are computed.
 # (Turning a query by $W_K$, and the mean by $W_V$, is as much work as computing the key and the value of one token, and is done once a query.)
