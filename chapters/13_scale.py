@@ -97,9 +97,10 @@ for ax in axes:
     ax.set_xticks([2, 4, 8, 16, 32, 64, 128], [2, 4, 8, 16, 32, 64, 128])
     ax.minorticks_off()
 axes[0].axhspan(0.024, 0.038, color=COLORS["FLOOR"], alpha=0.15, linewidth=0)
-axes[0].annotate("right before the step", (2.05, 0.0285), color=COLORS["FLOOR"], va="center")
+axes[0].annotate("right before the step", (148, 0.0302), color=COLORS["FLOOR"], va="center",
+                 ha="right")
 axes[0].set(ylabel="excess (nats per character)")
-axes[0].set_title("p stays near 1/98, then jumps within one doubling")
+axes[0].set_title("The probability of a name stays near 1/98, then jumps")
 fig.legend(loc="outside lower center", ncols=5, fontsize=8.5, title_fontsize=8.5,
            title="weights in blocks")
 axes[1].axhline(1 / 98, color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
@@ -248,23 +249,22 @@ print(f"saved: {gain - price:.4f}, {(gain - price) / height:.0%} of the step")
 assert 0.6 < (gain - price) / height < 0.75
 possible = max(run["again"] for run in runs)  # another word may stand there, too
 mean = sum(smoother(*pair, 1.0) for pair in said_again) / len(said_again)
-for what, p in ("no name", 1 / 98), ("the gender", 1 / 49), ("the mean of the names", mean):
-    print(f"p with {what:21} {possible * p:.4f}")
-print("right before the step: ", *(f"{run['again']:.4f}" for run in before.values()))
+print("p of the right name, for a model that uses of the text")
+for what, p in ("nothing", 1 / 98), ("the gender", 1 / 49), ("the mean of names", mean):
+    print(f"    {what:20} {possible * p:.4f}")
+print("models right before the step", *(f"{run['again']:.4f}" for run in before.values()))
 
 # %% [markdown]
 # Told or not, a mean of names would be most of the step: six sevenths, or two thirds.
 # And on the shelf?
 # A name that was said has 1.2 to 2.8 times the probability that it would have if none had been said, far below the mean of the names.
 # (Three sizes have 0.017 to 0.024: there the step has begun, or they know the gender.)
-# So for names the shelf is not where smoothing ends and looking up begins.
-# It is where names of the text are hardly used at all.
+# So for names the shelf is not where smoothing ends and looking up begins: names of the text are hardly used at all.
 #
 # (before-and-after)=
 # ## Before and after
 #
-# That is about what the model says.
-# What do its heads do?
+# What do the heads do?
 # For that one has to look into a model right before the step and right after it, and the recorded runs kept no weights.
 # On chapter 11's texts the step takes a few hundred thousand tokens.
 # They have eight roles with names; a sentence with *now* gives a role a new name.
@@ -443,8 +443,8 @@ fig
 # The answer follows within forty training steps, perhaps since what is fetched has yet to be used.
 # So "from smoothing to looking up" is true of the rows of one head, and false of what the model says.
 #
-# Is it the only head that narrows?
-# Here are all whose effective keys fall by a third or more, from before the step to the end:
+# Which other heads narrow?
+# Here are all whose effective keys fall by a third or more from before the step to the end:
 
 # %%
 print("where a name is said again, and at all other places: effective keys")
@@ -713,6 +713,8 @@ for run in sorted((r for r in runs if "T1.0" in r), key=lambda r: -r["excess"]):
 waits = before["1.0M"]["again"] ** 5  # five names, each with the mean p of the first row
 print(f"before the step, five names: {waits:.0e}")
 assert sum(bound < 0.05 for bound in bounds[-11:]) == 8 and 5e-9 < waits < 2e-8
+rise = [look["p"] for look in steps[0] if 100 <= look["step"] <= 130]
+print("every ten training steps, in a small model:", *(f"{p:.2f}" for p in rise))
 
 # %% [markdown]
 # The first row is a run before its step, all others are after theirs.

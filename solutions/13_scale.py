@@ -138,7 +138,7 @@ check("q5")
 def all_reduced(
     gradients: list[torch.Tensor], counts: list[int], limit: float
 ) -> torch.Tensor:
-    """The gradient (p,) of the training step, at most `limit` long, from one (p,) per process."""
+    """The gradient (p,), at most `limit` long, from one (p,) per process."""
     clipped = [g * min(1.0, limit / float(g.norm())) for g in gradients]
     return torch.stack(clipped).mean(0)
 
@@ -147,7 +147,7 @@ def all_reduced(
 def all_reduced(
     gradients: list[torch.Tensor], counts: list[int], limit: float
 ) -> torch.Tensor:
-    """The gradient (p,) of the training step, at most `limit` long, from one (p,) per process."""
+    """The gradient (p,), at most `limit` long, from one (p,) per process."""
     total = sum(n * g for n, g in zip(counts, gradients) if n > 0)  # 0 · nan is nan
     mean = total / sum(counts)
     return mean * min(1.0, limit / float(mean.norm()))  # the length of the mean
