@@ -208,9 +208,9 @@ assert 0.6 < apart / height < 0.9
 # ### What a smoother would do
 #
 # It is tempting to say that the model *smooths* its recent past before the step and *looks up* after it.
-# Let us see what a smoother would do.
-# Give it the names that the story has said so far, and nothing else.
-# It answers with a weighted mean of them, chapter 05's kernel over time: the weight falls by a constant factor from each mention of a name to the one before it.
+# What would a smoother do?
+# Give it the names that the story has said so far, and nothing else:
+# it answers with a weighted mean of them, chapter 05's kernel over time, whose weight falls by a constant factor from each mention of a name to the one before it.
 
 # %%
 def smoother(said: list[str], name: str, factor: float) -> float:
@@ -265,7 +265,7 @@ print("models right before the step", *(f"{run['again']:.4f}" for run in before.
 # ## Before and after
 #
 # What do the heads do?
-# For that one has to look into a model right before the step and right after it, and the recorded runs kept no weights.
+# One has to look into a model right before the step and right after it, and the recorded runs kept no weights.
 # On chapter 11's texts the step takes a few hundred thousand tokens.
 # They have eight roles with names; a sentence with *now* gives a role a new name.
 # (`again` is a name said again, `rebound` one said again after its role has changed names.)
@@ -517,7 +517,7 @@ for seed in seeds:
 # It is often read as the entropy of the text.
 # Hoffmann and others fitted five numbers to over 400 runs, found that weights and tokens should grow at equal rates, and trained Chinchilla accordingly: 70 billion weights, a quarter of those of its predecessor, four times its tokens, and better.
 # They minimize the Huber loss of the differences of $\log L$ (a square for small ones, a straight line beyond $10^{-3}$) by L-BFGS, a search along slopes, from many starts.
-# A replication from the figures of the paper found that their search had stopped too early, and that the reported intervals were far too narrow for so few runs {cite}`besiroglu2024`.
+# A replication from the paper's figures found that their search had stopped too early, and that the reported intervals were far too narrow {cite}`besiroglu2024`.
 #
 # The same fit here, in a few lines ($N$ in millions and $D$ in tens of millions, so that $A$ and $B$ are of the size of losses; the sum of three terms is taken from their logarithms):
 
@@ -796,7 +796,7 @@ for n_texts in (1, 2, 4):
 # A token takes 50 kB.
 # Count them: in each of five layers the stream before and after each norm (4), queries, keys and values (3), the heads' answer (1), and four times the width before and after the GELU (8): 16 vectors of 128 numbers, and for the loss 2,048 numbers.
 # By hand, $4\,(5 \cdot 16 \cdot 128 + 2048) = 49{,}152$ bytes.
-# The attention weights are not among them: `scaled_dot_product_attention` computes them again in blocks (chapter 11), else there would be $T$ numbers more for each head, token and layer.
+# The attention weights are not among them: `scaled_dot_product_attention` computes them again in blocks (chapter 11).
 #
 # Each remedy costs something: parts of a batch whose gradients are added up (`grad_accum_steps`, chapter 08) are smaller products, and more of them; **checkpointing** keeps the input of each block only and computes the rest again, a third more operations; several processes share the weights (below).
 #
@@ -900,7 +900,7 @@ for name, targets in ("8 targets", y), ("3 of them masked", masked):
 # With equal parts it is exact, and two processes learn what one learns.
 # With unequal numbers of targets, as where some are masked (say, all but the answers), the plain mean is another gradient, and no error is raised.
 #
-# The library refuses a batch whose *rows* cannot be dealt out equally; unequal numbers of targets it does not catch, so masked ones want an average by their number.
+# The library refuses a batch whose *rows* cannot be dealt out equally; unequal numbers of targets it does not catch.
 #
 # Data parallelism makes a training step faster, and each process has the activations of its own part only; but it holds all 16 bytes of every weight.
 # **Fully sharded** data parallelism deals them out {cite}`zhao2023`.
@@ -932,7 +932,7 @@ from tinyllm.devices import shard_model
 #     -m tinyllm.train --shard --data tales.txt --config tiny.json --out run
 # ```
 #
-# Do two processes learn what one learns?
+# Do they learn what one learns?
 # Here are three: one that trains a small model alone, and two that share it.
 # Each runs the same command, in a few lines that also ask what it holds after the last training step:
 
@@ -1006,7 +1006,7 @@ else:
 # %% [markdown]
 # The same losses, and each of the two holds half of the weights, of the gradients and of the means.
 # (The third decimal is the same, and the bits are not: halves are added up in another order.)
-# `tests/test_distributed.py` goes further: with AdamW and with Muon, with two processes that hold all of the model, and with runs that go on from a checkpoint that another kind of run wrote.
+# `tests/test_distributed.py` goes further: AdamW and Muon, two processes that hold all of the model, and runs that go on from a checkpoint of another kind of run.
 # The checkpoints are the same files as those of one process: a run that was begun on eight can be finished on one.
 #
 # (experts)=
@@ -1154,7 +1154,6 @@ assert turned / plain == 4.25 and round(turned / computed, 1) == 3.4
 # For one new token that is a bargain nevertheless, since computing the keys and values of the whole text again would be 131,072 for each of its tokens.
 # And generation waits for memory, not for arithmetic: MHA in 16 bits does one operation for each byte of the cache that it reads, this does 242.
 # For a prompt or for training, with hundreds of queries at once, the keys are computed.
-# (Turning a query by $W_K$, and the mean by $W_V$, is as much work as computing the key and the value of one token, and is done once a query.)
 #
 # ## What to take along
 #
