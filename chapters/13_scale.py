@@ -1050,10 +1050,7 @@ assert torch.allclose(all_of_them(x), (weights[..., None] * answers).sum(1), ato
 #
 # Where the weight is 0 no gradient flows.
 # An expert that is chosen seldom learns little, and is chosen more seldom still: so routing may collapse to a few of them.
-# So one adds a term to the loss {cite}`fedus2022`: the number $n$ of experts times the sum, over experts, of the share $f_e$ of tokens that went to it times its mean probability $P_e$,
-#
-# $$ n \sum_{e=1}^{n} f_e\, P_e. $$
-#
+# So one adds a term to the loss {cite}`fedus2022`: the number $n$ of experts times the sum, over experts, of the share $f_e$ of tokens that went to it times its mean probability $p_e$. In symbols it is $n \sum_e f_e\, p_e$.
 # The share has no gradient, but the probability has: where the share is high, the probability is pushed down.
 # It is `balance_loss`:
 
