@@ -34,7 +34,7 @@ for run in runs:
 # - fit a scaling law, and say why its *irreducible loss* is not the entropy;
 # - account for the memory and the time of a training run, on one process and on several.
 #
-# Reading: an hour for the step, half an hour more for the bill. Running: two minutes.
+# Reading: 90 minutes, an hour for the step and half an hour for the bill. Running: two minutes.
 # :::
 #
 # The chapter has two parts.
@@ -285,7 +285,7 @@ print(f"names said again: {said_share:.3f} of all tokens; ln {len(language.names
 # %% [markdown]
 # The same calculation, with other numbers: 0.12 of the tokens, 64 names, a step of 0.48 nats per token.
 # Three sizes learn from these texts, here and now: 410 thousand tokens, all of the same, in 200 training steps at a constant rate.
-# (Each key is mixed with the one before it, `conv=2`, chapter 06's [smeared keys](06_two_views_many_heads.ipynb#induction-heads): so the key of a name knows its role, and one layer can find it. Positions are ALiBi's.)
+# (Each key is mixed with the one before it, `conv=2`, chapter 06's [smeared keys](06_two_views_many_heads.ipynb#What-a-second-layer-buys): so the key of a name knows its role, and one layer can find it. Positions are ALiBi's.)
 
 # %%
 LIVE = {"12k": (1, 2, 32), "55k": (2, 2, 48), "98k": (2, 4, 64)}  # layers, heads, channels
