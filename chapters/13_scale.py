@@ -484,7 +484,7 @@ for seed in seeds:
 
 # %% [markdown]
 # Before the step what lies beyond eight tokens is worth 0.02 nats at most for a name.
-# After it even what lies beyond 64 does: a window of eight costs three nats a name, one of 64 one to three tenths.
+# After it even what lies beyond 64 counts: a window of eight costs three nats a name, one of 64 one to three tenths of a nat.
 # At all other places a window of eight costs less than a hundredth of a nat before and after: of the words of these texts each depends on the one before it only.
 #
 # What this does not show: it is one kind of text, and one model of two layers with mixed keys.
@@ -493,7 +493,7 @@ for seed in seeds:
 #
 # :::{two-views}
 #
-# - **As a lookup.** Before the step the name is in the text, and no query has a large score with the key of its role.
+# - **As a lookup.** Before the step the name is in the text, and no query gives its key much weight.
 # - **As a smoother.** Before the step the kernels are wide, and so they are after it in most heads. What is new is a kernel that is narrow at one kind of place.
 #
 # :::
