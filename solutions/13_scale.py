@@ -131,7 +131,7 @@ check("q5")
 #
 # Several processes have read different tokens.
 # Each has the gradient of the mean loss over **its** tokens, and `counts` says how many these were.
-# Together they should take the step that one process would have taken with all tokens: the gradient of the mean loss over all of them, clipped to the length `limit`.
+# Together they should take the training step that one process would have taken with all tokens: the gradient of the mean loss over all of them, clipped to the length `limit`.
 # The function does what is usual, an all-reduce that takes the mean, and it is wrong here.
 # A process may have had no token that counts; a mean over nothing is not a number.
 
@@ -139,7 +139,7 @@ check("q5")
 def all_reduced(
     gradients: list[torch.Tensor], counts: list[int], limit: float
 ) -> torch.Tensor:
-    """The gradient (p,) of the step, at most `limit` long, from one (p,) per process."""
+    """The gradient (p,), at most `limit` long, from one (p,) per process."""
     clipped = [g * min(1.0, limit / float(g.norm())) for g in gradients]
     return torch.stack(clipped).mean(0)
 
@@ -148,7 +148,7 @@ def all_reduced(
 def all_reduced(
     gradients: list[torch.Tensor], counts: list[int], limit: float
 ) -> torch.Tensor:
-    """The gradient (p,) of the step, at most `limit` long, from one (p,) per process."""
+    """The gradient (p,), at most `limit` long, from one (p,) per process."""
     total = sum(n * g for n, g in zip(counts, gradients) if n > 0)  # 0 · nan is nan
     mean = total / sum(counts)
     return mean * min(1.0, limit / float(mean.norm()))  # the length of the mean
