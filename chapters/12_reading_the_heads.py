@@ -612,7 +612,7 @@ assert swapped["all: the second run itself"][1] > 0.8
 assert swapped["keys of both movers, everywhere"][1] < 0.1
 
 # %% [markdown]
-# Exchange the values of both movers, at the places of that name alone, and the name that stands nowhere in the story gets 0.95 of the probability of the two; with one mover exchanged, 0.44.
+# Exchange the values of both movers, at the places of that name alone, and the name that stands nowhere in the story gets 0.95 of the probability of the two; with those of 5.1 alone, 0.44.
 # Exchange the values of *all eighteen other* heads, in the whole text, and it does not matter.
 # So these two heads' values are how the name gets to the end.
 #
