@@ -648,7 +648,7 @@ assert repeated > first - 0.5 and most < 0.2 and there < 0.4
 # The sharpest is the last: where a name is due, induction could find it in few places only.
 #
 # *They go by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
-# Nearly all stories here are of a girl and a boy, so this fits nearly every place; a fit is no test.
+# Where a story has two names, they are a girl's and a boy's (the count is below the next table), so this fits every place; a fit is no test.
 # So make two more texts: one in which the two names are exchanged, and one in which *he* and *she*, *boy* and *girl* and their like are, too.
 
 # %%
@@ -957,9 +957,9 @@ for what, z in rows.items():
           f"{what:40} {z.mean():.2f} (standard error {z.std() / len(z) ** 0.5:.2f})")
 
 # %% [markdown]
-# The mean of all weights predicts well which tokens matter; recency does so equally well, without any model.
+# The mean of all weights predicts well which tokens matter; recency does so nearly as well, without any model.
 # What the weights know beyond recency is all that an explanation by attention can claim: the row with recency held fixed. It is there, and it is smaller; recency, too, knows something beyond the weights.
-# The last layer's weights alone, which pictures often show, are no better than recency, and the gradient, which sees all paths and not only those through weights, is not clearly better.
+# The last layer's weights alone, which pictures often show, are no better than recency; the gradient, which sees all paths and not only those through weights, is better.
 # (One place in each of 16 stories, at tokens that differ in the two.)
 #
 # (lens)=
