@@ -169,16 +169,16 @@ print(f"{deviance_share(w, p):.3f}")
 # %% [markdown]
 # Three substitutes are of interest.
 #
-# - **By offset.** The weights depend only on how far back a key is: $p_{ij} \propto \pi_{i-j}$, with those $\pi$ that make the share largest. This is a smoother over time whose kernel is fixed. The nearer its share is to 1, the more a head is a *window*.
+# - **By offset.** The weights depend only on how far back a key is: $p_{ij} \propto u_{i-j}$, with those $u$ (π in the code below) that make the share largest. This is a smoother over time whose kernel is fixed. The nearer its share is to 1, the more a head is a *window*.
 # - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. Every query looks for the same keys.
 # - **By content.** From what the layer reads, subtract the mean over all texts at that position, then make queries and keys. No term of the position alone is left nor, as the mean query is 0, of the key alone: only how *this* query fits *this* key.
 #
 # They overlap, since late keys are near keys, so the three shares do not sum to 1.
 # Nor is the comparison even: the first share is that of the best fit, while the other two fit nothing.
-# And a head that always looks at the first token is explained by offset, too, with $\pi$ that grow fast; so look at the weights as well.
+# And a head that always looks at the first token is explained by offset, too, with $u$ that grow fast; so look at the weights as well.
 #
-# A row at position $i$ has no offset beyond $i$, so a plain mean over rows is not the best $\pi$.
-# In the rows that reach offset $o$, of all weight up to $o$, let $s_o$ be the share at $o$ itself; then the best $p$ has $s_o (1 - s_{o+1}) \cdots (1 - s_i)$ at offset $o$ of row $i$ {cite}`lyndenbell1971`.
+# A row at position $i$ has no offset beyond $i$, so a plain mean over rows is not the best $u$.
+# In the rows that reach offset $\Delta$, of all weight up to $\Delta$, let $s_\Delta$ be the share at $\Delta$ itself; then the best $p$ has $s_\Delta (1 - s_{\Delta+1}) \cdots (1 - s_i)$ at offset $\Delta$ of row $i$ {cite}`lyndenbell1971`.
 # By hand, for the three rows below: $s_1 = (0.4 + 0.3)/(1 + 0.9) = 0.368$ and $s_2 = 0.1$, so the last row becomes $0.1$, $0.9 \cdot 0.368 = 0.332$, $0.9 \cdot 0.632 = 0.568$.
 
 # %% tags=["remove-input"]
