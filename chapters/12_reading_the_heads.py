@@ -366,10 +366,12 @@ def least_to_most(z):
 
 found = {"R² of the mean": straight, "R² in one text": in_a_text, "1/slope": 1 / slope,
          "share of the line": by_line, "best by offset": columns["by offset"]}
-print("layer" + "".join(f"{name:>20}" for name in found))
+wide = {name: max(14, len(name) + 2) for name in found}  # columns
+print("layer" + "".join(f"{name:>{wide[name]}}" for name in found))
 for l in range(N_LAYER):
     heads = slice(l * N_HEAD, (l + 1) * N_HEAD)
-    print(f"{l + 1:5}" + "".join(f"{least_to_most(z[heads]):>20}" for z in found.values()))
+    print(f"{l + 1:5}" + "".join(f"{least_to_most(z[heads]):>{wide[name]}}"
+                                for name, z in found.items()))
 part = by_line / columns["by offset"]
 assert part[N_HEAD : 3 * N_HEAD].min() > 0.75 and part[:N_HEAD].max() < 0.6
 
