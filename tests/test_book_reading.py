@@ -206,6 +206,16 @@ def test_on_a_phone_what_goes_beyond_a_side_is_shaded_there_and_lines_wrap(brows
             assert "gradient" not in page.locator("div.math").first.evaluate("one => getComputedStyle(one).backgroundImage")
 
 
+def test_on_a_phone_a_formula_scrolls_to_its_end(browser, book):  # noqa: F811
+    with reading(browser, viewport=PHONE) as page:
+        page.goto((book / "chapters/06_two_views_many_heads.html").as_uri())
+        hidden = page.locator("div.math").evaluate_all("""all => all.map(one => {
+            one.scrollLeft = 9999;
+            return one.querySelector('.katex-display').getBoundingClientRect().right - one.getBoundingClientRect().right;
+        })""")
+        assert len(hidden) > 3 and max(hidden) <= 1
+
+
 def test_on_a_phone_a_figure_is_as_wide_as_it(browser, book):  # noqa: F811
     with reading(browser, viewport=PHONE) as page:
         for name in ("04_attention_as_lookup", "06_two_views_many_heads"):  # of both kinds
