@@ -382,6 +382,8 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 #
 # :::{live} speak
 # :compare: yes
+# :layer: 4
+# :head: 2
 # :prompt: Everybody in Mudford knew Iris, the stubborn hedgehog. People said that
 # :picture: compare=no&layer=4&head=2&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
 #
