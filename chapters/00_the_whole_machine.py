@@ -378,10 +378,12 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 # ## Touch it
 #
 # Type a beginning of your own.
-# Choose layer 4 and head 2, those of the map above, and point at *that*; then at any other token, and in any other head.
+# Layer 4 and head 2 are those of the map above: point at *that*; then at any other token, and in any other head.
 #
 # :::{live} speak
 # :compare: yes
+# :layer: 4
+# :head: 2
 # :prompt: Everybody in Mudford knew Iris, the stubborn hedgehog. People said that
 # :picture: compare=no&layer=4&head=2&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
 #

@@ -212,6 +212,7 @@ fig
 # Without positions it cannot know which of two entries is the later one; without a mask it copies the answer during training and is at a loss when there is none; asked for two names, with a linear reader, it stops at ½, until it gets a second head.
 #
 # :::{live} recall
+# :picture: steps=600
 #
 # ![A trained head in the page: four names that are asked for, down, eight entries, across, and the weight 1 on the last entry of each name; beside it the error falls to 0 and the right answers rise to all](../pages/live/recall.png)
 #

@@ -18,6 +18,7 @@ logits, weights = taleteller(read, return_attention=True)  # weights (n_layer, n
 harvey = tokenizer.encode(" Harvey")[0]
 looks = weights[:, :, -1, read == harvey].sum(-1)  # on all places of the name
 layer, head = divmod(looks.argmax().item(), looks.shape[1])
+print(prompt[: prompt.index("Harvey") + 6], "…")
 print("…", prompt[-80:], "→ ?")
 print(f"p(Harvey) = {logits[-1].softmax(-1)[harvey]:.2f}")
 print(f"layer {layer + 1}, head {head + 1}: weight {looks[layer, head]:.2f} on Harvey")
@@ -32,13 +33,16 @@ assert looks.max() > 0.5
 # Does the model *use* what the head found there?
 # And how did it know which name to look for?
 # A weight answers none of these questions.
-# This chapter puts them to all twenty heads, by measures that cannot be fooled by a change of notation, and by experiments.
+# This chapter asks them of all twenty heads, by measures that stay when a head's matrices are rewritten, and by experiments.
+#
+# The route: [what may be said of a head](#what-may-be-said) and what it says of [all twenty](#twenty-heads); one head [where no name is due](#few-or-many); [how the name is found](#how-the-name).
+# Then come tools with their traps: [removing heads](#apart-and-together), [weights as an explanation](#explanation), [reading the layers between](#lens); and what [layers do for a head](#one-head).
 #
 # :::{admonition} You will be able to
 # :class: tip
-# - describe any head of any model by numbers that stay when the head is written in another way;
+# - describe a head of softmax attention by numbers that stay when its matrices are rewritten;
 # - change one head while the model runs, and tell from the answer what the head is for;
-# - say what attention weights explain and what they do not, next to a rule that knows nothing.
+# - say what attention weights explain that recency alone does not.
 #
 # Reading: 40 minutes. Running: a minute and a half.
 # :::
@@ -49,8 +53,8 @@ from course.figures import machine_map
 machine_map(here="heads")
 
 # %% [markdown]
-# One story is an anecdote, so we take the first 256 tokens of 48 stories that the model was not trained on and that are at least as long.
-# Two kinds of places are watched throughout: where a name comes that the story has said before, and where a pronoun comes.
+# One story proves little, so we take the first 256 tokens of 48 stories that are at least as long and were not trained on.
+# Two kinds of places are watched throughout: where a pronoun comes, and where a name is *due*, by which we mean that the story has there a name that it said before.
 
 # %%
 from itertools import islice
@@ -93,7 +97,7 @@ print(f"{again.sum()} names said again, {pronoun.sum()} pronouns, {x.numel():,} 
 # Multiply all queries by an invertible matrix $A$ and all keys by $A^{-\mathsf T}$, and every score $q \cdot k$ stays.
 # Add one vector to all keys, and every row of scores moves by a constant, which the softmax does not see.
 # Multiply the values by a matrix and $W_O$ by its inverse, and what the head writes stays.
-# Add one vector to all values and take off behind $W_O$ what it adds there: weights sum to 1, so this stays, too.
+# Add one vector to all values and subtract after $W_O$ what it adds there: weights sum to 1, so this stays, too.
 # So no length of a key or a value, no angle between keys, no singular value of $W_Q$ is a fact about the head.
 #
 # Here is a Taleteller in which all twenty heads are rewritten in all four ways.
@@ -124,10 +128,11 @@ assert torch.allclose(logits.double(), same, atol=1e-3)
 for before, after in zip(old, new):
     assert torch.allclose(before.weights.double(), after.weights, atol=1e-3)
 ratio = new[-1].k.norm(dim=-1) / old[-1].k.norm(dim=-1)  # of the keys of the last layer
-print(f"same logits, same weights; key lengths times {ratio.min():.1f} to {ratio.max():.1f}")
+print(f"same logits, same weights; over the heads and tokens of the last layer\n"
+      f"the length of a key is multiplied by {ratio.min():.1f} to {ratio.max():.1f}")
 
 # %% [markdown]
-# The model is the same function, and whoever compares heads by the lengths of their keys has measured how they are written.
+# The model is the same function: a comparison of heads by the lengths of their keys compares how they are written.
 # What stays are the weights, and all that is computed from them.
 #
 # **How many keys?** The entropy of a row of weights is $H = -\sum_j w_j \ln w_j$, and $e^H$ are its **effective keys**: 1 if one key has all the weight, $n$ if $n$ keys have equal weights.
@@ -143,14 +148,15 @@ effective_keys(torch.tensor([[0.5, 0.5, 0.0], [0.8, 0.1, 0.1], [1.0, 0.0, 0.0]])
 #
 # **What explains the weights?**
 # Build weights from part of what the head knows, and ask how near they come.
-# How far weights $p$ are from the true ones $w$ is the KL divergence $D_{\mathrm{KL}}(w \,\Vert\, p) = \sum_j w_j \ln (w_j / p_j)$; the distance from which everybody starts is that of equal weights on all keys up to the query.
+# How far weights $p$ are from the true ones $w$ is measured by the KL divergence $D_{\mathrm{KL}}(w \,\Vert\, p) = \sum_j w_j \ln (w_j / p_j)$; we compare it with that of equal weights on all keys up to the query.
 # The share of this distance that the substitute covers,
 #
 # $$ 1 - \frac{\sum_i D_{\mathrm{KL}}(w_i \,\Vert\, p_i)}{\sum_i D_{\mathrm{KL}}(w_i \,\Vert\, \text{equal})}, $$
 #
-# is a share of *deviance*, as statisticians call it {cite}`hastie2009`: 1 if the substitute is the head, 0 if it is no better than equal weights, and below 0 if it is worse.
+# is a share of *deviance* {cite}`hastie2009`: 1 if the substitute is the head, 0 if it is no better than equal weights, and below 0 if it is worse.
 # By hand: a row of $(0.9, 0.1)$ is $0.9 \ln 1.8 + 0.1 \ln 0.2 = 0.368$ away from equal weights.
 # From $(0.8, 0.2)$ it is $0.9 \ln 1.125 + 0.1 \ln 0.5 = 0.037$ away. The share is $1 - 0.037/0.368 = 0.90$.
+# (In the cell a row of one key stands above it, which has no distance to cover.)
 #
 # *In words:* [cross-entropy and KL divergence](mathematics.ipynb#Cross-entropy-and-KL-divergence), [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
 
@@ -163,36 +169,49 @@ print(f"{deviance_share(w, p):.3f}")
 # %% [markdown]
 # Three substitutes are of interest.
 #
-# - **By offset.** The weights depend on nothing but how far back a key is: $p_{ij} \propto u_{i-j}$, one number for each offset, the best there are. This is a smoother over time whose kernel is fixed.
-# - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. This is what keys have to say by themselves, whoever asks.
-# - **By content.** From what queries and keys are made of, the mean over all texts at that position is taken away. What is left has no term of the position alone nor, since its mean query is 0, of the key alone: only what of *this* query fits *this* key.
+# - **By offset.** The weights depend only on how far back a key is: $p_{ij} \propto u_{i-j}$, with those $u$ (π in the code below) that make the share largest. This is a smoother over time whose kernel is fixed. The nearer its share is to 1, the more a head is a *window*.
+# - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. Every query looks for the same keys.
+# - **By content.** From what the layer reads, subtract the mean over all texts at that position, then make queries and keys. No term of the position alone is left nor, as the mean query is 0, of the key alone: only how *this* query fits *this* key.
 #
 # They overlap, since late keys are near keys, so the three shares do not sum to 1.
-# Nor are they on quite the same footing: the first is fitted, the best of its kind, while in the other two nothing is fitted.
-# And a head that always looks at the first token would be explained by the offset, too, with $u$ that grows; so look at the weights as well.
-# The first has a closed form.
-# Let $s_o = u_o / (u_0 + \dots + u_o)$ be the share that offset $o$ has among those up to $o$.
-# A row at position $i$ shows offsets up to $i$ alone, and its weight at $o$ is $s_o (1 - s_{o+1}) \cdots (1 - s_i)$: each share stands in factors of its own, and the likeliest one is the share that is seen.
-# (Data that are cut off like this are called *truncated*, and the estimate is that of {cite}`lyndenbell1971`, made for quasars.)
+# Nor is the comparison even: the first share is that of the best fit, while the other two fit nothing.
+# And a head that always looks at the first token is explained by offset, too, with $u$ that grow fast; so look at the weights as well.
+#
+# A row at position $i$ has no offset beyond $i$, so a plain mean over rows is not the best $u$.
+# In the rows that reach offset $\Delta$, of all weight up to $\Delta$, let $s_\Delta$ be the share at $\Delta$ itself; then the best $p$ has $s_\Delta (1 - s_{\Delta+1}) \cdots (1 - s_i)$ at offset $\Delta$ of row $i$ {cite}`lyndenbell1971`.
+# By hand, for the three rows below: $s_1 = (0.4 + 0.3)/(1 + 0.9) = 0.368$ and $s_2 = 0.1$, so the last row becomes $0.1$, $0.9 \cdot 0.368 = 0.332$, $0.9 \cdot 0.632 = 0.568$.
 
-# %%
+# %% tags=["remove-input"]
 from tinyllm.heads import check_causal, check_rows, softmax, sum_per_head
 
-# %% tags=["quote"]
+# %% tags=["quote", "hide-input"]
 from tinyllm.heads import by_offset
 
+# %%
+by_offset(torch.tensor([[1.0, 0.0, 0.0], [0.4, 0.6, 0.0], [0.1, 0.3, 0.6]]))
+
 # %% [markdown]
-# The other two are a line each (`by_key` also knows about models that turn their queries, which Taleteller does not do).
-# All three are invariant: $\bar q \cdot k_j$ is as untouched by $A$ as any $q \cdot k_j$, and the library's tests assert it for random matrices.
-#
-# **How much of itself?** Smoothers are also measured by their trace: $\operatorname{tr} S = \sum_i w_{ii}$ is what chapter 05 calls the effective number of parameters (or degrees of freedom), here the weight that 256 tokens put on themselves.
+# The other two are short, here for the last layer and the two stories read above:
+
+# %%
+from tinyllm.heads import by_content, by_key, causal_weights
+
+last, attend = old[-1], taleteller.blocks[-1].attention
+keys_alone = causal_weights(last.q.mean((0, 2))[:, None].expand(last.q.shape), last.k)
+q, k, _ = attend.heads(last.x - last.x.mean(0))  # less the mean at each position
+content_alone = causal_weights(q, k)
+assert torch.allclose(keys_alone, by_key(last.q, last.k), atol=1e-5)
+assert torch.allclose(content_alone, by_content(attend, last.x), atol=1e-5)
+
+# %% [markdown]
+# All three are functions of the weights or of products of queries and keys, from which $A$ cancels; the library's tests assert it for random matrices.
 #
 # (twenty-heads)=
 # ## Twenty heads between window and lookup
 #
 # To see a head's parts while the model runs, and later to change them, there is one tool.
 
-# %%
+# %% tags=["remove-input"]
 from contextlib import contextmanager
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -204,12 +223,12 @@ from tinyllm.heads import STAGES, Edit, Seen, edited_forward
 from tinyllm.heads import edited
 
 # %% [markdown]
-# While it is open, the attention layers run a forward pass that hands each *stage* of a head, its q, k, v, weights or output, to whoever asked for it.
+# Inside `with edited(...)` the *stages* of each head, its q, k, v, weights and output, can be read and replaced.
 # Nothing in the model is changed for good.
-# `record` uses it, with nothing asked for, to see everything once.
+# `record` uses it to see everything once.
 
 # %%
-from tinyllm.heads import by_content, by_key, causal_weights, scale_scores
+from tinyllm.heads import scale_scores
 
 logits, seen = record(taleteller, x)
 assert torch.allclose(logits[:4], taleteller(x[:4]), atol=1e-3)
@@ -224,29 +243,28 @@ def of(head, stage):
 
 
 # %% [markdown]
-# Now the table: effective keys, the three shares, the trace, then effective keys and the weight on the right name *where a name is due* that was said before.
+# Now the table: effective keys and the three shares over all rows, then effective keys and the weight on the right name *where a name is due*.
 
 # %%
 columns = {}  # of each head, in the order of HEADS
 for layer, block in zip(seen, taleteller.blocks):
     w, n = layer.weights, effective_keys(layer.weights)
     found = {
-        "keys": n.mean((0, 2)),
-        "offset": deviance_share(w, by_offset(w)),
-        "key": deviance_share(w, by_key(layer.q, layer.k)),
-        "content": deviance_share(w, by_content(block.attention, layer.x)),
-        "tr S": w.diagonal(dim1=-2, dim2=-1).sum(-1).mean(0),
-        "due": n.transpose(0, 1)[:, again].mean(-1),
-        "on name": (w * said[:, None]).sum(-1).transpose(0, 1)[:, again].mean(-1),
+        "eff. keys": n.mean((0, 2)),
+        "by offset": deviance_share(w, by_offset(w)),
+        "by key": deviance_share(w, by_key(layer.q, layer.k)),
+        "by content": deviance_share(w, by_content(block.attention, layer.x)),
+        "eff. keys, due": n.transpose(0, 1)[:, again].mean(-1),
+        "on the name, due": (w * said[:, None]).sum(-1).transpose(0, 1)[:, again].mean(-1),
     }
     for name, z in found.items():
         columns.setdefault(name, []).append(z.double())
 columns = {name: torch.cat(z) for name, z in columns.items()}
-print("head" + "".join(f"{name:>9}" for name in columns))
-for i, label in enumerate(LABELS):
-    share = "".join(f"{columns[name][i]:9.2f}" for name in ("offset", "key", "content"))
-    rest = f"{columns['tr S'][i]:9.0f}{columns['due'][i]:9.1f}{columns['on name'][i]:9.2f}"
-    print(f"{label} {columns['keys'][i]:9.0f}{share}{rest}")
+print("head  " + "  ".join(columns))
+for i, (label, (layer, head)) in enumerate(zip(LABELS, HEADS)):
+    numbers = (f"{z[i]:{len(name)}.{1 if 'eff' in name else 2}f}"
+               for name, z in columns.items())
+    print("\n" * (head == 1 < layer) + f"{label}   " + "  ".join(numbers))
 
 # %% [markdown]
 # The three shares in one picture:
@@ -254,35 +272,37 @@ for i, label in enumerate(LABELS):
 # %% tags=["hide-input"] alt="Three shares for each of twenty heads, from 1.1 to 5.4: by offset it is largest in layer 1, by key in layers 2 and 3, by content in layer 5"
 fig, ax = figure(height=3.8)
 colors = COLORS["SMOOTHER"], COLORS["CYCLE"][2], COLORS["LOOKUP"]
-for name, color, marker in zip(("offset", "key", "content"), colors, "so^"):
-    ax.plot(LABELS, columns[name], marker, color=color, label=f"by {name}")
+SHARES = "by offset", "by key", "by content"
+for name, color, marker in zip(SHARES, colors, "so^"):
+    ax.plot(LABELS, columns[name], marker, color=color, label=name)
 for edge in range(N_HEAD, len(HEADS), N_HEAD):
     ax.axvline(edge - 0.5, color=COLORS["LINE"], zorder=0, linewidth=1)
 ax.tick_params(axis="x", rotation=90)
 ax.set(xlabel="head", ylabel="share of deviance explained", ylim=(0, 1),
-       title="Windows first, then clocks, then contents")
+       title="Layer 1 by offset, layers 2 and 3 by key, layer 5 by content")
 ax.legend(loc="upper center", ncols=3)
-three = torch.stack([columns[name] for name in ("offset", "key", "content")])
+three = torch.stack([columns[name] for name in SHARES])
 largest = three.view(3, N_LAYER, N_HEAD).mean(-1).argmax(0).tolist()  # in each layer
 assert largest[0] == 0 and largest[1:3] == [1, 1] and largest[-1] == 2
 fig
 
 # %% [markdown]
-# Between a window, which asks *how far back*, and a lookup, which asks *what*, there are steps.
-# Layer 1 consists of windows: a fixed kernel over time covers more than three quarters of the way from equal weights to those of the head.
-# In layers 2 and 3 the largest share is that *by key*: to a good part these heads put the same weights on keys, whoever asks.
-# In the last layers the match of contents grows, to half of the deviance, and no head is explained by one of the three alone.
-# The heads that find the name, with most of their weight on it where it is due, are among these last ones.
+# Between a window, *how far back?*, and a lookup, *what?*, there are mixtures.
+# The heads of layer 1 are nearest to windows: a fixed kernel over time explains more than three quarters of their deviance.
+# In layers 2 and 3 the largest share is that *by key*: much of their weights would be the same for any query.
+# In layers 4 and 5 the share by content is 0.34 to 0.53, and no head is explained by one of the three alone.
+# Two of these heads, 4.3 and 5.1, have most of their weight on the name where it is due.
+# (4.3 is explained by key more than by content, all the same: shares are over all rows, and a name is due in one of sixty.)
 #
-# How can a key be good for everyone, as in the layers between?
+# What makes a key score high for every query, as in layers 2 and 3?
 #
 # ### Read a head yourself
 #
 # The table holds means over many stories.
-# Here are the same measures of one text, which you can change, taken by the model in this page.
+# Here are the same measures of one text, which you can change.
 # Each head stands at the share of its deviance that the offset explains: windows on the left, lookups on the right.
-# (One text is little to fit a number for each offset to, so each row of weights is predicted from the other rows, and the shares come out lower than in the table.)
-# Choose a head, and see what it looks at and what the text loses without it.
+# (One text is little to fit to, so each row of weights is predicted from the other rows, and shares come out lower than in the table.)
+# Choose a head; see where it looks, and what its removal adds to the loss.
 # A removed head gives its mean over this text, or zero.
 # Head 4.3 is chosen: look for the tokens whose surprise grows without it. Then remove one of the first layer.
 #
@@ -293,13 +313,14 @@ fig
 #
 # ![Taleteller's heads as buttons, a row for each layer, between window on the left and lookup on the right; a dot above each button marks the share of the head's deviance that the offset explains in this story](../pages/live/heads.png)
 #
-# One head at a time: what it looks at, and what the text loses without it.
+# Where a head looks, and which tokens surprise more without it.
 # :::
 #
-# (clocks)=
-# ## Clocks
+# (recency)=
+# ## A learned recency bias
 #
-# Look at what the keys say by themselves, $\bar q \cdot k_j / \sqrt d$, averaged over texts, along the story.
+# Take what the mean query gives to a key, $\bar q \cdot k_j / \sqrt d$, averaged over texts, along the story.
+# (The first 16 positions, where few keys compete, are left out.)
 
 # %% tags=["hide-input"] alt="Key term of sixteen heads of layers 2 to 5 against position: all rise along nearly straight lines, some twice or more as steeply as others"
 own = torch.cat([  # of each text and head, q̄·k at each place: (B, heads, T)
@@ -316,9 +337,12 @@ in_a_text = 1 - ((each - line) ** 2).sum((0, -1)) / (each**2).sum((0, -1))
 fig, ax = figure()
 for i in range(N_HEAD, len(HEADS)):
     color = COLORS["CYCLE"][HEADS[i][0] - 1]
-    ax.plot(time, term[i, 16:] - term[i, 16], color=color, alpha=0.7)
-ax.set(title="Sixteen heads carry a clock", xlabel="position of the key",
-       ylabel="key's own score, from position 16 on")
+    label = f"layer {HEADS[i][0]}" if HEADS[i][1] == 1 else None
+    ax.plot(time, term[i, 16:] - term[i, 16], color=color, alpha=0.7, label=label)
+ax.set(title="In layers 2 to 5 a later key scores higher, along a straight line",
+       xlabel="position of the key",
+       ylabel="score for the mean query,\nless that at position 16")
+ax.legend()
 assert (slope > 0).all() and (straight[N_HEAD:] > 0.9).all()
 assert (in_a_text < straight).all()
 fig
@@ -326,13 +350,13 @@ fig
 # %% [markdown]
 # Sixteen straight lines.
 # These are means over many texts, though, and a mean hides the words.
-# How straight are they in one text, and how much of the deviance has the line alone, without any word?
+# What share of the variance does the line explain (its R²) in one text, and what share of the deviance does it explain alone, without any word?
 
 # %%
 ones, places = torch.ones(x.shape[1], 1), torch.arange(float(x.shape[1]))[:, None]
-clocks = causal_weights(ones, slope.float()[:, None, None] * places)  # scores a·j
-by_clock = torch.cat([deviance_share(layer.weights, p)
-                      for layer, p in zip(seen, clocks.split(N_HEAD))])
+lines = causal_weights(ones, slope.float()[:, None, None] * places)  # scores a·j
+by_line = torch.cat([deviance_share(layer.weights, p)
+                     for layer, p in zip(seen, lines.split(N_HEAD))])
 
 
 def least_to_most(z):
@@ -341,27 +365,30 @@ def least_to_most(z):
 
 
 found = {"R² of the mean": straight, "R² in one text": in_a_text, "1/slope": 1 / slope,
-         "share of the clock": by_clock, "best by offset": columns["offset"]}
-print("layer" + "".join(f"{name:>20}" for name in found))
+         "share of the line": by_line, "best by offset": columns["by offset"]}
+wide = {name: max(14, len(name) + 2) for name in found}  # columns
+print("layer" + "".join(f"{name:>{wide[name]}}" for name in found))
 for l in range(N_LAYER):
     heads = slice(l * N_HEAD, (l + 1) * N_HEAD)
-    print(f"{l + 1:5}" + "".join(f"{least_to_most(z[heads]):>20}" for z in found.values()))
-part = by_clock / columns["offset"]
+    print(f"{l + 1:5}" + "".join(f"{least_to_most(z[heads]):>{wide[name]}}"
+                                for name, z in found.items()))
+part = by_line / columns["by offset"]
 assert part[N_HEAD : 3 * N_HEAD].min() > 0.75 and part[:N_HEAD].max() < 0.6
 
 # %% [markdown]
 # In layers 2 and 3 the line alone explains about as much as the best kernel over time, which has a number for each offset.
-# In layer 1 it explains little, since it rises so slowly that it hardly shows within windows of a dozen keys; in layer 5, about a fifth.
+# In layer 1 it explains little, since it rises so slowly that it hardly shows among a dozen keys; in layer 5, about a fifth.
 # And in one text the words of the keys scatter around the line, most in the first and the last layers.
-# (The constant of a line moves with a vector that is added to all keys; its slope does not.)
-# Nobody built this in. Whether the heads read it from the vectors of the positions or from how far a story has come, a mean over texts does not tell.
+# (A vector added to all keys moves the line up or down; the slope stays.)
+# Nobody built this in. Whether the keys get it from the position vectors or from how far a story has come, a mean over texts does not tell.
 #
+# So these heads have a linear **recency bias**: ALiBi's penalty, in proportion to the distance, but learned. (The sheet calls such a head a *clock*.)
 # A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past, in which a weight falls by the factor $e$ every $1/a$ tokens.
 #
 # :::{two-views}
 #
 # - **As a lookup.** A key that came later is a better key, for the mean query by the same amount a token.
-#   The newest entry wins by a little, and a match of contents has to make up for its age.
+#   Newer entries score a little higher; a match of contents has to make up for its age.
 # - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, one of chapter 05's; whatever else is in the score is a second factor.
 #
 # :::
@@ -374,15 +401,15 @@ from tinyllm.smoothing import nadaraya_watson
 place = torch.arange(40.0).double()[:, None]
 v = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
 a = slope[-1]
-clock = causal_weights(torch.ones_like(place), a * place)  # scores a·j
+recent = causal_weights(torch.ones_like(place), a * place)  # scores a·j
 average = nadaraya_watson(place, place, v, 1 / a, kernel="exponential", mask=causal_mask(40))
-assert torch.allclose(clock @ v, average)
+assert torch.allclose(recent @ v, average)
 "a straight line of scores is an exponential average"
 
 # %% [markdown]
 # A share of deviance says how near the weights are, not what the difference costs.
-# So give all heads of layers 2 and 3 the weights of these averages, *one number a head*, and look at the loss.
-# To edit a head is to `put` something in the place of one of its stages.
+# So replace the weights of all eight heads of layers 2 and 3 by these averages, *one number a head*, and look at the loss; then by other kernels; then let the same heads write only their mean output.
+# `put` replaces one of a head's stages.
 
 # %% tags=["quote"]
 from tinyllm.heads import put
@@ -415,19 +442,19 @@ def judged(logits):
 
 
 base, name_again, right_gender = judged(logits)
-print(f"loss {base.mean():.0f} thousandths of a nat per character, "
-      f"p(name said again) {name_again:.2f}, p(right gender | a pronoun) {right_gender:.3f}")
+print(f"loss {base.mean():.0f} mnat, p(name said again) {name_again:.2f}, "
+      f"p(right gender | a pronoun) {right_gender:.3f}")
 
 # %% [markdown]
 # These three numbers are what later sections watch.
-# The loss is counted in thousandths of a nat per character, **mn** for short.
-# The probability of a name said again is low, too, where a pronoun would do as well; the model cannot know which the story takes.
-# The gender is judged where a pronoun comes: the probability of its gender, given that a pronoun comes.
+# The loss is counted in thousandths of a nat per character, here called **mnat**.
+# The probability of a name said again stays below 1: often a pronoun would do as well, and the model cannot know which comes.
+# The third number: where a pronoun comes, the probability of its gender, given that one comes.
 
 # %%
 def paired(z):
     """The mean of a difference over texts, with its standard error."""
-    return f"{z.mean():.1f} (standard error {z.std() / len(z) ** 0.5:.1f})"
+    return f"{z.mean():.1f} mnat (standard error {z.std() / len(z) ** 0.5:.1f})"
 
 
 early = [head for head in HEADS if head[0] in (2, 3)]
@@ -435,7 +462,7 @@ index = [HEADS.index(head) for head in early]
 a = slope[index].mean().float()
 box = (places - places.T < 20) & causal_mask(x.shape[1])
 kernels = {  # weights, one for each of the eight heads
-    "own exponential averages": clocks[index],
+    "own exponential averages": lines[index],
     "one exponential average": causal_weights(ones, a * places).expand(8, -1, -1),
     "the last 20 keys equally": (box / box.sum(-1, keepdim=True)).expand(8, -1, -1),
     "all keys equally": causal_weights(ones, 0 * places).expand(8, -1, -1),
@@ -447,9 +474,9 @@ edits = {name: {head: put("weights", w) for head, w in zip(early, weights)}
 edits["their mean output"] = {h: put("output", of(h, "output").mean((0, 1))) for h in early}
 lost = {name: judged(run(these))[0] - base for name, these in edits.items()}
 for name, z in lost.items():
-    print(f"eight heads with {name:25} mn {paired(z)}")
+    print(f"eight heads with {name:25} {paired(z)}")
 z = lost["one exponential average"] - lost["own exponential averages"]
-print(f"{'one rate for all less one rate a head:':42} mn {paired(z)}")
+print(f"{'one rate for all less one rate a head:':42} {paired(z)}")
 exponential = lost["own exponential averages"].mean()
 assert lost["weights by key"].mean() < exponential < lost["all keys equally"].mean() / 1.5
 assert exponential < lost["their mean output"].mean() / 3
@@ -457,19 +484,19 @@ assert exponential < lost["their mean output"].mean() / 3
 # %% [markdown]
 # Any mean of the recent past does most of the work. Exponential ones lose about a quarter of what is lost without any mean, a box of 20 keys hardly more, and the best of all kernels over time hardly less; a mean of *all* the past loses more than twice as much.
 # That it is recent matters, then; the form of the kernel matters little, and so does a rate for each head.
-# The words in the keys matter: weights by key, which add them to the clock, lose less than half as much.
-# All of these are joint edits; what each head costs alone comes [later](#apart-and-together).
+# The words in the keys matter: weights by key, which add them to the line, lose less than half as much.
+# All eight heads are edited at once here; what each costs alone comes [later](#apart-and-together), and differs.
 #
-# (two-smoothers)=
-# ## One head, two smoothers
+# (few-or-many)=
+# ## One head, few keys or many
 #
-# Two heads have more than half of their weight on the right name where it is due, 4.3 and 5.1.
+# Two heads have more than half of their weight on the right name where it is due, 4.3 and 5.1; the code calls them `movers`, for a reason that comes below.
 # Take 5.1, which we met at the beginning.
-# Its mean of effective keys hides something: where a name is due they are few.
+# Its mean, 29 effective keys, hides that they are few where a name is due.
 
 # %% tags=["hide-input"] alt="Two histograms of effective keys of one head on a logarithmic axis: where a name said before is due, nearly all at one to two; elsewhere spread around twenty and more"
-movers = [head for head, weight in zip(HEADS, columns["on name"]) if weight > 0.5]
-name_head = HEADS[columns["due"].argmin()]  # the sharpest where a name is due
+movers = [head for head, weight in zip(HEADS, columns["on the name, due"]) if weight > 0.5]
+name_head = HEADS[columns["eff. keys, due"].argmin()]  # the sharpest where a name is due
 NAME = f"{name_head[0]}.{name_head[1]}"
 n = effective_keys(of(name_head, "weights"))
 late = torch.arange(x.shape[1]) >= 32  # rows that have many keys
@@ -481,11 +508,10 @@ for z, label, view in kinds:
     share = torch.histogram(z, bins).hist / len(z)
     ax.stairs(share, bins, fill=True, alpha=0.6, color=COLORS[view], label=label)
 ax.set(xscale="log", xlabel="effective keys of a row", ylabel="share of rows",
-       title=f"Head {NAME}: one head, two smoothers")
+       title=f"Head {NAME}: {due.mean():.1f} effective keys where a name is due, "
+             f"{elsewhere.mean():.0f} elsewhere")
 ax.legend()
 assert name_head in movers and due.median() < 2 and elsewhere.median() > 8
-print(f"head {NAME}: {due.mean():.1f} effective keys where a name is due, "
-      f"{elsewhere.mean():.0f} elsewhere")
 fig
 
 # %% [markdown]
@@ -493,13 +519,13 @@ fig
 #
 # - **As a lookup.** Where a name is due, the head is a `dict`: one key gets nearly everything.
 # - **As a smoother.** Elsewhere the same matrices take the mean of dozens of keys.
-#   The bandwidth is a property of the *query*, not of the head: scores that lie far apart make a narrow kernel.
+#   How many keys are averaged depends on the *query*: scores that lie far apart give few of them the weight.
 #
 # :::
 #
 # One head can be both, because the query decides how far apart its scores are.
 # Does it need to be both?
-# Give it less, once where a name is due and once everywhere else: its best key alone, or nothing but its mean output.
+# Reduce it, first where a name is due and then elsewhere: to its best key alone, or to its mean output.
 
 # %%
 w, z = of(name_head, "weights"), of(name_head, "output")
@@ -510,23 +536,23 @@ for what, (stage, value) in less.items():
     for where, rows in ("where a name is due", again), ("elsewhere", ~again):
         loss, name, _ = judged(run({name_head: put(stage, value, rows[..., None])}))
         costs[what, where] = loss - base
-        print(f"{what} {where}: mn {paired(loss - base)}, p(name again) {name:.2f}")
+        print(f"{what} {where}: {paired(loss - base)}, p(name again) {name:.2f}")
 one, nothing = (costs[what, "elsewhere"] for what in less)
-print(f"elsewhere, its best key less its mean output: mn {paired(one - nothing)}")
+print(f"elsewhere, its best key less its mean output: {paired(one - nothing)}")
 assert costs["its best key", "where a name is due"].abs().mean() < 0.2
 assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean() < 2
 
 # %% [markdown]
 # Where a name is due, the best key alone does as well as all keys, and without the head the name is lost more often: there it *is* a `dict`.
-# Elsewhere the wide mean is hardly missed. The head could write its mean output there, at a cost of a few tenths of a mn, and to look at one key alone is no better than that.
-# So the second smoother is no second task that we could find: a mean of dozens of keys is what a head gives that is not asked.
+# Elsewhere the wide mean is worth little: the head's mean output in its place costs 0.4 mnat, and its best key alone, 0.8 mnat, is no better than that.
+# So we found no second task: where no name is due the head writes a mean of some thirty keys, and little depends on it.
 #
 # (how-the-name)=
 # ## How is the name found?
 #
-# The head looks at the right name. Is that how the right name comes to be said?
-# Exchange the *values* of that head at the places of one name with those of another name, and see which name is said: the field calls this **activation patching**.
-# In each story take the name that is due most often, and a name of the same gender that the story never says.
+# The head looks at the right name. Is that why the right name is said?
+# Take the name that is due most often in a story, and a name of the same gender that the story never says.
+# Run the model a second time on the story with that name put in, and use the second run's *values* at the name in the first run: the field calls this **activation patching**.
 
 # %%
 girls, boys = tokens(GIRLS).tolist(), tokens(BOYS).tolist()
@@ -556,6 +582,7 @@ def says(logits, right, wrong, where):
 
 # %% [markdown]
 # Heads that look at a name and bring it to the output are called **name movers** by those who found some in GPT-2 {cite}`wang2022`. Ours were picked by their weights; whether they move names is what the next cell tests.
+# It prints the probability of the right name, and the other name's *part*: p(other) / (p(right) + p(other)).
 
 # %%
 rest = [head for head in HEADS if head not in movers]
@@ -569,7 +596,7 @@ def from_other(heads, stage, where=None):
 
 swaps = {
     "nothing": logits,
-    "the name, in the whole text": other_logits,
+    "all: the second run itself": other_logits,
     f"values of {NAME} at the name": run(from_other([name_head], "v", is_main[..., None])),
     "values of both movers at the name": run(from_other(movers, "v", is_main[..., None])),
     "values of all other heads, everywhere": run(from_other(rest, "v")),
@@ -577,61 +604,60 @@ swaps = {
 }
 sites = again & (y == main[:, None])
 swapped = {}
-print("movers:", *(f"{l}.{h}" for l, h in movers), f"  {sites.sum()} places")
+names = " and ".join(f"{l}.{h}" for l, h in movers)
+print(f"movers: {names}; {sites.sum()} places; taken from the second run:")
 for what, changed in swaps.items():
     swapped[what] = says(changed, main[:, None], unsaid[:, None], sites)
     p, part = swapped[what]
     print(f"{what:38} p(name) {p:.2f}, part of the other name {part:.2f}")
-assert swapped["the name, in the whole text"][1] > 0.8
+assert swapped["all: the second run itself"][1] > 0.8
 assert swapped["keys of both movers, everywhere"][1] < 0.1
 
 # %% [markdown]
-# Exchange the values of the two name movers, at the places of that name alone, and between the two names the model now chooses the one that stands nowhere in the story; with one of the two movers it wavers.
+# Exchange the values of both movers, at the places of that name alone, and the name that stands nowhere in the story gets 0.95 of the probability of the two; with those of 5.1 alone, 0.44.
 # Exchange the values of *all eighteen other* heads, in the whole text, and it does not matter.
 # So these two heads' values are how the name gets to the end.
 #
-# Which name is decided by where the head looks, then, and what is said by the value that it finds there.
-# But how does the head know where to look?
-# Three stories suggest themselves.
+# Where the heads look decides which name is said, then, and the value found there says it.
+# But how do they know where to look? There are three candidates.
 #
-# *It knows the name.* Then keys made from a text with another name would lead astray. They did not: the last line.
+# *They ask for the name itself.* Then keys of the second run, where another name stands, would mislead them. They do not: the last line above.
 #
 # *It is induction*: find an earlier place with the same token, take what came after it, as in [chapter 06](06_two_views_many_heads.ipynb).
-# Then the model would know the second half of a random sequence that is said twice.
+# Then the model would predict the second half of a random sequence said twice, heads would have their weight on the token after an earlier copy, and the name that is due would stand there.
 
 # %%
 generator = torch.Generator().manual_seed(0)
 random = torch.randint(2048, (8, 96), generator=generator).repeat(1, 2)
 log_p = taleteller(random[:, :-1]).log_softmax(-1).gather(-1, random[:, 1:, None])[..., 0]
-first, repeated = -log_p[:, 8:95].mean(), -log_p[:, 103:].mean()
-behind = F.pad(x[:, :, None] == x[:, None, :], (1, 0))[..., :-1] & causal_mask(x.shape[1])
-rows = behind.any(-1)
-equal = (behind / torch.arange(1, x.shape[1] + 1)[:, None]).sum(-1)
+first, repeated = -log_p[:, 8:95].mean(), -log_p[:, 103:].mean()  # each after 8 tokens
+after = F.pad(x[:, :, None] == x[:, None, :], (1, 0))[..., :-1] & causal_mask(x.shape[1])
+rows = after.any(-1)
+equal = (after / torch.arange(1, x.shape[1] + 1)[:, None]).sum(-1)
 print(f"nats per token of a random sequence {first:.1f}, of its repetition {repeated:.1f}")
-print("weight behind an earlier copy of the same token:")
+print("weight on tokens that stand after an earlier copy of the query's token:")
 for what, at, heads in (("of any head, everywhere", rows, HEADS),
                         ("of the movers, where a name is due", again, movers)):
-    most = max((of(head, "weights") * behind).sum(-1)[at].mean() for head in heads)
+    most = max((of(head, "weights") * after).sum(-1)[at].mean() for head in heads)
     print(f"  {what}: at most {most:.2f}, {equal[at].mean():.2f} if all were equal")
-there = (behind & said)[again].any(-1).float().mean()
-print(f"where a name is due, it stands behind an earlier copy in {there:.2f} of the places")
+there = (after & said)[again].any(-1).float().mean()
+print(f"where a name is due, it stands after an earlier copy in {there:.2f} of the places")
 assert repeated > first - 0.5 and most < 0.2 and there < 0.4
 
 # %% [markdown]
 # The repetition is not known, and no head has more than a few hundredths of its weight there.
-# (The model has never read random tokens, so the first test alone would prove little; the others are made on stories.)
+# (Far more than $\ln 2048 = 7.6$ nats: on random tokens, which it has never read, the model is sure of the wrong ones. So the first test alone proves little; the others are made on stories.)
 # The sharpest is the last: where a name is due, induction could find it in few places only.
 #
-# *It goes by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
-# Where the two persons are of different gender, and mostly they are, this fits every place at which a name is due; a fit is no test.
-# Exchange the two names in the text, and let the movers have the keys of that: a girl's name, with a girl's key, now stands where the boy's was.
-# If the query asks for a girl, the wrong one is found.
+# *They go by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
+# Where a story has two names, they are a girl's and a boy's (the count is below the next table), so this fits every place; a fit is no test.
+# So make two more texts: one in which the two names are exchanged, and one in which *he* and *she*, *boy* and *girl* and their like are, too.
 
 # %%
 A, B = main[:, None], torch.where(second < 0, main, second)[:, None]
 crossed = torch.where(x == A, B, torch.where(x == B, A, x))
 _, cross = record(taleteller, crossed)
-to = torch.arange(2048)  # and, besides, he for she, and all such words
+to = torch.arange(2048)  # he for she, and all such words
 for words in "he she", "He She", "himself herself", "boy girl", "his her", "him her":
     he, she = (tokenizer.encode(f" {word}") for word in words.split())
     if len(he) == len(she) == 1:
@@ -652,8 +678,9 @@ def exchanged(head, stage):
 
 
 # %% [markdown]
-# In a second text *he* and *she*, *boy* and *girl* and their like are exchanged, too; take the keys of that, or the queries.
-# Besides, exchange what the keys of the two persons *are*, whatever they are made of: the mean key of the one for that of the other, at their places; then the same with values, and with both.
+# Give the movers the keys of these texts: where the boy's name stood there is now the key of a girl's name.
+# A query that asks for a girl would now find the boy, and the other name would be said.
+# Then exchange the keys themselves: at each person's places, put the other person's mean key for this one's, whatever it is made of; the same with values, and with both.
 
 # %%
 def taken(text, stage):
@@ -664,37 +691,37 @@ def taken(text, stage):
 keys, values = ({h: put(stage, exchanged(h, stage)) for h in movers} for stage in "kv")
 crossings = {
     "nothing": {movers[0]: {}},
-    "keys, from names exchanged": taken(cross, "k"),
-    "keys, from he and she, too": taken(gendered, "k"),
-    "queries, from the same text": taken(gendered, "q"),
-    "the two persons' keys": keys,
-    "the two persons' values": values,
-    "keys and values": {h: keys[h] | values[h] for h in movers},
+    "keys from names exchanged": taken(cross, "k"),
+    "keys from he and she, too": taken(gendered, "k"),
+    "queries from the same text": taken(gendered, "q"),
+    "mean keys exchanged": keys,
+    "mean values exchanged": values,
+    "mean keys and mean values": {h: keys[h] | values[h] for h in movers},
 }
 crossed_part = {}
 for what, edits in crossings.items():
     p, part = says(run(edits), y, the_other, two)
     crossed_part[what] = part
     print(f"{what:28} p(name) {p:.2f}, part of the other person's name {part:.2f}")
-assert max(crossed_part[what] for what in crossings if ", from" in what) < 0.1
-assert min(crossed_part["the two persons' " + what] for what in ("keys", "values")) > 0.5
+assert max(crossed_part[what] for what in crossings if " from" in what) < 0.1
+assert min(crossed_part[f"mean {what} exchanged"] for what in ("keys", "values")) > 0.5
 girl_A, girl_B = (torch.isin(z, torch.tensor(girls)).expand(y.shape)[two] for z in (A, B))
-print(f"{two.sum()} places, {(girl_A != girl_B).float().mean():.2f} of them in stories "
-      "of persons of different gender")
+print(f"{two.sum()} places, {(girl_A != girl_B).sum()} of them in stories "
+      "of a girl and a boy")
 
 # %% [markdown]
-# It does not: with keys made from exchanged names, the right name is found all the same, and with *he* and *she* exchanged, too; nor does the query ask by gender.
-# And the last three lines say what does steer the head.
-# Take the mean key of each person, without what any key has at that position (the clock), and exchange *these vectors* between the two persons' places: now the other name is said.
+# Gender is not it: with keys from exchanged names, and from *he* and *she* exchanged, the right name is found all the same; nor does the query ask by gender.
+# The last three lines say what does steer the heads.
+# Take the mean key of each person, without what any key has at that position, and exchange *these vectors* between the two persons' places: the other name is said.
 # Exchange their values: the other name is said.
-# Exchange both, and two wrongs make a right, though not the whole of it: a mean key is not each key.
+# Exchange both: the right name is back, though not wholly, since a mean key is not each key.
 
 # %% tags=["hide-input"] alt="Bars of the part of the other person's name: near zero for nothing exchanged and for keys made from exchanged names, for keys and queries from he and she exchanged, high for the persons' keys and for their values, low again for both"
 fig, ax = figure(height=2.6)
 ax.barh(list(crossed_part), list(crossed_part.values()), color=COLORS["CYCLE"][0])
 ax.invert_yaxis()
-ax.set(xlim=(0, 1), xlabel="part of the other person's name")
-title = "Exchange keys or values: another name; both: the right one"
+ax.set(xlim=(0, 1), xlabel="p(other) / (p(right) + p(other))")
+title = "Exchange the persons' mean keys or values, and the other name is said"
 fig.suptitle(title, x=0.012, ha="left")
 ax.grid(axis="y", visible=False)
 fig
@@ -708,7 +735,7 @@ fig
 #
 # What is a head worth? The usual answer is an **ablation**: take its output away and see what the loss does.
 # But "away" has to be something.
-# *Zero* is simple, and a value that the layers behind have never seen; the *mean* output keeps what is always there; a *resample*, the output that the head has at the same place of another story, keeps the variation and takes the meaning.
+# *Zero* is simple, but no later layer has met it; the *mean* output keeps what is always there; a *resample*, the head's output at the same place of another story, keeps the variation but says nothing of this story.
 # The table has the cost of each, and beside it p(name again) and p(right gender) with the mean.
 
 # %%
@@ -724,40 +751,29 @@ for head in HEADS:
         names_left[head, kind], gender_left[head, kind] = name.item(), gender.item()
 table = torch.tensor([[cost[head, kind].mean() for kind in KINDS] for head in HEADS])
 base_few = judged(logits[:few])
-print("mn   " + "".join(f"{kind:>10}" for kind in KINDS) + "         name  gender")
+print("mnat " + "".join(f"{kind:>10}" for kind in KINDS) + "      p(name)  p(gender)")
 for head, label, row in zip(HEADS, LABELS, table):
     print(f"{label}  " + "".join(f"{z:10.0f}" for z in row)
-          + f"        {names_left[head, 'mean']:.2f}    {gender_left[head, 'mean']:.2f}")
+          + f"{names_left[head, 'mean']:13.2f}{gender_left[head, 'mean']:11.2f}")
 
 # %% [markdown]
-# The three columns do not agree, in size or in order.
-# The extreme is 2.3: with zero in its place it is among the most expensive heads of the model, with its mean or with the output of another story it costs next to nothing.
-# So for the loss it might as well write a constant, on which the layers behind rely as they would on a bias.
-# And zero is no measure in this chapter's sense: in the fourth of the rewritings above, one vector is added to all values and taken off behind $W_O$; the model is the same, but zero now costs something else. Mean and resample stay.
+# The three columns do not agree.
+# The extreme is 2.3: with zero in its place it costs 61, as much as a head of layer 1; with its mean, 3, and with the output of another story, 0.
+# So nearly all that matters of its output is a constant, which later layers use like a bias.
+# And the cost of zero depends on how a head is written: add one vector to all its values, subtract after $W_O$ what that adds, and the model is the same, but zero costs something else. Mean and resample stay.
 
 # %%
-def ranks(z):
-    """Ranks along the last axis; equal numbers share the mean of theirs."""
-    a, b = z.unsqueeze(-1), z.unsqueeze(-2)
-    return (a > b).sum(-1) + ((a == b).sum(-1) - 1) / 2
-
-
-def spearman(a, b):
-    """Correlation of ranks, along the last axis."""
-    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(a).double(), ranks(b).double()))
-    return (a * b).sum(-1) / ((a**2).sum(-1) * (b**2).sum(-1)).sqrt()
-
-
-for one, two_ in (0, 1), (1, 2), (0, 2):
-    r = spearman(table[:, one], table[:, two_])
-    print(f"{KINDS[one]} and {KINDS[two_]}: correlation of ranks {r:.2f}")
 ratio = table[:, 0] / table[:, 1]
 print(f"zero costs {ratio.min():.1f} to {ratio.max():.0f} times what the mean costs, "
       f"most with head {LABELS[ratio.argmax()]}")
-assert ratio.max() > 5
+words = table[:N_HEAD, 2] / table[:N_HEAD, 1]
+print(f"in layer 1 a resample costs {words.min():.1f} to {words.max():.1f} times "
+      "what the mean costs")
+assert ratio.max() > 5 and words.min() > 1.5
 
 # %% [markdown]
-# Whoever ranks heads by what their removal costs has to say which removal.
+# In layer 1 the output from another story costs more than the mean: wrong words mislead more than an average of all.
+# A ranking of heads by what their removal costs has to say which removal.
 #
 # And now several at once: the four of a layer, and all twenty.
 
@@ -773,32 +789,16 @@ for name, heads in groups.items():
     apart.append(sum(cost[head, "mean"] for head in heads))
     together.append(judged(run(silent(heads), few))[0] - base[:few])
     print(f"{name:10} one by one, summed: {paired(apart[-1])}")
-    print(f"{'at once:':>30} {paired(together[-1])}")
+    ratio = apart[-1].mean() / together[-1].mean()
+    print(f"{'at once:':>30} {paired(together[-1])}; ratio {ratio:.2f}")
 assert together[-1].mean() > 5 * apart[-1].mean()
-
-# %% [markdown]
-# In a picture:
-
-# %% tags=["hide-input"] alt="Two bars for each layer and for all: what ablations one by one sum to, and the cost of all at once; at once is several times as much, for all layers many times"
-fig, ax = figure(height=3)
-rows = torch.arange(len(groups)).double()
-for shift, z, label in (-0.2, apart, "one by one, summed"), (0.2, together, "at once"):
-    color = COLORS["CYCLE"][shift < 0]
-    ax.barh(rows + shift, [c.mean() for c in z], 0.36, color=color, label=label)
-ax.set_yticks(rows, list(groups))
-ax.invert_yaxis()
-ax.set(xlabel="cost in thousandths of a nat per character",
-       title=f"{apart[-1].mean():.0f} apart, {together[-1].mean():.0f} together")
-ax.legend(loc="center right")
-ax.grid(axis="y", visible=False)
-fig
 
 # %% [markdown]
 # In layers 1 to 3 the sum is about a tenth of the joint cost.
 # Heads that stand in for each other would do that; so would any loss that grows faster than in proportion to the damage, and this table does not tell the two apart.
-# (In layer 1 each head is dear by itself: a fifth to a third of the whole loss.)
+# (In layer 1 each head alone costs a fifth to a third of the whole loss.)
 # That most heads can be removed one at a time has been known since {cite}`michel2019`; that they are idle does not follow.
-# In layers 4 and 5 the sum is half of the joint cost. There are jobs there that few heads do: look at two of these, names and gender.
+# In layers 4 and 5 the sum is half of the joint cost, perhaps because some tasks there have few heads. Look at two of these, names and gender.
 
 # %%
 gender_head = HEADS[torch.tensor([gender_left[head, "mean"] for head in HEADS]).argmin()]
@@ -818,63 +818,39 @@ for what, heads in (("with all heads", []),
         assert name > base_few[1] - 0.1 and gender > 0.95
 
 # %% [markdown]
-# The name has two heads: either of them alone still finds it in most places, and without both it is gone. The gender of a pronoun has one, 4.2, and without it the model guesses.
+# Two heads find the name: with either alone p stays at 0.6, without both it is 0.01. One head finds the gender of a pronoun, 4.2, and without it the model guesses.
 # Without the five other heads of these layers names stay, and of the gender three hundredths are lost.
 # (That p(name again) even rises without them is no better memory. It is a product, and its other factor has grown: the probability that a name comes at all.)
 #
-# (temperatures)=
-# ## Is any temperature wrong?
-#
-# Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
-# Multiply the scores of one head by $s$ more, which makes its temperature $1/s$ of what it was.
-# If gradient descent did its work, the loss is lowest at $s = 1$; how *curved* it is there says how much the head cares.
-# Try $s = 1/2$ and $s = 2$, each head alone; the mean of the two costs over $\tfrac12 (\ln 2)^2$ is an estimate of the curvature in $\ln s$.
+# **Is any temperature wrong?** Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
+# Multiply the scores of one head at a time by $s$ more:
 
 # %%
 tried = torch.stack([judged(run({head: scale_scores(s)}, few))[0] - base[:few]
                      for head in HEADS for s in (1 / 2, 2)])
 tried = tried.view(len(HEADS), 2, few)  # costs
 mean, error = tried.mean(-1), tried.std(-1) / few**0.5
-curved = mean.sum(1) / torch.tensor(2.0).log() ** 2
 for name, part in ("layer 1", slice(N_HEAD)), ("layers 2 to 5", slice(N_HEAD, None)):
     low, high = mean[part].amax(0)
-    print(f"{name}: half costs at most {low:.1f} mn, twice at most {high:.1f}; "
-          f"curvature {curved[part].min():.1f} to {curved[part].max():.1f}")
-assert (mean + 3 * error > 0).all() and curved[:N_HEAD].min() > curved[N_HEAD:].max() / 2
+    print(f"{name}: scores times 1/2 cost at most {low:.1f} mnat, "
+          f"times 2 at most {high:.1f}")
+assert (mean + 3 * error > 0).all()
 
 # %% [markdown]
-# No head gets better by either factor, as far as 32 stories can tell.
-# The windows of layer 1 care most, and more about a kernel that is too wide than about one that is too narrow.
-# In the words of the second view: twenty bandwidths were learned, none by cross-validation, and none of them is off by a factor that matters.
-
-# %% tags=["hide-input"] alt="Cost of half and of twice the scores for each head, with bars of two standard errors: nearly all above zero, those of layer 1 highest"
-fig, ax = figure(height=3.4)
-for column, (s, shift) in enumerate((("½", -0.15), ("2", 0.15))):
-    at = torch.arange(len(HEADS)) + shift
-    ax.errorbar(at, mean[:, column], 2 * error[:, column], fmt="o", markersize=4,
-                color=COLORS["CYCLE"][column], label=f"scores times {s}")
-ax.axhline(0, color=COLORS["LINE"], zorder=0)
-ax.set_xticks(range(len(HEADS)), LABELS, rotation=90)
-ax.set(xlabel="head", ylabel="cost (mn), ± 2 standard errors",
-       title="No head is better with another temperature")
-ax.legend()
-fig
-
-# %% [markdown]
-# This says that gradient descent left nothing to gain that we could find in these twenty directions, and not that each head matters: most curves are so flat that the best temperature is hardly determined.
+# No head gets better at twice or half its temperature, as far as 32 stories can tell.
 #
 # (explanation)=
 # ## Is attention an explanation?
 #
 # Weights are shown as explanations: *the model said this because it looked there*.
-# Whether they are was argued in two papers with fine titles, {cite}`jain2019` and {cite}`wiegreffe2019`.
-# It depends on what is to be explained. Take two things.
+# {cite}`jain2019` say that they are not; {cite}`wiegreffe2019` answer that it depends on what is called an explanation.
+# Take two things to explain.
 #
 # **One key is deleted, in one head and one row**, the weights of the others growing in proportion.
-# How far does the prediction move, by the square root of the KL divergence, which for small changes is in proportion to the change?
-# Everything behind the head is computed exactly, for the one row that changes.
+# How far does the prediction move? We take the root of the KL divergence, which grows in proportion to a small change.
+# All that follows the head is computed exactly, for the one row that changes.
 
-# %%
+# %% tags=["hide-input"]
 exact = deepcopy(taleteller).double()  # most effects are small: 64 bits
 
 
@@ -899,8 +875,20 @@ def moved(new, old):
     return (old.exp() * (old - new)).sum(-1).clamp(min=0).sqrt()
 
 
+def ranks(z):
+    """Ranks along the last axis; equal numbers share the mean of theirs."""
+    a, b = z.unsqueeze(-1), z.unsqueeze(-2)
+    return (a > b).sum(-1) + ((a == b).sum(-1) - 1) / 2
+
+
+def spearman(a, b):
+    """Correlation of ranks, along the last axis."""
+    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(a).double(), ranks(b).double()))
+    return (a * b).sum(-1) / ((a**2).sum(-1) * (b**2).sum(-1)).sqrt()
+
+
 # %% [markdown]
-# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time; then compare the order of the weights with the order of the effects, by their **rank correlation**.
+# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time; then compare the order of the weights with the order of the effects, by their **rank correlation**, the correlation of ranks.
 
 # %%
 i, generator = 200, torch.Generator().manual_seed(0)
@@ -913,21 +901,21 @@ for h, (layer, head) in enumerate(HEADS):
         w, v = own.weights[b, head - 1, i, j, None].double(), own.v[b, head - 1, j].double()
         z = own.output[b, :, i].double().repeat(37, 1, 1)  # the first stays as it is
         z[1:, head - 1] = (z[1:, head - 1] - w * v) / (1 - w).clamp(min=1e-9)
-        told = last_row(z, layer, b, i)
-        effect = moved(told[1:], told[0])
+        new = last_row(z, layer, b, i)
+        effect = moved(new[1:], new[0])
         for part, these in enumerate((slice(24), slice(24, None))):
             inside[part, h, b] = spearman(w[these, 0], effect[these])
-assert torch.allclose(told[0].float(), logits[b, i], atol=1e-3)
+assert torch.allclose(new[0].float(), logits[b, i], atol=1e-3)
 for what, r in zip(("24 random keys", "the 12 keys with most weight"), inside.mean(-1)):
     print(f"rank correlation of weight and effect, {what}: {r.mean():.2f}, "
           f"heads {r.min():.2f} to {r.max():.2f}")
 
 # %% [markdown]
 # Inside a head weights say very well which keys can be deleted without harm, and a good deal about the order of those that cannot.
-# They should: the weight is the factor of what is taken away.
+# They should: what is deleted is the weight times a value.
 #
 # **One token of the text is replaced**, by the one that another story has in that place, and the whole model reads anew.
-# What is to be beaten is a rule that knows nothing: *recent tokens matter more*.
+# The baseline is a rule that needs no model: *recent tokens matter more*.
 
 # %%
 def steepness(b, i):
@@ -957,29 +945,29 @@ for b in range(16):
     found.append(torch.stack(r))
 
 # %% [markdown]
-# The rank correlation of each rule with the effects, and then how much more or less than recency three of them have, story by story:
+# The rank correlation of each rule with the effects, also with the other rule held fixed, that is, taken out of both; below the line the baseline, and the differences from it, story by story:
 
 # %%
 found = torch.stack(found).T  # (6, texts)
 rules = ("recency alone", "mean of all weights", "mean of the last layer's",
          "length of the gradient", "all weights, recency held fixed",
          "recency, all weights held fixed")
-rows = dict(zip(rules, found))
+rows = {rules[n]: found[n] for n in (1, 2, 3, 4, 5)} | {"": None, rules[0]: found[0]}
 rows |= {f"{rules[n]} less recency": found[n] - found[0] for n in (1, 2, 3)}
 for what, z in rows.items():
-    print(f"{what:40} {z.mean():.2f} (standard error {z.std() / len(z) ** 0.5:.2f})")
+    print("-" * 69 if z is None else
+          f"{what:40} {z.mean():.2f} (standard error {z.std() / len(z) ** 0.5:.2f})")
 
 # %% [markdown]
-# The mean of all weights predicts well which tokens matter, and recency predicts it as well, without any model; windows and clocks put recency into the weights.
-# What the weights know beyond recency is the part that an explanation by attention can claim. It is there, and it is smaller; recency, too, knows something beyond the weights.
-# For the last layer's weights alone, which pictures often show, and for the gradient, which sees all paths and not only those through weights, see their differences from recency and the errors of these.
-# (One place in 16 stories, at tokens that differ in the two.)
-# ({cite}`abnar2020` multiply the weights of all layers, mixed with the identity for the residual stream, into a *rollout*; it leaves out values and MLPs, and we have not tried it here.)
+# The mean of all weights predicts well which tokens matter; recency does so nearly as well, without any model.
+# What the weights know beyond recency is all that an explanation by attention can claim: the row with recency held fixed. It is there, and it is smaller; recency, too, knows something beyond the weights.
+# The last layer's weights alone, which pictures often show, are no better than recency; the gradient, which sees all paths and not only those through weights, is better.
+# (One place in each of 16 stories, at tokens that differ in the two.)
 #
 # (lens)=
 # ## When is it known?
 #
-# The **logit lens** {cite}`nostalgebraist2020` reads the residual stream with the model's own last step before the last step is due.
+# The **logit lens** {cite}`nostalgebraist2020` applies the model's last norm and head to the residual stream before the end, here after each attention and each MLP.
 # Where a name is due, and given that a name is said: how probable is the right one?
 
 # %% tags=["hide-input"] alt="Two curves along the stages of the model, attention and MLP of layers 1 to 5: the probability of the right name is near zero up to layer 3, about one half after attention 4 and near one after attention 5; that of the right gender goes from one half to nearly one at attention 4"
@@ -999,8 +987,9 @@ for point in points:
     sure = torch.where(torch.isin(y[pronoun], HE), he, -he).sigmoid()
     gender_known.append(sure.mean().item())
 fig, ax = figure()
-ax.plot(stages, name_known, "o-", label="right name | name", color=COLORS["CYCLE"][0])
-ax.plot(stages, gender_known, "s-", label="right gender | pronoun", color=COLORS["CYCLE"][2])
+ax.plot(stages, name_known, "o-", label="right name, given a name", color=COLORS["CYCLE"][0])
+ax.plot(stages, gender_known, "s-", label="right gender, given a pronoun",
+        color=COLORS["CYCLE"][2])
 ax.tick_params(axis="x", rotation=60)
 ax.set(ylabel="probability, read by the lens", ylim=(0, 1.03),
        title="Gender comes in one step, the name in two")
@@ -1014,60 +1003,41 @@ fig
 
 # %% [markdown]
 # Nothing is to be seen up to layer 3. Then the gender comes in one step, at the attention of its one head, and the name in two, at the attentions of the two movers; the MLPs between change little.
-# The lens is a reading glass made for the last stage: what it does not see may be there in other directions.
+# The lens is made for the last stage: what it does not show may be there in other directions.
 #
-# (memories)=
-# ## Are MLPs memories that one can read?
-#
-# Between the attentions stand the MLPs, and those have been described as *key-value memories* {cite}`geva2021`: each hidden unit has a key, a pattern that it reacts to, and a value, what it adds.
-# Look at twelve random units of each layer: how much of a unit's variance does the current token alone explain (with the correction for as many means as there are tokens)?
-# Do its 30 strongest places agree in their token? Do the tokens that its value pushes up come next there?
+# **And the MLPs between?** They have been described as *key-value memories* {cite}`geva2021`, and [chapter 07](07_the_block_and_the_model.ipynb) found that a neuron's value says something of what comes next.
+# Is its key a token? Take twelve random neurons of each layer: how much of a neuron's variance does the current token explain (corrected for fitting one mean to each token), and do its 30 strongest places agree in their token?
 
 # %%
 generator = torch.Generator().manual_seed(0)
-by_token, agree, next_right, next_else = [], 0, [], []
+by_token, agree = [], 0
 one_hot = F.one_hot(x.flatten(), 2048).float()  # (tokens, V)
 count = one_hot.sum(0)[:, None]
 for block, mid in zip(taleteller.blocks, mids):
-    units = torch.randperm(block.mlp.up.out_features, generator=generator)[:12]
-    active = F.gelu(F.linear(block.norm_2(mid), block.mlp.up.weight[units]))  # (B, T, 12)
+    some = torch.randperm(block.mlp.up.out_features, generator=generator)[:12]
+    active = F.gelu(F.linear(block.norm_2(mid), block.mlp.up.weight[some]))  # (B, T, 12)
     mean = one_hot.T @ active.flatten(0, 1) / count.clamp(min=1)  # of each token
     left = ((active - mean[x]) ** 2).sum((0, 1)) / (x.numel() - (count > 0).sum())
     by_token.append((1 - left / active.var((0, 1))).mean().item())
-    top = active.flatten(0, 1).topk(30, dim=0).indices  # (30, 12)
-    modes = x.flatten()[top].mode(0).values
-    agree += ((x.flatten()[top] == modes).sum(0) >= 24).sum().item()
-    values = block.mlp.down.weight[:, units]  # (C, 12)
-    pushes = taleteller.head.weight * taleteller.norm.weight @ values  # (V, 12)
-    best = pushes.topk(10, dim=0).indices  # (10, 12)
-    hits = (y.flatten()[top][:, None] == best).any(1)  # (30, 12)
-    next_right.append(hits.double().mean().item())
-    hits = (y.flatten()[top.roll(1, 1)][:, None] == best).any(1)  # another unit's places
-    next_else.append(hits.double().mean().item())
-by_layer = " ".join(f"{z:.2f}" for z in by_token)
-print(f"variance explained by the token, by layer: {by_layer}")
-print(f"units whose strongest places agree in their token: {agree} of 60")
-print(f"next token among the ten pushed most: {sum(next_right) / 5:.2f}, "
-      f"in another unit's places {sum(next_else) / 5:.2f}")
+    top = x.flatten()[active.flatten(0, 1).topk(30, dim=0).indices]  # (30, 12)
+    agree += ((top == top.mode(0).values).sum(0) >= 24).sum().item()
+print("variance explained by the token, by layer:", *(f"{z:.2f}" for z in by_token))
+print(f"neurons with 24 of the 30 strongest places at one token: {agree} of 60")
 assert by_token[0] > 0.45 > max(by_token[1:]) and agree < 6
-assert sum(next_right) > 3 * sum(next_else)
 
 # %% [markdown]
-# Mostly not, by these three questions.
-# In the first layer a unit is a function of its token for more than half of its variance, later for about three tenths.
-# None of the sixty has strongest places that agree in their token (24 of 30 was asked for).
-# At those places the next token is among the ten that the unit pushes up in one case of eight: far more often than with another unit's places, so the values say something; mostly something else comes next.
-# That is what sixty units of one small model show under three plain questions; a pattern that takes more than a token to describe would not be seen by the second.
+# In the first layer a neuron is a function of its token for more than half of its variance, later for about three tenths, and none of the sixty is a key for one token.
+# A pattern that takes more than a token to describe would not be seen by this.
 #
-# (dumb-heads)=
-# ## Heads are dumb; layers are not
+# (one-head)=
+# ## What one head cannot do
 #
-# That is how {cite}`thomas2025` came to see it: one head is a simple matcher, and what looks clever is made by layers that prepare its questions.
+# {cite}`thomas2025` came to see heads as dumb: one head is a simple matcher, and what looks clever is made by layers that prepare its queries.
 # Here it can be tested.
 # The heads that look at the name have three inputs each, for queries, keys and values.
-# Let all heads of the layers below a head write nothing but their mean: what reaches the head from a token then knows the token and its position, and nothing of the others.
+# Let all heads of the layers below a mover write only their mean: what the mover then reads at a place depends on no other token than the one there.
 # From such a run take *one* of its three inputs, and leave the other two as they are.
-# Beside it stands the same input from another story, which certainly does not know this text.
+# Beside it stands the same input from another story, which knows nothing of this one.
 
 # %%
 below = [head for head in HEADS if head[0] < max(movers)[0]]
@@ -1091,21 +1061,22 @@ def name_left(silenced, stage):
     return judged(run(edits, few))[1].item()
 
 # %% [markdown]
-# All layers below at once, each alone, and the other story:
+# All layers below at once, each alone, and the other story; in the columns, p(name again) if the query, the key or the value is made from that run:
 
 # %%
 parts = {}
-print(f"p(name again) {base_few[1]:.2f}; if one input is without     q     k     v")
+print(f"nothing exchanged: {base_few[1]:.2f}")
+print("layers that write their mean    query   key  value")
 runs = {what: inputs(silent(groups.get(what, below)))
         for what in ("all layers below", *(f"layer {l}" for l in range(1, max(movers)[0])))}
-runs["of another story"] = {head: {stage: of(head, stage)[shuffled] for stage in "qkv"}
+runs["(another story)"] = {head: {stage: of(head, stage)[shuffled] for stage in "qkv"}
                             for head in movers}
 for what, z in runs.items():
     parts[what] = [name_left(z, stage) for stage in "qkv"]
-    print(f"{what:44}" + "  ".join(f"{p:.2f}" for p in parts[what]))
+    print(f"{what:30}" + "".join(f"{p:7.2f}" for p in parts[what]))
 q, k, v = parts["all layers below"]
 assert q < 0.2 and q < k < v and v > base_few[1] - 0.1
-assert max(parts["of another story"]) < 0.4
+assert max(parts["(another story)"]) < 0.4
 
 # %% [markdown]
 # And single heads below, for the query and for the key:
@@ -1119,17 +1090,17 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
     print(f"{stage} without one head below: p(name again) falls by at most {z.max():.2f}")
 
 # %% [markdown]
-# This fits what Thomas says, with a measure for it.
+# This fits what Thomas says.
 # The value can do without the layers below: the name is in the token.
-# The query cannot: which name is due is known only from the text, and a head that matches a token with a token has no way to ask for it.
+# The query cannot: which name is due is known only from the text, and nothing in the token before the gap says it.
 # The key is between: without context a part of the names is still found.
-# (An input that the head has never seen could mislead it for other reasons, too. But the values come from the same run and do not, and the query of another story, which the layers know well, finds no more.)
-# What a single head can do is to match and to fetch. The composition that matters is that of layers: what they write, the first above all, goes into the queries and then into the keys of the two heads.
+# (A head may also fail at inputs that it never met. But with values from the same run it does not fail, and the query of another story, which is of a kind that it has met, finds no more.)
+# What a single head can do is to match and to fetch. What matters is the composition of layers: the queries of the two heads need what the layers below write, above all the first; the keys need it less.
 # Removed from the queries one at a time, no head below costs more than a tenth, which, as before, does not say that it is idle.
 #
 # :::{why-it-works}
 #
-# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores from centered inputs, and each of these stays.
+# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores made from inputs less their mean at each position, and each of these stays.
 # A straight line in the scores is an exponential average.
 # The name that is said is decided by the values of two heads at the places of a name, and these places by their keys, since exchanging either changes the name, and exchanging both does not.
 #
@@ -1137,25 +1108,25 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 #
 # :::{why-it-might}
 #
-# Why clocks? Recent words say most about the next one, and a sum of exponential averages of different lengths is a cheap summary of a past.
-# Why do single ablations in layers 2 and 3 cost so little? Perhaps since the layers behind read a sum of heads that average nearly the same tokens.
-# And the wide mean where nothing is asked: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
-# One model of one training, with one seed, is behind all numbers of this chapter. Which heads do what may be different in another, and that was not tried.
+# Why a recency bias? Recent words say most about the next one, and a sum of exponential averages of different lengths is a cheap summary of a past.
+# Why do single ablations in layers 2 and 3 cost so little? Perhaps since later layers read a sum of heads that average nearly the same tokens.
+# And the wide mean where no name is due: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
+# All numbers of this chapter are of one model, trained once, with one seed. Which heads do what may be different in another, and that was not tried.
 #
 # :::
 #
 # ## What to take along
 #
 # - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
-# - Layer 1 of Taleteller consists of windows. In layers 2 and 3 most of a head is what keys say to everyone, which rises with time: a clock. In the last layers the match of contents grows.
-# - The bandwidth belongs to the query: the same head is a `dict` where a name is due, and elsewhere an average that is hardly used.
+# - In layer 1 of Taleteller offset explains most, in layers 2 and 3 a score of the key that rises with time in a straight line, and in layer 5 the match of contents.
+# - How many keys a head averages depends on the query: the same head is a `dict` where a name is due, and elsewhere an average that is hardly used.
 # - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
 # - What heads cost one by one does not sum to what they cost together. Say what was put in their place.
-# - Compare any explanation by weights with recency alone.
+# - Compare any explanation by weights with recency.
 #
 # **Exercises.** [The sheet of this chapter](../exercises/12_reading_the_heads.ipynb): two ways of reading counted apart, a measure to fool, a clock with bugs, a head switched off, a head patched, and a key deleted.
 #
 # **Further reading.** {cite}`elhage2021` and {cite}`olsson2022` take models of attention apart as we do, in the first view.
 # {cite}`wang2022` accounts for one behavior of GPT-2 from end to end, with tests of whether the account is enough.
 # {cite}`voita2019` and {cite}`michel2019` remove heads by the dozen.
-# {cite}`jain2019`, then {cite}`wiegreffe2019`: read in this order, and then look for what each means by *explanation*.
+# {cite}`jain2019`, then {cite}`wiegreffe2019`: read in this order, and look for what each means by *explanation*. {cite}`abnar2020` multiply the weights of all layers into a *rollout*, which leaves out values and MLPs.

@@ -58,7 +58,7 @@ def take(browser: Browser, html: Path, names: list[str]) -> Iterator[Path]:
         shot = (part if part.count() else stage).screenshot()
         picture = ImageOps.expand(Image.open(io.BytesIO(shot)).convert("RGB"), MARGIN, "white")
         path = ROOT / "pages/live" / Path(source).name
-        picture.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, "png", optimize=True)
+        picture.quantize(96, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, "png", optimize=True)
         yield path
     page.close()
 

@@ -150,11 +150,19 @@ class Wrap(SphinxPostTransform):
             for block in output.findall(nodes.literal_block):
                 if is_prose(block.astext()):
                     block["classes"].append("wraps")
+                elif is_lines(block.astext()):
+                    block["classes"].append("wraps-on-a-phone")
 
 
 def is_prose(text: str) -> bool:
     """Whether a printed text has a long line, and none in columns."""
     return any(len(line) > PROSE for line in text.splitlines()) and not ALIGNED.search(text)
+
+
+def is_lines(text: str) -> bool:
+    """Whether each line of a printed text can be read alone: one line, or several of which none is indented or in columns."""
+    lines = text.strip("\n").splitlines()
+    return len(lines) == 1 or not any(line.startswith(" ") or ALIGNED.search(line) for line in lines)
 
 
 def visit(writer: HTML5Translator, node: HideCodeCellNode) -> None:

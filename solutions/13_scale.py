@@ -22,6 +22,7 @@ check = sheet("13_scale")
 # Where a name is said **again** in a story, the one looks it up and is certain; the other knows that a name comes and gives every one of `names` the same probability.
 # The first mention of a name in a story neither of them can look up, so it costs both the same.
 # By how many nats per character do their losses on these stories differ?
+# (Nothing is added for the end of a story.)
 # A name is a whole word: *Ann* is not said in *Anna*, and nobody is called *rose*.
 
 # %% tags=["answer"]
@@ -130,7 +131,7 @@ check("q5")
 #
 # Several processes have read different tokens.
 # Each has the gradient of the mean loss over **its** tokens, and `counts` says how many these were.
-# Together they should take the step that one process would have taken with all tokens: the gradient of the mean loss over all of them, clipped to the length `limit`.
+# Together they should take the training step that one process would have taken with all tokens: the gradient of the mean loss over all of them, clipped to the length `limit`.
 # The function does what is usual, an all-reduce that takes the mean, and it is wrong here.
 # A process may have had no token that counts; a mean over nothing is not a number.
 
@@ -138,7 +139,7 @@ check("q5")
 def all_reduced(
     gradients: list[torch.Tensor], counts: list[int], limit: float
 ) -> torch.Tensor:
-    """The gradient (p,) of the step, at most `limit` long, from one (p,) per process."""
+    """The gradient (p,), at most `limit` long, from one (p,) per process."""
     clipped = [g * min(1.0, limit / float(g.norm())) for g in gradients]
     return torch.stack(clipped).mean(0)
 
@@ -147,7 +148,7 @@ def all_reduced(
 def all_reduced(
     gradients: list[torch.Tensor], counts: list[int], limit: float
 ) -> torch.Tensor:
-    """The gradient (p,) of the step, at most `limit` long, from one (p,) per process."""
+    """The gradient (p,), at most `limit` long, from one (p,) per process."""
     total = sum(n * g for n, g in zip(counts, gradients) if n > 0)  # 0 · nan is nan
     mean = total / sum(counts)
     return mean * min(1.0, limit / float(mean.norm()))  # the length of the mean
@@ -161,7 +162,7 @@ check("q6")
 #
 # A mixture of experts is a lookup whose values are MLPs: a token has a score for each expert, and only the `k` best are asked.
 # Their answers are added up with *gates*: each one's probability in the softmax over all scores, divided by the sum of these `k`; the gates of all other experts are 0.
-# With `k` = 1 that would always be 1, and no gradient would reach the scores; then the gate is the probability itself.
+# With `k` = 1 that would always be 1, and no gradient of the answer would reach the scores; then the gate is the probability itself.
 # So that not all tokens ask the same experts, training adds a term, $n \sum_e f_e P_e$ for $n$ experts: $f_e$ is the share of all choices (`k` for each token) that fell on expert $e$, and $P_e$ is the mean of its probability over the tokens.
 # It is 1 if every expert is asked equally often.
 

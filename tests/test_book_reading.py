@@ -15,7 +15,7 @@ from pypdf import PdfReader
 from browser import ROOT, reading
 from course.lighter import of_theme
 from course.map import STOPS
-from course.quiet import fold_from, is_prose, is_verdict
+from course.quiet import fold_from, is_lines, is_prose, is_verdict
 from course.sections import readable
 from course.strip import STATIONS
 from test_book import book, pages_of  # noqa: F401 - the fixture is used by its name
@@ -64,6 +64,16 @@ def test_a_function_that_draws_is_drawing_too():
 ])
 def test_sentences_wrap_and_columns_do_not(text, prose):
     assert is_prose(text) is prose
+
+
+@pytest.mark.parametrize(("text", "lines"), [
+    ("median 0.120    of 20 seeds, standard error 0.013\n", True),       # one line: nothing stands below it
+    ("the difference is 0.120\nits standard error is 0.013", True),
+    ("loss     steps\n0.120    400", False),
+    ("tensor([[0.1, 0.2],\n        [0.3, 0.4]])", False),
+])
+def test_lines_that_can_be_read_alone_wrap_on_a_phone(text, lines):
+    assert is_lines(text) is lines
 
 
 @pytest.mark.parametrize(("code", "said", "folded"), [
@@ -158,7 +168,7 @@ def test_a_table_of_sentences_fits_a_phone_and_says_which_column_is_which(browse
         page.goto((book / "chapters/06_two_views_many_heads.html").as_uri())
         table = page.locator("table.stacks")
         assert table.count() == 1 and table.bounding_box()["width"] <= 375
-        assert table.locator("tbody tr").first.inner_text().split("\n")[1].startswith("as a lookup: ")
+        assert table.locator("tbody tr").first.inner_text().split()[8:11] == ["as", "a", "lookup:"]
         assert table.evaluate("e => [...e.querySelectorAll('td')].every(td => td.getBoundingClientRect().right <= innerWidth)")
         page.set_viewport_size(DESKTOP)
         assert "as a lookup: " not in table.inner_text()
@@ -169,6 +179,70 @@ def test_a_printed_story_wraps_on_a_phone(browser, book):  # noqa: F811
         page.goto((book / "chapters/00_the_whole_machine.html").as_uri())
         wide = page.locator(".wraps pre").evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)")
         assert len(wide) >= 2 and max(wide) <= 0
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colors as a browser names them."""
+    lights = []
+    for color in (one, other):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_on_a_phone_what_goes_beyond_a_side_is_shaded_there_and_lines_wrap(browser, book):  # noqa: F811
+    for scheme in ("light", "dark"):
+        with reading(browser, viewport=PHONE, color_scheme=scheme) as page:
+            page.goto((book / "chapters/06_two_views_many_heads.html").as_uri())
+            wide = page.locator(".wraps-on-a-phone pre").evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)")
+            assert len(wide) >= 3 and max(wide) <= 0
+            for place in (".cell_output .output pre", ".cell_input pre", "div.math"):
+                shades = page.locator(place).first.evaluate("one => getComputedStyle(one).backgroundImage")
+                attached = page.locator(place).first.evaluate("one => getComputedStyle(one).backgroundAttachment")
+                assert shades.count("linear-gradient") == 4, place
+                assert attached == "local, local, scroll, scroll", place
+            page.set_viewport_size(DESKTOP)
+            assert "gradient" not in page.locator("div.math").first.evaluate("one => getComputedStyle(one).backgroundImage")
+
+
+def test_on_a_phone_a_formula_scrolls_to_its_end(browser, book):  # noqa: F811
+    with reading(browser, viewport=PHONE) as page:
+        page.goto((book / "chapters/06_two_views_many_heads.html").as_uri())
+        hidden = page.locator("div.math").evaluate_all("""all => all.map(one => {
+            one.scrollLeft = 9999;
+            return one.querySelector('.katex-display').getBoundingClientRect().right - one.getBoundingClientRect().right;
+        })""")
+        assert len(hidden) > 3 and max(hidden) <= 1
+
+
+def test_on_a_phone_a_figure_is_as_wide_as_it(browser, book):  # noqa: F811
+    with reading(browser, viewport=PHONE) as page:
+        for name in ("04_attention_as_lookup", "06_two_views_many_heads"):  # of both kinds
+            page.goto((book / f"chapters/{name}.html").as_uri())
+            places = page.locator("figure:is(.plot, .drawn) > svg").evaluate_all(
+                "all => all.map(one => one.getBoundingClientRect()).map(box => [box.left, box.right])")
+            assert len(places) > 3 and all(left >= -0.5 and left < 9 and right <= 375.5 and right > 366 for left, right in places)
+
+
+def test_at_night_comments_are_quieter_than_numbers_and_can_be_read(browser, book):  # noqa: F811
+    with reading(browser, viewport=DESKTOP, color_scheme="dark") as page:
+        page.goto((book / CHAPTER).as_uri())
+        color = {kind: page.locator(f".cell_input .highlight .{kind}").first.evaluate("one => getComputedStyle(one).color")
+                 for kind in ("c1", "mi")}
+        ground = page.locator(".cell_input .highlight pre").first.evaluate("""one => {
+            while (/, 0\\)$/.test(getComputedStyle(one).backgroundColor)) one = one.parentElement;
+            return getComputedStyle(one).backgroundColor; }""")
+        assert 4.5 < contrast(color["c1"], ground) < contrast(color["mi"], ground)
+
+
+def test_the_model_of_the_landing_page_is_in_sight_at_once(browser, book):  # noqa: F811
+    for size, bars in ((DESKTOP, 7), ({"width": 375, "height": 667}, 1)):
+        with reading(browser, viewport=size) as page:
+            page.goto((book / "intro.html").as_uri())
+            page.locator(".live-speak-next > button").nth(6).wait_for()
+            tops = page.locator(".live-speak-next > button").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+            assert sum(top + 20 < size["height"] for top in tops) >= bars
 
 
 @pytest.mark.parametrize(("name", "here"), [

@@ -154,9 +154,11 @@ def replies(page):
 def test_a_reader_trains_it_and_sees_the_weights_on_the_right_keys(visit):
     page = visit()
     assert said(page).startswith("After 0 steps")
+    assert page.get_by_text("“Train” draws the curve").count() == 2  # no empty charts
     page.get_by_role("button", name="Train").click()
     page.get_by_role("button", name="Train again").wait_for()
     assert said(page) == "After 600 steps 100 % of 500 new questions are answered right."
+    assert page.get_by_text("“Train” draws the curve").count() == 0
     for row in weights(page):
         assert len(row) == TOLD + 1
         for text, kind in row:

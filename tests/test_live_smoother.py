@@ -54,7 +54,7 @@ def address(page):
     query = {key: values[0] for key, values in parse_qs(page.url.partition("?")[2]).items()}
     pairs = [[float(x) for x in pair.split(",")] for pair in query["keys"].split(";")]
     q = [float(x) for x in query["q"].split(",")]
-    equal, weighted = query.get("norms") != "own", query.get("weights") == "yes"
+    equal, weighted = query.get("norms") == "equal", query.get("weights") == "yes"
     return pairs, q, float(query["h"]), equal, weighted, float(query.get("s", 1))
 
 
@@ -72,25 +72,26 @@ def test_the_numbers_of_the_page_are_the_librarys(visit):
             h = round(math.exp(chance.uniform(-1.2, 1)), 2)
             s = round(math.exp(chance.uniform(-0.6, 1)), 2)
             text = ";".join(f"{x},{y}" for x, y in keys)
-            norms, weights = "" if equal else "&norms=own", "&weights=yes" if weighted else ""
+            norms, weights = "&norms=equal" if equal else "", "&weights=yes" if weighted else ""
             follow(page, f"smoother?keys={text}&q={q[0]},{q[1]}&h={h}&s={s}{norms}{weights}")
             assert_true(page, (keys, q, h, equal, weighted, s))
 
 
-def test_chapter_04s_example_is_the_start_and_the_two_part_when_the_lengths_are_let_go(visit):
+def test_chapter_04s_example_is_the_start_and_the_two_agree_when_the_lengths_are_one(visit):
     page = visit()
-    assert shown(page)[3] == 0
-    page.get_by_label("equal key norms").uncheck()
     state = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [2.0, 0.0], 1.0, False, False, 1.0
     assert_true(page, state)
     assert shown(page)[0] == [0.468, 0.063, 0.468] and shown(page)[3] > 0.1
+    page.get_by_label("equal key norms").check()
+    assert shown(page)[3] == 0
+    page.get_by_label("equal key norms").uncheck()
     page.get_by_label("the kernel has the key weights").check()
     assert shown(page)[3] == 0 and shown(page)[0] == shown(page)[1] == [0.468, 0.063, 0.468]
     assert address(page) == (*state[:4], True, 1.0)
 
 
 def test_rescaling_queries_against_keys_moves_the_plain_kernel_and_not_the_softmax(visit):
-    page = visit("norms=own")
+    page = visit()
     softmax, kernel, answers, difference = shown(page)
     handle, key, query = (page.get_by_role("slider", name=name, exact=True) for name in ("s", "key 1", "query"))
     handle.focus()
@@ -113,7 +114,7 @@ def test_rescaling_queries_against_keys_moves_the_plain_kernel_and_not_the_softm
 
 def test_a_point_follows_the_mouse_however_queries_and_keys_are_scaled(visit):
     for s in (0.5, 2):
-        page = visit(f"norms=own&s={s}")
+        page = visit(f"s={s}")
         for name in ("key 3", "query"):
             grip = page.get_by_role("slider", name=name).locator(".live-grip")
             box = grip.bounding_box()
@@ -132,7 +133,7 @@ def test_a_point_follows_the_mouse_however_queries_and_keys_are_scaled(visit):
 
 def test_a_finger_moves_the_factor(browser, live_book):
     with reading(browser, has_touch=True, viewport={"width": 375, "height": 800}) as page:
-        open_widget(page, live_book, "smoother", "norms=own")
+        open_widget(page, live_book, "smoother")
         before = shown(page)
         handle = page.get_by_role("slider", name="s", exact=True)
         handle.scroll_into_view_if_needed()
@@ -144,7 +145,7 @@ def test_a_finger_moves_the_factor(browser, live_book):
 
 
 def test_a_key_and_the_query_follow_the_mouse(visit):
-    page = visit("norms=own")
+    page = visit()
     for name, by in (("key 3", (30, -40)), ("query", (-80, 50))):
         box = page.get_by_role("slider", name=name).locator(".live-grip").bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -162,7 +163,7 @@ def test_a_key_and_the_query_follow_the_mouse(visit):
 
 
 def test_with_equal_norms_a_dragged_key_stays_on_the_circle_and_keeps_its_own_length(visit):
-    page = visit()
+    page = visit("norms=equal")
     key = page.get_by_role("slider", name="key 1")
     box = page.locator(".live-plane").bounding_box()
     key.hover()
@@ -176,7 +177,7 @@ def test_with_equal_norms_a_dragged_key_stays_on_the_circle_and_keeps_its_own_le
 
 
 def test_the_address_of_a_key_that_was_dragged_as_far_as_it_goes_is_sound(visit):
-    page = visit("norms=own&keys=2.4,2.4")
+    page = visit("keys=2.4,2.4")
     box = page.locator(".live-plane").bounding_box()
     for to in ((0, 0), (0.5, 0.5)):  # shares of the plane: a corner, the origin
         page.get_by_role("slider", name="key 1").hover()
@@ -208,7 +209,7 @@ def test_a_finger_drags_too(browser, live_book):
 
 
 def test_the_keyboard_reaches_and_moves_everything(visit):
-    page = visit("norms=own")
+    page = visit()
     page.get_by_label("equal key norms").focus()
     reached = []
     for _ in range(11):
@@ -255,21 +256,21 @@ def test_keys_come_and_go_and_there_is_always_one(visit):
 def test_the_keys_glide_to_their_own_lengths_unless_the_reader_wants_nothing_to_move(browser, live_book):
     with reading(browser, viewport=DESK["viewport"], reduced_motion="no-preference") as page:
         open_widget(page, live_book, "smoother")
-        page.get_by_label("equal key norms").uncheck()
-        page.locator(".live-difference strong", has_text="0.120").wait_for()
         page.get_by_label("equal key norms").check()
         page.locator(".live-difference strong", has_text="0.000").wait_for()
+        page.get_by_label("equal key norms").uncheck()
+        page.locator(".live-difference strong", has_text="0.120").wait_for()
 
 
 def test_an_address_that_makes_no_sense_is_said_to_and_the_start_is_shown(visit):
-    page = visit("norms=own&h=0")
+    page = visit("h=0")
     page.get_by_text("this is the start instead").wait_for()
     for fragment in (
         "h=-1", "h=wide", "q=9,0", "q=1", "q=a,b", "keys=", "keys=0,0", "keys=1,2,3", "keys=1,1" + 8 * ";1,1",
         "s=0", "s=9", "s=much",
     ):
-        follow(page, "smoother?norms=own")
+        follow(page, "smoother?norms=equal")
         assert page.get_by_text("this is the start instead").count() == 0
         follow(page, f"smoother?{fragment}")
         assert page.get_by_text("this is the start instead").count() == 1
-        assert shown(page)[0] == shown(page)[1] and len(shown(page)[0]) == 3
+        assert shown(page)[0] == [0.468, 0.063, 0.468]

@@ -1,19 +1,21 @@
 """The model in the page: it goes on with what is typed, and shows its heads as the library computes them."""
 
 import io
+import json
 import math
 import re
 from base64 import b64decode
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from browser import PATIENCE, follow, open_widget, quantized, reached_by_everybody, reading
+from browser import PATIENCE, ROOT, follow, open_widget, quantized, reached_by_everybody, reading
 from course.data import tales
 from course.export import script
 from tinyllm.generation import stream, visible_from
@@ -353,3 +355,52 @@ def test_the_smaller_widget_speaks_without_heads(browser, book, tmp_path):
         expect(page.locator(".live-speak-next > button").first).to_be_visible()
         assert not page.locator(".live-speak-heads, .live-speak-strip").count()
         assert text(page).startswith("Once") and "layer" not in address(page)
+
+
+def shown_with(book: Path, **options) -> Path:
+    """A page whose place gives the widget some options."""
+    page_of = (book / "chapters/speak.html").read_text(encoding="utf8")
+    path = book / "chapters/options.html"
+    quoted = json.dumps(options).replace('"', "&quot;")
+    path.write_text(re.sub(r'data-options="[^"]*"', f'data-options="{quoted}"', page_of), encoding="utf8")
+    return path
+
+
+def test_a_place_chooses_layer_and_head_and_the_address_may_choose_others(browser, book):
+    path = shown_with(book, prompt=PROMPT, layer="2", head="1")
+    with reading(browser, **DESK) as page:
+        page.goto(path.as_uri())
+        expect(page.locator(".live-speak-caption")).to_contain_text("Layer 2, head 1: the query")
+        page.goto("about:blank")
+        page.goto(f"{path.as_uri()}#speak?{urlencode(dict(prompt=PROMPT, head=2))}")
+        expect(page.locator(".live-speak-caption")).to_contain_text("Layer 2, head 2: the query")
+
+
+def test_the_first_chapter_begins_with_the_head_of_its_figure():
+    notebook = nbformat.read(ROOT / "chapters/00_the_whole_machine.ipynb", as_version=4)
+    figure = re.search(r"Layer (\d), head (\d): “that” looks at Iris", json.dumps(notebook, ensure_ascii=False))
+    place = re.search(r":::{live} speak\n(?:.*\n)*?:::", "\n".join(cell.source for cell in notebook.cells))[0]
+    assert re.findall(r"^:(?:layer|head): (\d)$", place, re.MULTILINE) == list(figure.groups())
+    assert f"&layer={figure[1]}&head={figure[2]}&" in place  # its picture, too
+
+
+def test_however_sure_the_model_is_seven_tokens_stand_there_and_a_zero_is_none(visit):
+    page = visit(prompt=PROMPT, temperature="0.5")
+    bars = page.locator(".live-speak-next > button")
+    expect(bars).to_have_count(7)
+    percents = bars.locator("span:last-child").all_text_contents()
+    assert "< 0.1 %" in percents and "0.0 %" not in percents
+    page.get_by_label("temperature").press("Home")
+    expect(bars).to_have_count(1)
+    expect(page.locator(".live-speak-next")).to_contain_text("no other")
+
+
+def test_the_smaller_widget_has_the_words_of_the_model_before_what_one_may_set(browser, book):
+    with reading(browser, **PHONE) as page:
+        page.goto(shown_with(book, show="story", prompt="Once").as_uri())
+        bar = page.locator(".live-speak-next > button").last
+        bar.wait_for()
+        top = {name: place.bounding_box()["y"] for name, place in
+               [("bar", bar), ("temperature", page.get_by_label("temperature")), ("top-k", page.get_by_label("top-k"))]}
+        assert top["bar"] < top["temperature"] < top["top-k"]
+        assert page.get_by_label("Your text").bounding_box()["height"] < 50  # a line

@@ -1,7 +1,7 @@
 """Sheet 12: reading the heads."""
 
 import math
-from itertools import combinations
+from itertools import product
 
 import numpy as np
 import torch
@@ -17,9 +17,18 @@ def _normal(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def _attend(scores, v, causal=True):
+def _attend(scores, v, hide="before"):
+    """Causal attention; later keys are hidden before the softmax, or by mistake after it, or never."""
     later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-    return torch.softmax(scores.masked_fill(later, -torch.inf) if causal else scores, -1) @ v
+    weights = torch.softmax(scores.masked_fill(later, -torch.inf) if hide == "before" else scores, -1)
+    return (weights.masked_fill(later, 0) if hide == "after" else weights) @ v
+
+
+def _named(got, right, mistakes, **near):
+    """Raises `Wrong` for a known mistake; for all that give these numbers, since any of them may be the one."""
+    says = [says for says, wrong in mistakes.items() if np.allclose(got, wrong, **near)]
+    if says and not np.allclose(got, right, **near):
+        raise Wrong("; or: ".join(says))
 
 
 # q1
@@ -66,11 +75,12 @@ def counted_apart(inputs, answer):
     if len(answer) != 2:
         raise Wrong(f"two numbers are asked for, of the rows that are due and of all others; yours are {len(answer)}")
     got = [number(part) for part in answer]
-    for which, mine in zip(("the mean over the rows that are due", "the mean over the other rows"), got):
+    groups = ("the mean of the rows that are due", "the mean of the other rows")
+    for which, mine in zip(groups, got):
         is_a(mine, float, which)
         if math.isnan(mine):
-            raise Wrong(f"{which} is nan: ln 0 is -inf, and 0 times it is no number; its limit, w ln w for w → 0, is one")
-    close(got, right, "the means", axes=("group",), rtol=1e-3, mistakes={
+            raise Wrong(f"{which} is nan. A mean of no rows is no number; nor is 0 · ln 0, though w ln w has a limit at 0")
+    mistakes = {
         "these are the means of the entropies, and not of effective keys": apart(entropy),
         "this is the exponential of the mean entropy: take the exponential of each row, and then the mean":
             [math.exp(part) for part in apart(entropy)],
@@ -88,7 +98,17 @@ def counted_apart(inputs, answer):
             apart(torch.where(holes, 0.0, entropy.exp())),
         "these are sums over the rows of a group, and not means":
             [part * int(rows.sum()) for part, rows in zip(right, (due, ~due))],
-    })
+        "the sum over a group is divided by the number of all rows here, and should be by that of its own":
+            [part * float(rows.double().mean()) for part, rows in zip(right, (due, ~due))],
+        "the entropies of a group are added up before the exponential: each row has effective keys of its own":
+            [float(entropy[rows].sum().exp()) for rows in (due, ~due)],
+    }
+    if len(w) == w.shape[1]:
+        mistakes["the sum is over the queries here, for each key; it should be over the keys, for each query"] = apart(
+            torch.special.entr(w).sum(0).exp())
+    _named(got, right, mistakes, rtol=1e-3)
+    for which, mine, fine in zip(groups, got, right):
+        close(mine, fine, which, rtol=1e-3)
 
 
 # q2
@@ -132,7 +152,11 @@ def same_weights(inputs, answer):
     where = f"the weight of key {key} for query {query} was {right[query, key]:.3f} and is {got[query, key]:.3f}"
     if moved_k and not moved_q:
         raise Wrong(f"{where}: only the keys were changed, by more than a vector that is the same for all of them")
-    raise Wrong(f"{where}: what is done to the keys has to be undone by what is done to the queries, in every product")
+    growth = max(float(new.abs().max() / old.abs().max()) for new, old in ((new_q, q), (new_k, k)))
+    rounding = "" if growth < 300 else (f". Or it is undone, and rounding shows: numbers are {growth:.0f} times as large as "
+                                        "before, and 32 bits hold seven digits")
+    raise Wrong(f"{where}: what is done to the keys has to be undone by what is done to the queries, in every product"
+                f"{rounding}")
 
 
 def fooled(inputs, answer):
@@ -181,7 +205,7 @@ def from_zero(seed):
 
 
 def any_clock(seed):
-    yield from _clocks(seed, ((16, 4), (25 + seed, 8)), 1, 2)
+    yield from _clocks(seed, ((17, 4), (25 + seed, 8)), 1, 2)  # not 16 tokens in 4 channels, where √T is d
 
 
 def other_forms(seed):
@@ -193,81 +217,84 @@ def other_forms(seed):
         yield q @ A.T, k @ torch.linalg.inv(A) + 2 * _normal(generator, d)
 
 
-def _lag(inputs, by="q", root=True, line="any", what="lag"):
-    q, k = (z.double() for z in inputs)
-    if by == "squares":
-        score = k.square().sum(-1)
-    elif by == "lengths":
-        score = k.norm(dim=-1)
-    elif by == "last":
-        score = k @ q[-1]
-    elif by == "own":
-        score = (q * k).sum(-1)
-    elif by == "queries":
-        score = q @ k.mean(0)
-    elif by == "first":
-        score = k @ q[0]
-    elif by == "sum":
-        score = k @ q.sum(0)
-    else:
-        score = k @ (k if by == "k" else q).mean(0)
-    score = score / math.sqrt(k.shape[-1]) if root else score
-    t = torch.arange(len(k)).double()
-    if line == "ends":
-        slope = (score[-1] - score[0]) / (len(k) - 1)
-    else:
-        centered = t - t.mean()
-        above, below = {"any": (centered, centered), "origin": (t, t), "above": (t, centered), "below": (centered, t)}[line]
-        slope = (above * score).sum() / (below * below).sum()
-    return float({"lag": 1 / slope, "slope": slope, "backwards": -1 / slope, "weight": (-slope).exp()}[what])
+def _fitted(t, score, over=None):
+    """Σ t · score / Σ t², the slope of a line through 0 by least squares; `over` is another t for t²."""
+    return (t * score).sum() / (t if over is None else over).square().sum()
 
 
-LAGS = {
-    "by": {
-        "a key is compared with the mean key here. What the head does with a key depends on the queries, and this changes "
-        "with every form of the same head": "k",
-        "the squared lengths of the keys are no property of the head: one vector added to all keys changes them": "squares",
-        "the lengths of the keys are no property of the head: one vector added to all keys changes them": "lengths",
-        "these are the scores of the last query alone, not of the mean query": "last",
-        "these are the scores of the first query alone, not of the mean query": "first",
-        "each key is compared with its own query here, and should be with the mean query": "own",
-        "each query is compared with the mean key here. It is the other way around: each key, with the mean query": "queries",
-        "each key is compared with the sum of the queries here, and should be with their mean": "sum",
-    },
-    "root": {"the scores of attention are q·k/√d, and nothing is divided by √d here": False},
-    "line": {
-        "the line is forced through 0 at token 0, so a constant that is added to all scores changes its slope": "origin",
-        "the slope is taken from the first and the last token alone; a line by least squares minds all": "ends",
-        "the times are taken from their mean in the sum of t · score, and from 0 in that of t²": "below",
-        "the times are taken from their mean in the sum of t², and from 0 in that of t · score": "above",
-    },
-    "what": {
-        "this is the slope, per token; the lag is a number of tokens": "slope",
-        "the lag has the wrong sign: scores rise toward the present": "backwards",
-        "this is the factor from one token to the one before, not a number of tokens": "weight",
-    },
+def _centered(z):
+    return z - z.mean()
+
+
+# What `lag` does, step by step: as it should be, and in the ways in which people get it wrong, with what to say of them.
+RIGHT = ""
+SCORES = {
+    RIGHT: lambda q, k: k @ q.mean(0),
+    "a key is compared with the mean key here, and no query is asked: k · k̄ changes when one vector is added to all keys, and "
+    "the head's weights do not": lambda q, k: k @ k.mean(0),
+    "the squared lengths of the keys are no property of the head: one vector added to all keys changes them":
+        lambda q, k: k.square().sum(-1),
+    "the lengths of the keys are no property of the head: one vector added to all keys changes them": lambda q, k: k.norm(dim=-1),
+    "these are the scores of the last query alone, not of the mean query": lambda q, k: k @ q[-1],
+    "these are the scores of the first query alone, not of the mean query": lambda q, k: k @ q[0],
+    "each key is compared with its own query here, and should be with the mean query": lambda q, k: (q * k).sum(-1),
+    "each query is compared with the mean key here. It is the other way around: each key, with the mean query":
+        lambda q, k: q @ k.mean(0),
+    "each key is compared with the sum of the queries here, and should be with their mean": lambda q, k: k @ q.sum(0),
+    "only the direction of the mean query counts here; its length is part of the scores, too":
+        lambda q, k: k @ (q.mean(0) / q.mean(0).norm()),
+}
+DIVISORS = {
+    RIGHT: lambda T, d: math.sqrt(d),
+    "the scores of attention are q·k/√d, and nothing is divided by √d here": lambda T, d: 1,
+    "the scores of attention are q·k/√d, and these are divided by d": lambda T, d: d,
+    "the d in √d is the number of channels, and not that of tokens": lambda T, d: math.sqrt(T),
+}
+SLOPES = {
+    RIGHT: lambda t, score: _fitted(_centered(t), score),
+    "the line is forced through 0 at token 0, so a constant that is added to all scores changes its slope": _fitted,
+    "the line is forced through the score of token 0, which has noise like all others":
+        lambda t, score: _fitted(t, score - score[0]),
+    "the slope is taken from the first and the last token alone; a line by least squares minds all":
+        lambda t, score: (score[-1] - score[0]) / (len(t) - 1),
+    "the times are taken from their mean in the sum of t · score, and from 0 in that of t²":
+        lambda t, score: _fitted(_centered(t), score, over=t),
+    "the times are taken from their mean in the sum of t², and from 0 in that of t · score":
+        lambda t, score: _fitted(t, score, over=_centered(t)),
+    "the time is fitted to the score here, and the score should be fitted to the time":
+        lambda t, score: 1 / _fitted(_centered(score), t),
+}
+RETURNED = {
+    RIGHT: lambda slope: 1 / slope,
+    "this is the slope, per token; the lag is a number of tokens": lambda slope: slope,
+    "the lag has the wrong sign: scores rise toward the present": lambda slope: -1 / slope,
+    "this is the factor from one token to the one before, not a number of tokens": lambda slope: torch.exp(-slope),
+    "a weight falls by half in this time; in one lag it falls by the factor e": lambda slope: math.log(2) / slope,
 }
 
 
+def _lag(inputs, scores=RIGHT, divisor=RIGHT, slope=RIGHT, returned=RIGHT):
+    q, k = (z.double() for z in inputs)
+    score = SCORES[scores](q, k) / DIVISORS[divisor](*k.shape)
+    return float(RETURNED[returned](SLOPES[slope](torch.arange(len(k)).double(), score)))
+
+
 def lags(inputs, answer):
-    """Of several bugs the first is named, and of several explanations the nearest."""
+    """Of several bugs the first is named; of several explanations the nearest, and those that give the same number."""
     is_a(answer, float, "the lag")
     mine, right = float(number(answer)), _lag(inputs)
-
-    def near(wrong):
-        return math.isclose(mine, wrong, rel_tol=2e-4)
-
     if math.isclose(mine, right, rel_tol=2e-3):
-        return None
-    kinds = [(says, name, value) for name, table in LAGS.items() for says, value in table.items()]
-    for n in (1, 2, 3):
-        named = []
-        for chosen in combinations(kinds, n):
-            options = {name: value for _, name, value in chosen}
-            if len(options) == n and near(wrong := _lag(inputs, **options)):
-                named.append((abs(wrong - mine), chosen[0][0]))
-        if named:
-            raise Wrong(min(named)[1] + ("; and this is not the only bug" if n > 1 else ""))
+        return
+    explained = {}
+    for steps in product(SCORES, DIVISORS, SLOPES, RETURNED):
+        bugs = [says for says in steps if says]
+        if len(bugs) < 4 and math.isclose(mine, wrong := _lag(inputs, *steps), rel_tol=3e-5):
+            explained.setdefault(len(bugs), []).append((abs(wrong - mine), bugs[0]))
+    if explained:
+        n = min(explained)
+        nearest = min(explained[n])[0] + 1e-9 * abs(mine)
+        says = "; or: ".join(dict.fromkeys(bug for off, bug in explained[n] if off <= nearest))
+        raise Wrong(says + ("; and this is not the only bug" if n > 1 else ""))
     close(mine, right, "the lag", rtol=2e-3)
 
 
@@ -340,7 +367,7 @@ def layer_written(inputs, answer):
     if elsewhere.shape[1] >= T:
         mistakes["the outputs of one other text are put in; that is resampling, and the mean is asked for"] = (
             _written(with_(elsewhere[head, :T]), W_O))
-    close(answer, _written(mine, W_O), "what the layer writes", axes=("token", "channel"), rtol=1e-3, atol=1e-4,
+    close(answer, _written(mine, W_O), "the output of the layer", axes=("token", "channel"), rtol=1e-3, atol=1e-4,
           mistakes=mistakes)
 
 
@@ -365,32 +392,47 @@ def some_tokens(seed):
     yield from _runs(seed, "some")
 
 
-def _patched(inputs, parts="v", heads="one", where="swap", causal=True, root=True):
+def _patched(inputs, parts="v", heads="one", where="swap", hide="before", root=True):
     run, other, head, swap = inputs
     swap = {"swap": swap, "not": ~swap, "all": torch.ones_like(swap)}[where]
     at = torch.zeros(run[0].shape[:2], dtype=torch.bool)
     at[slice(None) if heads == "all" else head] = swap
     q, k, v = (torch.where(at[..., None], new, old) if name in parts else old for name, old, new in zip("qkv", run, other))
     scores = q @ k.transpose(-1, -2) / (math.sqrt(q.shape[-1]) if root else 1)
-    return _attend(scores, v, causal)
+    return _attend(scores, v, hide)
+
+
+UNHIDDEN = {
+    "a token sees later ones": None,
+    "later keys get their 0 after the softmax here, so the weights that are left do not sum to 1": "after",
+}
 
 
 def other_heads(inputs, answer):
-    run, _, head, _ = inputs
+    run, other, head, swap = inputs
     clean = _patched(inputs, parts="")
     got = torch.from_numpy(same_shape(answer, clean, "the outputs", axes=("head", "token", "channel")))
-    rest = [h for h in range(len(clean)) if h != head]
-    close(got[rest].float(), clean[rest], "the outputs of the heads that are not patched", axes=("head", "token", "channel"),
-          rtol=1e-3, atol=1e-4, mistakes={
-              "every head has other values here; only one head is patched": _patched(inputs, heads="all")[rest],
-              "a token sees later ones": _patched(inputs, parts="", causal=False)[rest],
-              "the scores are not divided by √d": _patched(inputs, parts="", root=False)[rest],
-          })
+    of_this = (torch.arange(len(clean)) == head)[:, None, None]
+
+    def rest(z):
+        """With this head as if nothing were patched: that is for the other parts to judge."""
+        return torch.where(of_this, clean, z.float())
+
+    mistakes = {
+        "every head has other values here; only one head is patched": _patched(inputs, heads="all"),
+        "another head is patched: heads are counted from 0": _patched((run, other, head - 1, swap)),
+        "the scores are not divided by √d": _patched(inputs, parts="", root=False),
+        "the two runs are exchanged: these are the heads of the other run": _patched((other, run, head, swap), parts=""),
+    } | {says: _patched(inputs, parts="", hide=hide) for says, hide in UNHIDDEN.items()}
+    _named(rest(got), clean, {says: rest(z) for says, z in mistakes.items()}, rtol=1e-3, atol=1e-4)
+    close(rest(got), clean, "the outputs of the heads that are not patched", axes=("head", "token", "channel"),
+          rtol=1e-3, atol=1e-4)
 
 
 def one_patched(inputs, answer):
     run, other, head, swap = inputs
-    right = _patched(inputs)
+    right, clean = _patched(inputs), _patched(inputs, "")
+    there = (torch.arange(len(clean)) == head)[:, None, None] & swap[:, None]
     mistakes = {
         "this head takes its keys from the other run, too: only values say which of the two holds the name":
             _patched(inputs, "kv"),
@@ -401,17 +443,19 @@ def one_patched(inputs, answer):
         "this head takes its queries from the other run": _patched(inputs, "q"),
         "this head looks with the queries and keys of the other run at its own values": _patched(inputs, "qk"),
         "every head has other values here; only one head is patched": _patched(inputs, heads="all"),
-        "nothing is patched here": _patched(inputs, ""),
-        "a token sees later ones": _patched(inputs, causal=False),
+        "another head is patched: heads are counted from 0": _patched((run, other, head - 1, swap)),
+        "nothing is patched here": clean,
+        "the two runs are exchanged: the values of the other run go into the first": _patched((other, run, head, swap)),
         "the scores are not divided by √d": _patched(inputs, root=False),
         "its outputs are those of the other run at these tokens. What is patched is what it reads there, and later tokens read it":
-            torch.where((torch.arange(len(run[0]))[:, None] == head)[..., None] & swap[:, None],
-                        _patched(inputs, "qkv", "all", "all"), _patched(inputs, "")),
-    }
+            torch.where(there, _patched(inputs, "qkv", "all", "all"), clean),
+    } | {says: _patched(inputs, hide=hide) for says, hide in UNHIDDEN.items()}
     if not swap.all():
         mistakes |= {
             "the values are patched at all tokens, and not only where `swap` is True": _patched(inputs, where="all"),
             "the values are patched where `swap` is False": _patched(inputs, where="not"),
+            "its outputs change only at the tokens where `swap` is True; later tokens read the values there, too":
+                torch.where(there, right, clean),
             "keys and values are patched at all tokens; only values should be, and only where `swap` is True":
                 _patched(inputs, "kv", where="all"),
         }
@@ -425,6 +469,7 @@ def rows(seed):
     generator = _generator(seed)
     for T, d_v in ((3, 2), (6 + seed, 3)):
         yield 1.5 * _normal(generator, T), _normal(generator, T, d_v)
+    yield _normal(generator, 5) - 200, _normal(generator, 5, 2)  # the weights that it would have without the 200
     yield torch.zeros(4), _normal(generator, 4, 2)
 
 
@@ -444,6 +489,23 @@ def one_key_has_it_all(seed):
         yield scores, _normal(generator, T, 3)
 
 
+def _left(w, key):
+    """1 - w[key] with all its digits."""
+    return float(w[torch.arange(len(w)) != key].sum())
+
+
+def _why_strange(scores, w, key, strange):
+    """Why the change by deleting a key is no number; `strange` says for which keys it is none."""
+    if scores[key] == -torch.inf:
+        return "this key is hidden, and there is nothing to delete"
+    if w[key] > 0.99 and strange.sum() == 1:
+        return (f"its weight is 1 to within {_left(w, key):.0e}, and 1 − w is 0 once it is rounded; "
+                "the other keys share what is left")
+    if scores[scores > -torch.inf].abs().max() > 80:
+        return "32 bits cannot hold e to the power of such a score, so a softmax takes the largest score off all of them first"
+    return "the other keys still have weights that sum to 1"
+
+
 def changes(inputs, answer):
     scores, v = inputs
     s, values = scores.double(), v.double()
@@ -452,32 +514,37 @@ def changes(inputs, answer):
     without = torch.softmax(s.expand(len(s), -1).clone().fill_diagonal_(-torch.inf), -1) @ values
     right = (without - z).float()
     got = same_shape(answer, right, "the changes", axes=("key", "channel"))
-    if not np.isfinite(got).all():
-        key = int((~np.isfinite(got)).any(-1).argmax())
-        why = "this key is hidden, and there is nothing to delete" if scores[key] == -torch.inf else (
-            f"its weight is 1 to within {1 - w[key]:.0e}, and 1 − w is 0 once it is rounded; the other keys share what is left"
-            if w[key] > 0.99 else "the other keys still have weights that sum to 1")
-        raise Wrong(f"the change by deleting key {key} is {got[key][~np.isfinite(got[key])][0]}: {why}")
-    if w.max() > 0.99:
-        heavy = int(w.argmax())
-        off = ~np.isclose(got, right.numpy(), 1e-3, 1e-5).all(-1)
-        if off[heavy] and not np.delete(off, heavy).any():
-            raise Wrong(f"the change by deleting key {heavy} is inexact, and those of all other keys are right: its weight is 1 to "
-                        f"within {1 - w[heavy]:.0e}, and of 1 − w few digits are left once it is rounded")
+    strange = ~np.isfinite(got).all(-1)
+    if strange.any():
+        key = int(strange.argmax())
+        what = got[key][~np.isfinite(got[key])][0]
+        raise Wrong(f"the change by deleting key {key} is {what}: {_why_strange(s, w, key, strange)}")
     at_zero = torch.softmax(s.expand(len(s), -1).clone().fill_diagonal_(0), -1) @ values
     part = w[:, None]
-    close(answer, right, "the changes", axes=("key", "channel"), rtol=1e-3, atol=1e-5, mistakes={
+    mistakes = {
         "the key's part is taken away, and nothing is given to the others; without it, their weights sum to 1 again":
-            (-part * values).float(),
-        "the key's part is what is computed; deleting it takes it away, and the other weights sum to 1 again":
-            (part * values).float(),
-        "the sign: the answer without the key minus the answer with all keys": (z - without).float(),
-        "these are the answers without each key, and not yet their change": without.float(),
+            -part * values,
+        "the key's part is what is computed; deleting it takes it away, and the other weights sum to 1 again": part * values,
+        "the sign: the answer without the key minus the answer with all keys": z - without,
+        "these are the answers without each key, and not yet their change": without,
         "this is the slope of the answer in the key's score: right for a small step, and deleting is a large one":
-            (part * (values - z)).float(),
-        "this is a first step only: the other weights are divided by 1 − w, too": (part * (z - values)).float(),
-        "the score of the deleted key is 0 here, and exp(0) is 1: it is still there": (at_zero - z).float(),
-    })
+            part * (values - z),
+        "this is a first step only: the other weights are divided by 1 − w, too": part * (z - values),
+        "what the key had is dealt out in equal parts; the others keep their proportions":
+            (w + part / (len(w) - 1)).fill_diagonal_(0) @ values - z,
+    }
+    if s.max() > -100:
+        mistakes["the score of the deleted key is 0 here, and exp(0) is 1: it is still there"] = at_zero - z
+    else:
+        mistakes["all weight goes to the key that is deleted, so its new score is far above the others. −100 is small among "
+                 "scores near 0, and large among scores near −200; only −∞ is below all"] = values - z
+    _named(got, right, mistakes, rtol=1e-3, atol=1e-5)
+    heavy = int(w.argmax())
+    off = ~np.isclose(got, right, 1e-3, 1e-5).all(-1)
+    if w[heavy] > 0.99 and off[heavy] and off.sum() == 1:
+        raise Wrong(f"the change by deleting key {heavy} is inexact, and those of all other keys are right: its weight is 1 to "
+                    f"within {_left(w, heavy):.0e}, and of 1 − w few digits are left once it is rounded")
+    close(answer, right, "the changes", axes=("key", "channel"), rtol=1e-3, atol=1e-5)
 
 
 SHEET = Sheet("12_reading_the_heads", "Reading the heads", questions=(
@@ -492,7 +559,8 @@ SHEET = Sheet("12_reading_the_heads", "Reading the heads", questions=(
                     Part("the farthest key is the nearest", 3, fooled, heads)),
              hints=("q·k stays if q becomes Aq and k becomes A⁻ᵀk, for any A that can be inverted.",
                     "Choose an A that shrinks one direction, and leaves all others as they are. Which direction?",
-                    "x − (1 − ε) (u·x) u shrinks the part of x along u, a vector of length 1. What undoes it?")),
+                    "x − (1 − ε) (u·x) u shrinks the part of x along u, a vector of length 1, and ε = 0.01 is small enough. "
+                    "What undoes it?")),
     Question("q3", "A clock, with bugs", function="lag", minutes=20, difficulty=2,
              parts=(Part("one channel, keys that begin at 0", 1, lags, one_channel),
                     Part("several channels", 1, lags, from_zero),

@@ -29,6 +29,18 @@ def _several(answer, names):
     return [float(number(mine)) for mine in answer]
 
 
+def _named(mine, right, mistakes, rtol, atol=0.0):
+    """Raises `Wrong` for a known mistake; for all that give these numbers, since any of them may be the one."""
+    says = [says for says, wrong in mistakes.items() if np.allclose(mine, wrong, rtol, atol)]
+    if says and not np.allclose(mine, right, rtol, atol):
+        raise Wrong("; or: ".join(says))
+
+
+def _is_number(mine, right, what, mistakes, rtol=1e-3):
+    _named(mine, right, mistakes, rtol)
+    close(mine, right, what, rtol=rtol, atol=0)
+
+
 # q1
 
 NAMES = ["Ann", "Anna", "Ben", "Rose", "Will", "Mark", "Tom", "Jo", "Joan", "Max", "Ruth", "Eva"]
@@ -52,7 +64,7 @@ def _stories(seed, names, sizes, marks=(" ",)):
 
 def one_story(seed):
     names = ["Ben", "Tom", "Max", "Ruth", "Eva", "Lea", "Ida"][: 5 + seed % 3]
-    yield _stories(seed, names, [(6 + seed, 9)]), names
+    yield _stories(seed, names, [(7 + seed, 9)]), names
 
 
 def several_stories(seed):
@@ -63,15 +75,18 @@ def several_stories(seed):
 
 def words_and_names(seed):
     marks = (" ", " ", ", ", ". ", "'s ", " \"", "\" ", "\n")
-    yield _stories(seed, NAMES, [(12, 14), (8 + seed, 10)], marks), NAMES
-    yield ["Anna saw Ann. \"Ann,\" said Anna, \"where's Joan's will?\" Jo will ask Joan."], NAMES
+    yield _stories(seed, NAMES, [(15, 10), (8 + seed, 10)], marks), NAMES
+    yield ["Anna saw Ann. \"Ann,\" said Anna, \"where's Joan's will?\" Jo will ask Joan, say Anna and Ann."], NAMES
 
 
-def _height(stories, names, said=None, first=False, base=math.e, per=len):
-    said = said or (lambda story: [word for word in re.findall(r"\w+", story) if word in names])
+def _said(story, names, words=r"\w+"):
+    return [word for word in re.findall(words, story) if word in names]
+
+
+def _height(stories, names, said=_said, first=False, base=math.e, per=len):
     again = 0
     for story in stories:
-        all_said = said(story)
+        all_said = said(story, names)
         again += len(all_said) - (0 if first else len(set(all_said)))
     return again * math.log(len(names), base) / sum(map(per, stories))
 
@@ -80,12 +95,22 @@ def heights(inputs, answer):
     stories, names = inputs
     is_a(answer, float, "the height")
     right = _height(stories, names)
-    spoken = {word for story in stories for word in re.findall(r"\w+", story) if word in names}
+    characters = sum(map(len, stories))
+    unit = math.log(len(names)) / characters
+    said = [_said(story, names) for story in stories]
+    spoken = set().union(*said)
     total = _height(stories, names, first=True)
-    unit = math.log(len(names)) / sum(map(len, stories))
-    close(answer, right, "the height", rtol=2e-3, atol=0, mistakes={
+    _is_number(float(number(answer)), right, "the height", rtol=1e-4, mistakes={
         "first mentions are counted, too, and nobody can look those up": total,
         "a name that another story has said counts as said again here: each story begins anew": total - len(spoken) * unit,
+        "only the first name of each story is left out; every name has a first mention of its own":
+            total - sum(map(bool, said)) * unit,
+        "each name counts once for each story in which it is said again; every mention after the first is one":
+            sum(names.count(name) > 1 for names in said for name in set(names)) * unit,
+        "the model without a lookup has the higher loss, so the height is above 0": -right,
+        "a character is added here for the end of each story": right * characters / (characters + len(stories)),
+        "two characters are added for the end of each story, as in the chapter, and here nothing is added":
+            right * characters / (characters + 2 * len(stories)),
         "this is in bits; ln gives nats": _height(stories, names, base=2),
         "a name costs −ln of its probability, and not that of one of the names that these stories use":
             right / math.log(len(names)) * math.log(max(len(spoken), 2)),
@@ -93,18 +118,17 @@ def heights(inputs, answer):
             sum(_height([story], names) for story in stories) / len(stories),
         "this is per word, and should be per character": _height(stories, names, per=lambda story: len(story.split())),
         "this is per story, and should be per character": _height(stories, names, per=lambda story: 1),
-        "the height is per character, and this is the sum over all of them": right * sum(map(len, stories)),
+        "the height is per character, and this is the sum over all of them": right * characters,
         "this is how many names are said again in a character, and not yet what each of them costs":
             right / math.log(len(names)),
         "names are counted inside of other words: `story.count` finds *Ann* in *Anna*":
-            _height(stories, names, lambda story: [name for name in names for _ in range(story.count(name))]),
+            _height(stories, names, lambda story, names: [name for name in names for _ in range(story.count(name))]),
         "a name that a comma, a quote or a full stop follows is missed":
-            _height(stories, names, lambda story: [word for word in story.split() if word in names]),
+            _height(stories, names, lambda story, names: _said(story, names, r"\S+")),
+        "a name that an apostrophe follows is missed, as in *Ann's*":
+            _height(stories, names, lambda story, names: _said(story, names, r"[\w']+")),
         "large and small letters are not told apart, and *rose* is a flower":
-            _height(stories, names, lambda story: [word for word in re.findall(r"\w+", story.lower())
-                                                   if word in [name.lower() for name in names]]),
-        "each name counts once for each story in which it is said again; every mention after the first is one": unit * sum(
-            sum(re.findall(r"\w+", story).count(name) > 1 for name in names) for story in stories),
+            _height(stories, names, lambda story, names: _said(story.lower(), [name.lower() for name in names])),
     })
 
 
@@ -128,8 +152,9 @@ def _paired(inputs, answer):
 
 
 def mean_excess(inputs, answer):
-    (mine, *_), loss, exact, excess, _ = _paired(inputs, answer)
-    close(mine, float(excess.mean()), "the mean excess", rtol=1e-3, mistakes={
+    (mine, *_), loss, exact, excess, root = _paired(inputs, answer)
+    _is_number(mine, float(excess.mean()), "the mean excess", {
+        "this is the standard error; the mean excess comes first": float(excess.std() / root),
         "the excess is what the model pays more, loss minus exact": float(-excess.mean()),
         "this is the sum over all stories, and not the mean": float(excess.sum()),
         "this is the mean size of the differences, and some of them are negative": float(excess.abs().mean()),
@@ -139,9 +164,12 @@ def mean_excess(inputs, answer):
 
 def error_of_the_mean(inputs, answer):
     (_, mine, _), loss, exact, excess, root = _paired(inputs, answer)
-    if _same(mine, excess.std(correction=0) / root):
+    if math.isclose(mine, float(excess.std(correction=0) / root), rel_tol=1e-3):
         return  # with n in place of n - 1: as good
-    close(mine, float(excess.std() / root), "its standard error", rtol=1e-3, mistakes={
+    _is_number(mine, float(excess.std() / root), "its standard error", {
+        "the standard deviation has n − 1 in it already; divide it by √n": float(excess.std() / math.sqrt(len(loss) - 1)),
+        "these are two standard errors": float(2 * excess.std() / root),
+        "this is half of a 95% interval, about two standard errors": float(1.96 * excess.std() / root),
         "this is the standard deviation of the differences: how much stories differ, and not how well their mean is known":
             float(excess.std()),
         "this is a variance; the standard error is its root": float(excess.var() / len(loss)),
@@ -158,23 +186,34 @@ def error_of_the_mean(inputs, answer):
 
 
 def worth(inputs, answer):
-    (_, _, mine), loss, exact, excess, root = _paired(inputs, answer)
+    (_, _, mine), loss, exact, excess, _ = _paired(inputs, answer)
     right = float((loss.var() + exact.var()) / excess.var())
-    close(mine, right, "the factor", rtol=1e-3, mistakes={
+    rho = float(torch.corrcoef(torch.stack([loss, exact]))[0, 1])
+    _is_number(mine, right, "the factor", {
         "this is the factor between the two standard errors; a standard error falls like the root of the number of stories":
             math.sqrt(right),
+        "this is a ratio of standard deviations; a standard error falls like the root of the number of stories":
+            float(loss.std() / excess.std()),
         "this is one over the factor": 1 / right,
+        "this is how many sets are to be added; the question is how many there are then": right - 1,
+        "these are the stories of both sets together; the question is how many times as many of each": 2 * right,
         "only the loss varies here: the mean of the exact values of other stories has a standard error, too":
             float(loss.var() / excess.var()),
+        "only the exact values vary here: the mean loss of other stories has a standard error, too":
+            float(exact.var() / excess.var()),
+        "the variance of the losses is counted twice here, and the exact values have one of their own":
+            float(2 * loss.var() / excess.var()),
+        "the variances above are divided by n − 1, and the one below by n; take the same for all":
+            right * len(loss) / (len(loss) - 1),
+        "the variances above are divided by n, and the one below by n − 1; take the same for all":
+            right * (len(loss) - 1) / len(loss),
+        "1/(1 − ρ) is right for two things with the same variance, and these have different ones": 1 / (1 - rho),
+        "1/(1 − ρ²) is for losses that a line predicts from the exact values; here these are subtracted": 1 / (1 - rho**2),
         "the two standard errors are added here; of what is independent, the variances are":
             float((loss.std() + exact.std()) ** 2 / excess.var()),
         "this is the number of stories, and the question is how many times as many": right * len(loss),
     })
     return f"one paired set is worth {right:.3g} times as many stories"
-
-
-def _same(mine, wrong):
-    return math.isclose(mine, float(wrong), rel_tol=1e-3)
 
 
 # q3
@@ -220,7 +259,7 @@ def fits(inputs, answer):
     first, second, third = losses
     right, slope = _fit(losses, times)
     r = times**slope
-    close(E, right, "E", rtol=1e-3, atol=1e-6, mistakes={
+    _is_number(E, right, "E", {
         "E is the smallest loss here, and the curve goes on falling": third,
         "b is fitted as if E were 0": 0.0,
         "E and b are exchanged": slope,
@@ -229,15 +268,22 @@ def fits(inputs, answer):
         "the drop from the second run to the third is taken off once more, and the drops shrink": third - (second - third),
         "what is still to come is taken off the second loss, and the third has had a part of it":
             second - (second - third) / (r - 1),
+        "what is still to come is taken off the first loss, and the others have had a part of it":
+            first - (first - second) / (r - 1),
+        "r is the first drop over the second, so it is above 1; this is one over it": third - (second - third) / (1 / r - 1),
+        "r is the ratio of two losses here; E cancels in that of the two drops":
+            third - (second - third) / (first / second - 1),
         "what is still to come is added, and the curve falls": third + (second - third) / (r - 1),
         "this is what is still to come after the third run; E is where the losses go to": (second - third) / (r - 1),
     })
-    close(b, slope, "b", rtol=1e-3, atol=1e-6, mistakes={
+    _is_number(b, slope, "b", {
         "b is for a curve that falls, so it is above 0": -slope,
         "this is the power to base 2, but the tokens did not double": math.log2(r),
         "this is ln r; tokens grew by `times`, and r = times to the power of b": math.log(r),
         "this is r, the ratio of the two drops": r,
         "this is 1/b": 1 / slope,
+        "tokens grow by `times` from one run to the next, and not by its square: r belongs to one step": slope / 2,
+        "this is B, with the first run's tokens as the unit; b is the power": first - right,
         "b is fitted as if E were 0: take it from drops, in which E cancels": math.log(first / second) / math.log(times),
         "b is fitted as if E were 0, from the last two losses: take it from drops, in which E cancels":
             math.log(second / third) / math.log(times),
@@ -264,14 +310,15 @@ def one_token(seed):
 
 def many_tokens(seed):
     for (peak, bandwidth), size in zip(MACHINES, (2, 4, 1)):
-        yield 4096 + 512 * seed, 1024, 4096, size, peak, bandwidth
+        yield 3000 + 512 * seed, 1024, 4096, size, peak, bandwidth
         yield 24, 4096, 1024 * (1 + seed), size, peak, bandwidth
 
 
-def _roofline(inputs, flops=2, parts="xwy", sized=True, time=max):
+def _roofline(inputs, flops=2, parts="xwy", sized=True, one=False, again=False, time=max):
     tokens, d_in, d_out, size, peak, bandwidth = inputs
-    operations = flops * tokens * d_in * d_out
-    moved = sum({"x": tokens * d_in, "w": d_in * d_out, "y": tokens * d_out}[part] for part in parts)
+    operations = flops * d_in * d_out * (1 if one else tokens)
+    weights = d_in * d_out * (tokens if again else 1)
+    moved = sum({"x": tokens * d_in, "w": weights, "y": tokens * d_out}[part] for part in parts)
     moved *= size if sized else 1
     return operations / moved, time(operations / peak, moved / bandwidth)
 
@@ -291,20 +338,29 @@ def rooflines(inputs, answer):
     *_, peak, bandwidth = inputs
     operations, bytes_ = (_roofline(inputs, time=which)[1] for which in (lambda a, b: a, lambda a, b: b))
     wrong = {says: _roofline(inputs, **options) for says, options in BYTES.items()}
-    close(intensity, right, "the number of operations for each byte", rtol=1e-4, atol=0, mistakes={
+    _is_number(intensity, right, "the number of operations for each byte", rtol=1e-4, mistakes={
         says: value[0] for says, value in wrong.items()
     } | {
+        "the first product is added to the sum, too, so every product comes with an addition": right * (1 - 1 / (2 * inputs[1])),
+        "the weights are read once, and not again for every token": _roofline(inputs, again=True)[0],
+        "the operations of one token are counted; every token has its own": _roofline(inputs, one=True)[0],
         "these are bytes for each operation": 1 / right,
         "these are operations for each bit": right / 8,
+        "`size` is in bytes already, and is divided by 8 here": right * 8,
+        "these are the seconds, which come second": best,
         "this is the machine's own ratio, the one at which both limits are met; the question is that of the product":
             peak / bandwidth,
+        "the smaller of two ratios is taken, the product's and the machine's; the question is that of the product":
+            min(right, peak / bandwidth),
         "this is the number of operations, not yet divided by bytes": 2 * math.prod(inputs[:3]),
     })
-    close(seconds, best, "the time", rtol=1e-4, atol=0, mistakes={
+    _is_number(seconds, best, "the time", rtol=1e-4, mistakes={
         "both happen at the same time, so the longer of the two counts, and not their sum": operations + bytes_,
         "this is the time of the operations; here the bytes take longer": operations,
         "this is the time of the bytes; here the operations take longer": bytes_,
         "this is a speed, in operations a second; the question is how long it takes": min(peak, right * bandwidth),
+        "these are milliseconds": 1000 * best,
+        "`bandwidth` is in bytes a second, and is taken for bits here": max(operations, 8 * bytes_),
     } | {f"in the time, {says}": value[1] for says, value in wrong.items()})
     bound = "memory" if right < peak / bandwidth else "operations"
     return (f"{right:.3g} operations a byte: bound by {bound}, since this machine does {peak / bandwidth:.3g} operations "
@@ -324,58 +380,61 @@ def not_shared(seed):
 
 def shared(seed):
     for stage in (1, 2, 3):
-        yield 5040 * (seed + 1), 4 + seed, stage
+        yield 5040 * (seed + 1), 5 + seed, stage  # not on 4, where two mistakes together are like one
 
 
-BILLS = {
+SIZES = {
     "one of the three numbers of 32 bits that AdamW has for each weight is missing": {"adamw": 8},
+    "AdamW has three numbers of 32 bits for each weight, and four are counted": {"adamw": 16},
     "AdamW's own numbers have 32 bits, and 16 are counted": {"adamw": 6},
     "what AdamW has is missing": {"adamw": 0},
     "the gradients have 16 bits here, and 32 are counted": {"gradients": 4},
+    "the gradients have 16 bits here, and 32 are counted besides": {"gradients": 6},
     "the gradients are missing": {"gradients": 0},
     "the weights of the forward pass have 16 bits, and 32 are counted": {"weights": 4},
     "the weights of the forward pass are missing": {"weights": 0},
+    "weights and gradients have 16 bits here, and 32 are counted for both": {"weights": 4, "gradients": 4},
 }
+SHARED = {"adamw": {1, 2, 3}, "gradients": {2, 3}, "weights": {3}}  # at these stages
 SHARES = {
-    "nothing is shared out here": {"adamw": 9, "gradients": 9, "weights": 9},
-    "all is shared out here, and at this stage some is held by each process": {"adamw": 0, "gradients": 0, "weights": 0},
-    "gradients are shared out from stage 2 on, and are from stage 1 on here": {"gradients": 1},
-    "gradients are shared out from stage 2 on, and not only at stage 3": {"gradients": 3},
-    "weights are shared out at stage 3, and already are at stage 2 here": {"weights": 2},
-    "weights are shared out at stage 3, and here they are held by each process": {"weights": 9},
+    "nothing is shared out here": dict.fromkeys(SHARED, ()),
+    "all is shared out here, and at this stage some is held by each process": dict.fromkeys(SHARED, (1, 2, 3)),
+    "a stage shares out what the stages before it do, too; here it shares out its own alone": {"adamw": {1}, "gradients": {2}},
+    "what AdamW has is shared out first, from stage 1 on, and the weights last": {"adamw": {3}, "weights": {1, 2, 3}},
+    "gradients are shared out from stage 2 on, and are from stage 1 on here": {"gradients": {1, 2, 3}},
+    "gradients are shared out from stage 2 on, and not only at stage 3": {"gradients": {3}},
+    "weights are shared out at stage 3, and already are at stage 2 here": {"weights": {2, 3}},
+    "weights are shared out at stage 3, and here they are held by each process": {"weights": ()},
 }
 
 
-def _bill(inputs, share=None, **sizes):
+def _bill(inputs, sizes=None, shares=None):
     n_params, n, stage = inputs
-    first = {"adamw": 1, "gradients": 2, "weights": 3} | (share or {})
-    return n_params * sum(size / (n if stage >= first[name] else 1)
-                          for name, size in ({"weights": 2, "gradients": 2, "adamw": 12} | sizes).items())
+    sizes, shares = {"weights": 2, "gradients": 2, "adamw": 12} | (sizes or {}), SHARED | (shares or {})
+    return n_params * sum(size / (n if stage in shares[name] else 1) for name, size in sizes.items())
 
 
 def bills(inputs, answer):
     n_params, n, stage = inputs
     is_a(answer, float, "the memory")
-    mine, right = number(answer), _bill(inputs)
-
-    def like(tables):
-        """What there is to say of this answer: more than one thing, if sums agree."""
-        return " or: ".join(says for says, wrong in tables.items() if math.isclose(mine, wrong, rel_tol=1e-6))
-
-    if not math.isclose(mine, right, rel_tol=1e-6):
-        wrong = {says: _bill(inputs, share=share) for says, share in SHARES.items() if n > 1 and stage}
-        if n > 1:
-            wrong["this is the memory of all processes together"] = right * n
-        if n > 1 and not stage:
-            wrong["each process holds all of it at stage 0"] = right / n
-        sizes = {says: _bill(inputs, **size) for says, size in BILLS.items()}
-        pairs = [_bill(inputs, **one, **two) for one, two in combinations(BILLS.values(), 2) if one.keys() != two.keys()]
-        if says := like(wrong) or like(sizes):
-            raise Wrong(says)
-        if any(math.isclose(mine, pair, rel_tol=1e-6) for pair in pairs):
-            raise Wrong("more than one of the sizes is wrong: 16 bits are 2 bytes, and 32 bits are 4")
-    close(answer, right, "the memory", rtol=1e-6, atol=0, mistakes={
-        "these are bits": 8 * right, "this is the number of bytes for one parameter": right / n_params})
+    mine, right = float(number(answer)), _bill(inputs)
+    mistakes = {says: _bill(inputs, sizes=sizes) for says, sizes in SIZES.items()}
+    if n > 1:
+        mistakes["this is the memory of all processes together"] = right * n
+    if n > 1 and stage:
+        mistakes |= {says: _bill(inputs, shares=shares) for says, shares in SHARES.items()}
+    elif n > 1:
+        mistakes["each process holds all of it at stage 0"] = right / n
+    _named(mine, right, mistakes, rtol=1e-6)
+    for one, other in combinations(SIZES.values(), 2):
+        _named(mine, right, rtol=1e-6, mistakes={
+            "perhaps two of the sizes are wrong: 16 bits are 2 bytes, and 32 bits are 4": _bill(inputs, sizes=one | other)})
+    _is_number(mine, right, "the memory", rtol=1e-6, mistakes={
+        "these are bits": 8 * right,
+        "these are GB, and bytes are asked for": right / 1e9,
+        "these are GiB, and bytes are asked for": right / 2**30,
+        "this is the number of bytes for one parameter": right / n_params,
+    })
 
 
 # q6
@@ -407,21 +466,25 @@ def an_empty_process(seed):
         yield [_normal(generator, 3) if n else torch.full((3,), torch.nan) for n in counts], counts, 1e6
 
 
-def _reduced(inputs, weights="counts", by="sum", clip="after"):
+def _cut(g, limit):
+    """The gradient, at most `limit` long."""
+    return g * min(1.0, limit / max(1e-30, float(g.norm())))
+
+
+def _reduced(inputs, weights="counts", by="sum", clip="the mean"):
     gradients, counts, limit = inputs
-    if clip == "before":
-        gradients = [g * min(1.0, limit / float(g.norm())) for g in gradients]
     w = torch.tensor(counts if weights == "counts" else [1.0] * len(counts)).float()
-    parts = torch.stack([n * g for n, g in zip(w, gradients) if n > 0 and not torch.isnan(g).any()])
-    divisor = {"sum": float(w.sum()), "n": len(counts), "none": 1.0, "both": float(w.sum()) * len(counts)}[by]
-    total = parts.sum(0) / divisor
-    if clip == "after":
-        total = total * min(1.0, limit / float(total.norm()))
-    elif clip == "always":
-        total = total * limit / total.norm()
-    elif clip == "each number":
-        total = total.clamp(-limit, limit)
-    return total
+    some = [(n, g) for n, g in zip(w, gradients) if n > 0 and not torch.isnan(g).any()]
+    products = [n * (_cut(g, limit) if clip == "each" else g) for n, g in some]
+    total = sum(_cut(z, limit) if clip == "each product" else z for z in products)
+    total = _cut(total, limit) if clip == "the sum" else total
+    mean = total / {"sum": float(w.sum()), "n": len(counts), "none": 1.0, "both": float(w.sum()) * len(counts)}[by]
+    return {
+        "the mean": _cut(mean, limit),
+        "always": mean * limit / mean.norm(),
+        "each number": mean.clamp(-limit, limit),
+        "by the square": mean * min(1.0, limit / float(mean.square().sum())),
+    }.get(clip, mean)
 
 
 WAYS = {
@@ -433,14 +496,15 @@ WAYS = {
         {"by": "n"},
     "each gradient is multiplied by its count, and nothing divides the sum": {"by": "none"},
     "the sum is divided by the number of all tokens, and by that of the processes as well": {"by": "both"},
-    "the gradients are divided by the number of all tokens, and were not multiplied by their own":
-        {"weights": "one", "by": "tokens"},
 }
 CLIPS = {
-    "each process clips its own gradient; what has to be clipped is their mean": "before",
-    "nothing is clipped here": "no",
+    "each process clips its own gradient; what has to be clipped is their mean": "each",
+    "each gradient is clipped once it is multiplied by its count; what has to be clipped is their mean": "each product",
+    "the sum is clipped here, and divided after that; what has to be clipped is the mean": "the sum",
+    "nothing is clipped here": "nothing",
     "a gradient that is shorter than the limit should stay as it is": "always",
     "each number is cut off at the limit; it is the length that should be at most the limit": "each number",
+    "the length is the root of the sum of squares, and the root is missing": "by the square",
 }
 
 
@@ -450,19 +514,19 @@ def reductions(inputs, answer):
     got = same_shape(answer, right, "the gradient", axes=("parameter",))
     if (got != got).any():
         raise Wrong("the gradient is nan: a process without a token has the mean of nothing, and 0 times that is no number")
-    mistakes = {says: _reduced(inputs, clip=clip) for says, clip in CLIPS.items()}
-    for says, options in WAYS.items():
-        if options["by"] == "tokens":
-            mistakes[says] = torch.stack(gradients).nansum(0) / sum(counts)
-            continue
-        mistakes[says] = _reduced(inputs, **options)
-        mistakes[f"{says}; and this is not the only bug"] = _reduced(inputs, **options, clip="before")
-        mistakes[f"{says}; nor is this the only bug"] = _reduced(inputs, **options, clip="no")
+    mistakes = {says: _reduced(inputs, **options) for says, options in WAYS.items()}
+    mistakes |= {says: _reduced(inputs, clip=clip) for says, clip in CLIPS.items()}
+    mistakes["the gradients are divided by the number of all tokens, and were not multiplied by their own"] = (
+        torch.stack(gradients).nansum(0) / sum(counts))
     if 0 in counts:
         some = [n for n in counts if n]
         mistakes["processes count by their tokens, and this is the mean over those that had any"] = _reduced(
             ([g for g, n in zip(gradients, counts) if n], some, limit), "one", "n")
-    close(answer, right, "the gradient", axes=("parameter",), rtol=1e-3, atol=1e-6, mistakes=mistakes)
+    _named(got, right, mistakes, rtol=1e-3, atol=1e-6)
+    for clip in ("each", "nothing"):
+        _named(got, right, rtol=1e-3, atol=1e-6, mistakes={
+            f"{says}; and this is not the only bug": _reduced(inputs, **options, clip=clip) for says, options in WAYS.items()})
+    close(answer, right, "the gradient", axes=("parameter",), rtol=1e-3, atol=1e-6)
 
 
 # q7
@@ -517,8 +581,8 @@ def gates(inputs, answer):
     if k > 1:
         mistakes["the gates of a token do not sum to 1: divide them by the sum of those that are asked"] = asked * p
     else:
-        mistakes = {"with one expert to ask, this gate is 1 whatever its score, and no score would learn anything": asked
-                    } | mistakes
+        mistakes = {"with one expert to ask, this gate is 1 whatever its score, and no gradient of the answer would reach the "
+                    "scores": asked} | mistakes
     if k < n:
         mistakes["one expert too many is asked"] = _routed(scores, k + 1)[2]
     if isinstance(_pair(answer)[0], torch.Tensor) and tuple(answer[0].shape) == (len(scores), k) != tuple(scores.shape):
@@ -534,9 +598,14 @@ def balance(inputs, answer):
     is_a(mine, float, "the balance term")
     f, P = asked.mean(0) / k, p.mean(0)
     right = float(n * (f * P).sum())
-    close(mine, right, "the balance term", rtol=1e-3, mistakes={
+    _is_number(float(mine), right, "the balance term", {
         "the factor n is missing, so an even load gives 1/n": right / n,
         "this is a mean over experts, and should be their sum": right / n,
+        "this is a mean over experts, and the term is n times a sum": right / n**2,
+        "only the first choice of each token is counted here, and f is a share of all k": float(
+            n * (_routed(scores, 1)[1].mean(0) * P).sum()),
+        "P is the softmax of the mean scores here, and should be the mean of the softmax of each token":
+            float(n * (f * scores.mean(0).softmax(-1)).sum()),
         "a token makes k choices, and f is a share of all of them: this f sums to k": right * k,
         "f is a number of tokens here, and should be a share of all choices": right * k * len(scores),
         "f is a number of choices divided by nothing but k": right * len(scores),

@@ -67,6 +67,7 @@
       if (going) going = false;
       else practice(run.step < learn.STEPS ? run : begin(run.name, run.seed));
     });
+    go.classList.add("live-first");
     const ten = button("10 steps", () => practice(run, run.step + 10));
     const seed = field("seed", (typed) => practice(begin(run.name, number(typed, MOST))));
     const another = button("New seed", () => practice(begin(run.name, (run.seed + 1) % (MOST + 1))));
@@ -155,10 +156,12 @@
       return make("div", {},
         make("p", { class: "live-recall-legend" }, make("strong", {}, name),
           ...legend.map(([kind, share]) => make("span", { class: `live-recall-${kind}` }, `${kind} ${spoken[what](share)}`))),
-        svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 8}`, role: "img", "aria-label": `${name} over ${learn.STEPS} steps` },
+        svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 10}`, role: "img", "aria-label": `${name} over ${learn.STEPS} steps` },
           ...["0", "½", "1"].map((tick, i) => svg("text", { x: 0, y: +y(i / 2) + 4 }, tick)),
           ...levels.map(([kind, share]) => line(kind, `M ${LEFT} ${y(share)} H ${WIDTH}`)),
-          ...Object.entries(curves).map(([kind, points]) => line(kind, `M ${points.map(at).join(" L ")}`))));
+          ...Object.entries(curves).map(([kind, points]) => line(kind, `M ${points.map(at).join(" L ")}`)),
+          ...(run.step ? [] : [svg("text", { class: "live-recall-waits", x: (LEFT + WIDTH) / 2, y: HEIGHT / 2 + 8 },
+            going ? "" : "“Train” draws the curve")])));
     }
 
     function show() {

@@ -19,7 +19,7 @@
   const MOST = 8;
   const VALUES = [0, 6, 3, 5, 1, 4, 2, 6];
   const PLACES = [[1, 0], [0, 1], [1, 1], [-1.2, 0.9], [-1.4, -0.6], [0.2, -1.7], [1.5, -1.3], [-0.3, 2]];
-  const START = { keys: PLACES.slice(0, 3), q: [2, 0], h: 1, s: 1, equal: true, weighted: false };  // chapter 04's
+  const START = { keys: PLACES.slice(0, 3), q: [2, 0], h: 1, s: 1, equal: false, weighted: false };  // chapter 04's
 
   const STEPS = { ArrowRight: [0.1, 0], ArrowLeft: [-0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
 
@@ -48,7 +48,7 @@
   const isKey = (a) => isPlace(a) && length(a) >= SHORTEST / 2;  // written with three decimals, it may be less
 
   function fromAddress({ keys, q, h, s, norms, weights }) {
-    const now = { ...START, equal: norms !== "own", weighted: weights === "yes" };
+    const now = { ...START, equal: norms === "equal", weighted: weights === "yes" };
     if (keys !== undefined) now.keys = places(keys);
     if (q !== undefined) [now.q] = places(q);
     if (h !== undefined) now.h = Number(h);
@@ -62,7 +62,7 @@
     const text = (a) => a.map((x) => +x.toFixed(3)).join(",");
     return {
       keys: keys.map(text).join(";"), q: text(q), h: +h.toPrecision(6), s: s === 1 ? null : +s.toPrecision(6),
-      norms: equal ? null : "own", weights: weighted ? "yes" : null,
+      norms: equal ? "equal" : null, weights: weighted ? "yes" : null,
     };
   }
 
@@ -80,7 +80,7 @@
 
   Live.widget("smoother", (stage, options, state) => {
     let now = START;
-    let equality = 1;  // 0: the keys have their own lengths, 1: all have NORM; in between they are on the way
+    let equality = 0;  // 0: the keys have their own lengths, 1: all have NORM; in between they are on the way
     let points = [];   // what can be dragged: the keys, and the query as the last
     let frame;
 
@@ -110,7 +110,7 @@
 
     const width = Live.slider("bandwidth h", { min: NARROWEST, max: WIDEST, log: true, value: 1,
       text: (h) => h.toFixed(2) }, (h) => change({ h }));
-    const equal = Live.check("equal key norms", true, (equal) => { change({ equal }); glide(); });
+    const equal = Live.check("equal key norms", false, (equal) => { change({ equal }); glide(); });
     const weighted = Live.check("the kernel has the key weights", false, (weighted) => change({ weighted }));
     const factor = Live.slider("s", { min: SMALLEST, max: LARGEST, log: true, value: 1,
       text: (s) => `q × ${s.toFixed(2)}, k ÷ ${s.toFixed(2)}` }, (s) => change({ s }));

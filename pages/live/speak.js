@@ -82,7 +82,7 @@
 
     // - the parts -
 
-    const text = make("textarea", { class: "live-field live-speak-text", rows: 3, spellcheck: "false",
+    const text = make("textarea", { class: "live-field live-speak-text", rows: whole ? 3 : 1, spellcheck: "false",
       oninput: typed, placeholder: "Once there was a …", "aria-label": "Your text, which the model continues" });
     const go = button("Go on", () => (turn?.over === false ? stop() : write(text.value)));
     go.classList.add("live-first");
@@ -108,8 +108,9 @@
         ...(whole ? [section("All heads, a column for each layer", heads)] : []),
         section("What may come next; a click takes it", next)),
       ...(whole ? [compare, views] : []));
-    stage.append(text, make("div", { class: "live-controls" }, go, again),
-      make("div", { class: "live-controls" }, heat, cut), inside);
+    // Where there are no heads, the model's words come before what one may set.
+    const sliders = make("div", { class: "live-controls" }, heat, cut);
+    stage.append(text, make("div", { class: "live-controls" }, go, again), ...(whole ? [sliders, inside] : [inside, sliders]));
 
     // - the model -
 
@@ -310,16 +311,16 @@
 
     function drawNext() {
       const p = chances(), likely = [...p.keys()].sort((a, b) => p[b] - p[a]).slice(0, 7);
-      const order = likely.filter((id, i) => i === 0 || p[id] > 0.0005);
+      const order = likely.filter((id) => p[id] > 0), percents = (p) => (p < 0.0005 ? "< 0.1 %" : `${(100 * p).toFixed(1)} %`);
       const rest = 1 - order.reduce((sum, id) => sum + p[id], 0);
       const focused = [...next.children].indexOf(document.activeElement);
       const bar = (id) => {
-        const name = GPT.visible(model.decodeBytes([id])), percent = `${(100 * p[id]).toFixed(1)} %`;
+        const name = GPT.visible(model.decodeBytes([id])), percent = percents(p[id]);
         const onclick = () => { interrupt(); take(id); share(); update(); };
         return make("button", { type: "button", style: `--share: ${p[id]}`, "aria-label": `${name}, ${percent}`,
           onclick }, make("span", {}, name), make("span", {}, percent));
       };
-      const others = rest > 0.0005 ? `all others: ${(100 * rest).toFixed(1)} %` : "no other";
+      const others = order.length < 7 ? "no other" : `all others: ${percents(rest)}`;
       next.replaceChildren(...order.map(bar), make("p", {}, others));
       if (focused >= 0) next.children[Math.min(focused, order.length - 1)].focus();
     }
@@ -389,7 +390,8 @@
 
     function follow(values) {
       interrupt();
-      now = fromAddress({ compare: options.compare, ...values });
+      const { layer, head, query, compare } = options;
+      now = fromAddress({ layer, head, query, compare, ...values });
       text.value = values.prompt ?? options.prompt ?? "";
       heat.set(now.temperature);
       cut.set(TOP_K.indexOf(now.topK));

@@ -79,7 +79,7 @@ def deletions(scores, v):
 
 
 MISTAKES = [
-    ("q1", "0 times it is no number", """
+    ("q1", "nor is 0 · ln 0", """
 def effective_keys(weights, due):
     keys = (-(weights * weights.log()).sum(-1)).exp()
     return float(keys[due].mean()), float(keys[~due].mean())
@@ -97,6 +97,15 @@ def effective_keys(weights, due):
     ("q1", "whose weight is not 0", _effective("(weights > 0).sum(-1).float()")),
     ("q1", "are exchanged", _effective("entropy.exp()", "float(keys[~due].mean()), float(keys[due].mean())")),
     ("q1", "over all rows", _effective("entropy.exp()", "(float(keys.mean()),) * 2")),
+    ("q1", "divided by the number of all rows", _effective(
+        "entropy.exp()", "float((keys * due).mean()), float((keys * ~due).mean())")),
+    ("q1", "added up before the exponential", _effective(
+        "entropy", "float(keys[due].sum().exp()), float(keys[~due].sum().exp())")),
+    ("q1", "over the queries here", _effective("torch.special.entr(weights).sum(0).exp()")),
+    ("q1", "A mean of no rows is no number", _effective(
+        "entropy.exp()", "tuple(float(keys[rows & (weights > 0).all(-1)].mean()) for rows in (due, ~due))")),
+    ("q1", "the mean of the other rows is too large", _effective(
+        "entropy.exp()", "float(keys[due].mean()), 1.3 * float(keys[~due].mean())")),
     ("q1", "two numbers", _effective("entropy.exp()", "tuple(keys.tolist())")),
     ("q2", "moves the mean along", FORM.format("q, k - far")),
     ("q2", "moves the mean along", FORM.format("q, k.clone()")),
@@ -105,9 +114,10 @@ def effective_keys(weights, due):
     ("q2", "undone by what is done to the queries", FORM.format("q - 0.99 * q @ along, k - 0.99 * k @ along")),
     ("q2", "only the keys were changed", FORM.format(
         "q, torch.where((from_mean.norm(dim=-1) == from_mean.norm(dim=-1).max())[:, None], k.mean(0), k)")),
+    ("q2", "rounding shows", FORM.format("q + 99999 * q @ along, k - 0.99999 * k @ along")),
     ("q2", "is nearer", FORM.format("q + q @ along, k - 0.5 * k @ along").replace(
         "argmax()", "argmin()")),
-    ("q3", "compared with the mean key", _lag(SCORE="k @ k.mean(0) / math.sqrt(k.shape[-1])")),
+    ("q3", "no query is asked", _lag(SCORE="k @ k.mean(0) / math.sqrt(k.shape[-1])")),
     ("q3", "nothing is divided by √d", _lag(SCORE="k @ q.mean(0)")),
     ("q3", "forced through 0", _lag(TIME="torch.arange(len(k))")),
     ("q3", "squared lengths of the keys", _lag(SCORE="k.square().sum(-1) / math.sqrt(k.shape[-1])")),
@@ -119,6 +129,18 @@ def effective_keys(weights, due):
     ("q3", "from 0 in that of t²", _lag(
         SCORE="(k - k.mean(0)) @ q.mean(0) / math.sqrt(k.shape[-1])", TIME="torch.arange(len(k))")),
     ("q3", "from 0 in that of t · score", _lag().replace("(t * score)", "((t + (len(k) - 1) / 2) * score)")),
+    ("q3", "only the direction of the mean query", _lag(SCORE="k @ q.mean(0) / q.mean(0).norm() / math.sqrt(k.shape[-1])")),
+    ("q3", "them; or: only the direction", _lag(SCORE="k.norm(dim=-1) / math.sqrt(k.shape[-1])")),
+    ("q3", "these are divided by d", _lag(SCORE="k @ q.mean(0) / k.shape[-1]")),
+    ("q3", "not that of tokens", _lag(SCORE="k @ q.mean(0) / math.sqrt(len(k))")),
+    ("q3", "through the score of token 0", _lag(TIME="torch.arange(len(k))").replace("(t * score)", "(t * (score - score[0]))")),
+    ("q3", "the time is fitted to the score here", """
+def lag(q, k):
+    score = k @ q.mean(0) / math.sqrt(k.shape[-1])
+    score = score - score.mean()
+    return float((torch.arange(len(k)) * score).sum() / (score * score).sum())
+"""),
+    ("q3", "falls by half in this time", _lag(RETURNED="float(math.log(2) / slope)")),
     ("q3", "not the only bug", _lag(SCORE="k @ q.mean(0)", TIME="torch.arange(len(k))")),
     ("q3", "the first and the last token alone", """
 def lag(q, k):
@@ -131,6 +153,7 @@ def lag(q, k):
     ("q4", "one number in all channels", _ablated(PUT="z[head] = elsewhere[head].mean()")),
     ("q4", "not its own", _ablated(PUT="z[head] = elsewhere.mean((0, 1))")),
     ("q4", "only one is switched off", _ablated(PUT="z[:] = elsewhere.mean(1, keepdim=True)")),
+    ("q4", "the output of the layer is too", _ablated(WRITE="z.transpose(0, 1).flatten(1) @ W_O * 2")),
     ("q4", "counted from 0", _ablated(PUT="z[head - 1] = elsewhere[head - 1].mean(0)")),
     ("q4", "two axes are exchanged", _ablated(WRITE="z.reshape(z.shape[1], -1) @ W_O")),
     ("q4", "stand head after head", _ablated(WRITE="z.permute(1, 2, 0).flatten(1) @ W_O")),
@@ -142,11 +165,22 @@ def lag(q, k):
         PATCH="k[head, swap], v[head, swap] = other[1][head, swap], other[2][head, swap]")),
     ("q5", "the other way around", _patched(PATCH="k[head, swap] = other[1][head, swap]")),
     ("q5", "every head has other values", _patched(PATCH="v[:, swap] = other[2][:, swap]")),
+    ("q5", "another head is patched", _patched(PATCH="v[head - 1, swap] = other[2][head - 1, swap]")),
+    ("q5", "only one head is patched; or: another head", _patched(PATCH="v[head - 1, swap] = other[2][head - 1, swap]")),
     ("q5", "at all tokens, and not only", _patched(PATCH="v[head] = other[2][head]")),
     ("q5", "where `swap` is False", _patched(PATCH="v[head, ~swap] = other[2][head, ~swap]")),
     ("q5", "later tokens read it", _patched(PATCH="""pass
     z_other = torch.softmax((other[0] @ other[1].transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(
         torch.ones(q.shape[1], q.shape[1]).triu(1).bool(), -torch.inf), -1) @ other[2]""", LAST="z[head, swap] = z_other[head, swap]")),
+    ("q5", "these are the heads of the other run", _patched(
+        PATCH="q, k, v = (x.clone() for x in other); v[head, swap] = run[2][head, swap]")),
+    ("q5", "values of the other run go into the first", _patched(
+        PATCH="q, k, v = (x.clone() for x in other); v[head, swap] = run[2][head, swap]")),
+    ("q5", "later tokens read the values there", _patched(
+        LAST="after, z = z, torch.softmax(scores, -1) @ run[2]; z[head, swap] = after[head, swap]")),
+    ("q5", "do not sum to 1", _patched().replace("-torch.inf", "0").replace(
+        "scores = scores.m", "scores = torch.softmax(scores, -1).m").replace("z = torch.softmax(scores, -1)", "z = scores")),
+    ("q5", "not patched are too large at head 1", _patched(LAST="z[1:2] += float(head == 0)")),
     ("q5", "a token sees later ones", _patched().replace(".triu(1)", ".triu(99)")),
     ("q5", "not divided by √d", _patched().replace("/ math.sqrt(q.shape[-1])", "")),
     ("q6", "nothing is given to the others", _deletions("-w * v")),
@@ -155,6 +189,17 @@ def lag(q, k):
     ("q6", "the sign", _deletions("z - torch.softmax(zeroed(-torch.inf), -1) @ v")),
     ("q6", "not yet their change", _deletions("torch.softmax(zeroed(-torch.inf), -1) @ v")),
     ("q6", "it is still there", _deletions("torch.softmax(zeroed(0), -1) @ v - z")),
+    ("q6", "goes to the key that is deleted", _deletions("torch.softmax(zeroed(-100.0), -1) @ v - z")),
+    ("q6", "dealt out in equal parts", _deletions("(w.T + w / (len(w) - 1)).fill_diagonal_(0) @ v - z")),
+    ("q6", "takes the largest score off", """
+def deletions(scores, v):
+    e = scores.exp()
+    without = e.expand(len(e), -1).clone().fill_diagonal_(0)
+    return without @ v / without.sum(-1, keepdim=True) - e @ v / e.sum()
+"""),
+    ("q6", "nearly all the weight (0/2) this is a first step", _deletions("w * (z - v)")),
+    ("q6", "to within 8e-18", _deletions("w / (1 - w) * (z - v)").replace(
+        "    w =", "    scores, v = scores.double(), v.double()\n    w =", 1)),
     ("q6", "once it is rounded", _deletions("w / (1 - w) * (z - v)")),
     ("q6", "shape", _deletions("(w * v.norm(dim=-1, keepdim=True)).squeeze(-1)")),
 ]
