@@ -888,7 +888,10 @@ FAMILIES = {
     "Qwen 3": ("Qwen3", sizes | dict(head_dim=16)),
 }
 
+# %% [markdown]
+# Each of them is made in their code, and saved as published models are:
 
+# %% tags=["needs-transformers"]
 def published(family, settings, folder):
     """A model of theirs with weights of which each matters, and its folder."""
     torch.manual_seed(0)

@@ -403,8 +403,8 @@ v = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
 a = slope[-1]
 recent = causal_weights(torch.ones_like(place), a * place)  # scores a·j
 average = nadaraya_watson(place, place, v, 1 / a, kernel="exponential", mask=causal_mask(40))
-assert torch.allclose(recent @ v, average)
-"a straight line of scores is an exponential average"
+assert torch.allclose(recent @ v, average, rtol=0, atol=1e-12)
+print(f"{len(average)} answers, by weights and by the smoother: equal to 1e-12")
 
 # %% [markdown]
 # A share of deviance says how near the weights are, not what the difference costs.
@@ -875,6 +875,10 @@ def moved(new, old):
     return (old.exp() * (old - new)).sum(-1).clamp(min=0).sqrt()
 
 
+# %% [markdown]
+# Then compare the order of the weights with the order of the effects, by their **rank correlation**, the correlation of ranks:
+
+# %% tags=["hide-input"]
 def ranks(z):
     """Ranks along the last axis; equal numbers share the mean of theirs."""
     a, b = z.unsqueeze(-1), z.unsqueeze(-2)
@@ -888,7 +892,7 @@ def spearman(a, b):
 
 
 # %% [markdown]
-# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time; then compare the order of the weights with the order of the effects, by their **rank correlation**, the correlation of ranks.
+# At place 200 of each story, in each of the twenty heads, delete 24 random keys and the 12 with the most weight, one at a time.
 
 # %%
 i, generator = 200, torch.Generator().manual_seed(0)

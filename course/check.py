@@ -117,7 +117,7 @@ def assess(question: Question, tried: list[list[Case]], outcome: Callable[[int, 
         results.append(PartResult(part, False, "the same as above" if says == shown else says))
         shown = says
     if not any(result.passed and not result.part.needs_another for result in results):
-        says = "it does, and counts once another part passes"
+        says = "right, and counts once another part passes"
         results = [PartResult(r.part, False, says) if r.passed else r for r in results]
     return Result(question, tuple(results))
 

@@ -188,7 +188,7 @@ def test_a_part_that_needs_another_earns_nothing_alone(kernel):
 
     parts = (Part("as before", 1, lambda inputs, answer: None, needs_another=True), Part("more", 2, judge))
     shown = kernel.check("q3", "def predict_weight(): return 0.1", parts=parts)
-    assert "0 of 3 points" in shown and "✗ as before (0/1)\n      it does, and counts once another" in shown
+    assert "0 of 3 points" in shown and "✗ as before (0/1)\n      right, and counts once another" in shown
     assert "3 of 3 points" in kernel.check("q3", "def predict_weight(): return 0.6", parts=parts)
 
 
