@@ -68,7 +68,7 @@ def play(name: str) -> float:
     model = GPT(MODEL)
     recipe = replace(RECIPE, lookups=lookups, seed=SEED)
     with patch.object(train_config, "can_be_looked_up", rule):
-        list(train(model, ids, recipe, starts=beginnings(ids, tokenizer)))
+        list(train(model, ids, recipe, starts=beginnings(ids, tokenizer, stories=4)))
     stories = (tokenizer.encode(SEPARATOR + story)[: MODEL.block_size] for story in held_out(200))
     return said_again(model, tokenizer, [torch.tensor(story) for story in stories])
 

@@ -161,7 +161,7 @@ def score(losses: Tensor, texts: Texts, places: slice = slice(None)) -> dict[str
 def corpus() -> tuple[Tokenizer, Tensor, Tensor]:
     tokenizer = load_tokenizer("taleteller")
     ids = torch.tensor(tokenizer.encode(tales(SIZE)))
-    return tokenizer, ids, beginnings(ids, tokenizer)
+    return tokenizer, ids, beginnings(ids, tokenizer, stories=4)
 
 
 def play_tales(mixer: str, seed: int) -> dict:

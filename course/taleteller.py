@@ -36,8 +36,8 @@ VOCABULARY = 3_000_000  # of which these decide what a token is
 N_SCORED = 1000  # stories that the loss is measured on
 PRONOUNS = {"he", "she", "him", "her", "his", "hers", "himself", "herself", "He", "She", "Him", "Her", "His"}
 TIME = (
-    "Training takes 70 to 80 minutes in two processes on two free cores with 16-bit matrix units (AVX-512 bf16, AMX), "
-    "and about two hours on two cores without them. Stopped, it goes on where it was."
+    "Training takes about 110 minutes in two processes on two free cores with 16-bit matrix units (AVX-512 bf16, AMX), "
+    "and about three hours on two cores without them. Stopped, it goes on where it was."
 )
 WINDOW = 12  # words in a row that count as copied if the training text has them, too
 
@@ -112,17 +112,17 @@ def note_stage(run: Path) -> None:
         file.write(json.dumps(stage) + "\n")
 
 
-def beginnings(ids: Tensor, tokenizer: Tokenizer) -> Tensor:
-    """Where blocks to learn from begin: with each story, and at a few other places, one to sixteen stories.
+def beginnings(ids: Tensor, tokenizer: Tokenizer, stories: int = 16) -> Tensor:
+    """Where blocks to learn from begin: with each story, and at a few other places, one to so many `stories`.
 
     From the beginning of a story on nothing is said of which the reason cannot be seen.
     """
     end = torch.tensor(tokenizer.encode(SEPARATOR))
     n_places = len(ids) - CONFIG.block_size
-    stories = (ids.unfold(0, len(end), 1) == end).all(-1).nonzero()[:, 0]
+    first = (ids.unfold(0, len(end), 1) == end).all(-1).nonzero()[:, 0]
     generator = torch.Generator().manual_seed(SEED)
-    others = torch.randint(n_places, (len(stories) // 16,), generator=generator)
-    return torch.cat([stories[stories < n_places], others])
+    others = torch.randint(n_places, (len(first) // stories,), generator=generator)
+    return torch.cat([first[first < n_places], others])
 
 
 def keep(model: GPT, tokenizer: Tokenizer, folder: Path, run: Path) -> None:

@@ -10,7 +10,7 @@ from course import taleteller
 from course.__main__ import main
 from course.data.tales import Tale, floor
 from tinyllm.devices import machine
-from tinyllm.model import GPT, Config, find, load, load_tokenizer
+from tinyllm.model import GPT, Config, find, from_dict, load, load_tokenizer
 from tinyllm.tokens import Tokenizer, train_bpe
 from tinyllm.train_config import TrainConfig, current_names
 from tinyllm.training import train
@@ -162,7 +162,7 @@ def test_a_model_is_scored_again_without_any_change_to_its_weights(tiny_taletell
 def test_help_says_how_long_the_training_takes(capsys):
     with pytest.raises(SystemExit):
         main(["taleteller", "--help"])
-    assert "70 to 80 minutes" in " ".join(capsys.readouterr().out.split())
+    assert "about 110 minutes" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_name_counts_as_said_again_where_the_story_has_had_it():
@@ -188,7 +188,7 @@ def test_taleteller_closes_95_percent_of_the_gap_between_a_trigram_and_the_floor
 
 
 def test_taleteller_is_what_the_recipe_in_the_repository_makes():
-    model = load("taleteller")
+    model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
     assert model.config == taleteller.CONFIG
     notes = json.loads((find("taleteller") / "model.json").read_text())["notes"]
-    assert TrainConfig(**current_names(notes["recipe"])) == taleteller.RECIPE
+    assert from_dict(TrainConfig, current_names(notes["recipe"])) == taleteller.recipe(tokenizer)
