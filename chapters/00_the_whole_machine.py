@@ -23,9 +23,9 @@ for paragraph in (prompt + "".join(told)).splitlines():
 # This was written by *Taleteller*, a language model that fits into three megabytes.
 # It was trained on 200 million characters of little stories, some 193,000 of them.
 # (No choice was made: it is the first story that was drawn.)
-# It is fluent, it keeps its heroes, their *he* and *she* and what they want, and now and then it slips: here a contest that was to be on one day is held on another.
+# It is fluent and keeps its heroes' *he* and *she*, but most of its stories slip somewhere: here a contest that was to be on Saturday is held on Thursday.
 # How often that happens is counted in [chapter 08](08_training.ipynb) and in `bench/taleteller.md`.
-# At the end of this book you will have built it, every line, and trained it yourself.
+# In this book you build it, every line, and train it for a few minutes; one command trains it to the end.
 #
 # This chapter only opens the lid.
 # You follow one text through the machine, down the map below, with real numbers at every stage.
@@ -62,7 +62,8 @@ token_strip(pieces, ids.tolist(), title=f"{len(prompt)} characters are {len(ids)
 # %% [markdown]
 # Words that stories use often are one token with the space before them.
 # The two line breaks in front tell the model that a story begins.
-# The pieces were not chosen by hand: the vocabulary of 2,048 tokens holds the 256 bytes, and 1,792 pairs that were merged one after another because they stood together most often.
+# The pieces were not chosen by hand: the vocabulary of 2,048 tokens holds the 256 bytes and 1,792 merged pairs.
+# At each merge the two neighbors that stood together most often became one token.
 # [Chapter 01](01_tokens.ipynb) builds that.
 
 # %%
@@ -81,27 +82,28 @@ print(f"{T} ids, each from 0 to {V - 1}; the last is {int(ids[-1])}, for {pieces
 
 # %%
 vectors = model.token(ids) + model.position.weight[:T]  # (T, C)
-print(*vectors.shape, "; the last token begins with", *(f"{z:.3f}" for z in vectors[-1, :5]))
+begins = " ".join(f"{z:.3f}" for z in vectors[-1, :5])
+print(f"{T} × {vectors.shape[1]}; the last token begins with {begins}")
 
 # %% [markdown]
-# Nobody wrote these numbers: they were learned, like all others here, and tokens that are used alike got rows that are alike.
+# Nobody wrote these numbers: they were learned, like all others here, and tokens that are used alike often got rows that are alike.
 # Which rows point in nearly the same direction as those of `" fox"` and `" said"`?
 
 # %%
 rows = torch.nn.functional.normalize(model.token.weight, dim=-1)  # (V, C)
 for word in (" fox", " said"):
     near = (rows @ rows[tokenizer.encode(word)[0]]).topk(6).indices[1:]
-    print(repr(word), "is most like", [tokenizer.decode([i]) for i in near.tolist()])
+    print(word.strip(), "is most like" + tokenizer.decode(near.tolist()))
 
 # %% [markdown]
-# What a direction in such a space may mean, and what it may not (these angles belong in part to the way in which the model is written down), is [chapter 03](03_vectors.ipynb).
+# What a direction in such a space may mean, and what it may not, is [chapter 03](03_vectors.ipynb): these angles depend in part on how the model is written down.
 #
 # ## Vectors are mixed: attention
 #
 # So far each token knows itself and its place.
 # The next word depends on others: on who was named, and what was promised.
-# Fetching it is the work of **attention**, and the heart of this book.
-# Each token asks a question, a *query* $q$; each earlier token offers a *key* $k$ and a *value* $v$.
+# To fetch that is the work of **attention**, the heart of this book.
+# Each token asks a question, a *query* $q$; it and each token before it offer a *key* $k$ and a *value* $v$.
 # The better a key matches the query, the more of its value comes back.
 #
 # *In words:* [dot product](mathematics.ipynb#Dot-product), [softmax](mathematics.ipynb#Softmax), [attention](mathematics.ipynb#Attention).
@@ -120,14 +122,14 @@ attention_map(weights, pieces, title=title, mask=causal)
 # Each row belongs to one token's query and sums to 1; look at the last.
 # After *People said that* a pronoun is due, and what decides between *she* and *he* is a name eight tokens back.
 # In this row more than half of the weight is on that name.
-# The hatched half is the future, which a model that predicts may not see; a model whose tokens see only what stands before them is called *decoder-only*.
+# The hatched half is the future, which a model that predicts may not see; a model whose tokens see only themselves and what stands before them is called *decoder-only*.
 #
 # There are 20 such maps, 5 layers with 4 *heads* each, and each head asks in its own way ([chapter 06](06_two_views_many_heads.ipynb)).
 #
 # :::{two-views}
 #
 # - **As a lookup.**
-#   A dictionary that answers *almost*: the query $q$ is compared with every key, and the values come back weighted by $e^{q \cdot k / \sqrt{d}}.$
+#   A dictionary that answers *almost*: the query $q$ is compared with every key, and the values come back with weights in proportion to $e^{q \cdot k / \sqrt{d}}.$
 #   [Chapter 04](04_attention_as_lookup.ipynb) begins with a Python `dict` and ends there.
 # - **As a smoother.**
 #   A local average: the keys are places where values were measured, near ones count more, by a Gaussian of the distance, and keys with a larger norm get extra weight.
@@ -196,7 +198,8 @@ for i in range(4):
     assert (p[she] > 0.9) == (i != head)
 
 # %% [markdown]
-# Without that head the model is at a loss between the two, without any of the others nothing changes, for this sentence; an experiment of this kind is called an *ablation*.
+# Without that head the model is undecided between the two; without any one of the others nothing changes, for this sentence.
+# An experiment of this kind is called an *ablation*.
 # (The head was picked as the one of 20 with the most weight on Iris here, and the heads of the other blocks were left alone: this one is needed, which does not say that it is enough.)
 # Why the blocks add instead of replacing, and what happens to a machine that does not, is [chapter 07](07_the_block_and_the_model.ipynb).
 #
@@ -228,9 +231,10 @@ fig
 # How good is that?
 # Take stories that it was not trained on and look at how much probability it gave to what came.
 # The average of $-\ln p$ is the **loss**, in *nats*; [chapter 02](02_next_token.ipynb) is about this one number.
-# Our stories come from a generator that knows the probability of each, and on average no model can have a lower loss than that gives: this is the **floor**.
+# Our stories come from a generator that knows the probability of each.
+# Its own loss is the **floor**: on average no model can have a lower one.
 # So score each story twice, by the model and by the generator.
-# (A *standard error* says how far such a mean would move if other stories had been drawn.)
+# (A *standard error* says how far such a mean would typically move if other stories had been drawn.)
 #
 # *In words:* [surprise and entropy](mathematics.ipynb#Surprise-and-entropy).
 
@@ -269,21 +273,22 @@ assert per_character(above)[1] < 0.7 * per_character(losses)[1]
 # How far do models get that only count what followed the last few tokens?
 # Three letters in a row, counted, reach 1.8 nats; the best that we have found counts runs of up to ten tokens in all of Taleteller's training text (`bench/counting.md` and the appendix [Smoothing counts](smoothing_counts.ipynb)).
 
-# %% tags=["hide-input"] alt="Ladder of losses per character: the best count of tokens in one million characters, the best count in the two hundred million that Taleteller was trained on, Taleteller, and just below it the floor"
+# %% tags=["hide-input"] alt="Ladder of losses per character: the best count of tokens in one million characters, the best count in all the text that Taleteller was trained on, Taleteller, and just below it the floor"
 from pathlib import Path
 
 from course.figures import ladder
 
 rows = Path("../bench/counting.md").read_text(encoding="utf-8").split("\n|")[3:]
 record = [[float(cell) for cell in row.split("|")[2:5] if cell.strip()] for row in rows]
+size = int(rows[-2].split("|")[1].replace(",", "")) // 1_000_000  # million characters
 (counted, counted_above, _), (loss, recorded_above, _) = record[-2], record[-1]
 assert abs(per_character(above)[0] - recorded_above) < 3 * per_character(above)[1]
 best = loss - recorded_above  # all four on the same thousand stories
 assert abs(counted - counted_above - best) < 2e-4
 rungs = {
     "best count, 1 million characters": record[0][0],
-    "best count, 200 million": counted,
-    "Taleteller, 200 million": loss,
+    f"best count, {size} million": counted,
+    f"Taleteller, {size} million": loss,
 }
 closed = 100 * (1 - recorded_above / counted_above)
 title = f"Taleteller closes {closed:.0f} % of what the best count leaves"
@@ -309,9 +314,9 @@ told = prompt + "".join(stream(newborn, tokenizer, "\n\n" + prompt, 12))
 print(textwrap.fill(told, 80))
 
 # %% [markdown]
-# Training takes a few pieces of stories, looks how little probability the model gave to what came, and moves each number a little in the direction that would have given more ([Gradients](gradients.ipynb)).
-# Six and a half thousand times.
-# [Chapter 08](08_training.ipynb) takes 480 steps live, somewhat smaller ones, in a few minutes, with less text.
+# A step of training takes a few pieces of stories, looks how little probability the model gave to what came, and moves each number a little in the direction that would have given more ([Gradients](gradients.ipynb)).
+# Taleteller took 6,500 steps.
+# [Chapter 08](08_training.ipynb) takes 480 live, somewhat smaller ones, in a few minutes, with less text.
 #
 # ## Choosing, and once more
 #
@@ -351,7 +356,7 @@ print(f"{'together':28}{sum(parts.values()):>10,}")
 
 # %% [markdown]
 # From the first line a token needs two rows, one for its id and one for its position, and no multiplication.
-# Every number of the matrices below is used once for each token: one multiplication, one addition.
+# Every number of the next three lines is used once for each token: one multiplication, one addition.
 # On top of these come the scores and the weighted means of attention, and they grow with the number of tokens that can be seen.
 
 # %%

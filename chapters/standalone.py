@@ -105,7 +105,7 @@ weights = read_tensors(folder / "model.safetensors")
 theirs = safetensors.torch.load_file(folder / "model.safetensors")
 assert weights.keys() == theirs.keys()
 assert all(near(weights[name], torch.atleast_2d(theirs[name]), 0) for name in theirs)
-f"{len(weights)} tensors, {sum(p.numel() for p in theirs.values()):,} numbers, all equal"
+print(f"{len(weights)} tensors, {sum(p.numel() for p in theirs.values()):,} numbers, all equal")
 
 # %% [markdown]
 # `library`: `safetensors.torch.load_file(path)`.
@@ -146,7 +146,7 @@ tokenizer = Tokenizer(json.loads((folder / "tokenizer.json").read_text(encoding=
 sample = tales(20_000, seed=3) + " Ünïcödé, 東京 ⅷ½ 👩‍🚀\t\r\n  \x1c\x85 don't"
 ids = tokenizer.encode(sample)
 assert ids == load_tokenizer("taleteller").encode(sample)
-f"{len(sample):,} characters, {len(ids):,} tokens, the same ids"
+print(f"{len(sample):,} characters, {len(ids):,} tokens, the same ids")
 
 # %% [markdown]
 # `library`: `Tokenizer.from_file(path).encode(text)`.
@@ -251,7 +251,7 @@ for head, (Q, K, V) in enumerate(zip(*parts(qkv.tolist(), n_head))):
     last = nadaraya_watson(Q[-1:], K, V, h, key_weights=key_weights)
     assert near([answers[-1][head * d : (head + 1) * d]], last, 1e-12)
     assert near([found[head][-1]], attention(Q[-1:], K, V, return_weights=True)[1], 1e-12)
-"lookup and smoother, by loops and by the library: equal"
+print("lookup and smoother, by loops and by the library: equal")
 
 # %% [markdown]
 # A block reads the residual stream and adds to it, twice: norm, queries with keys and values, attention, `out`, and the first sum; norm, `up`, GELU, `down`, and the second.
@@ -269,7 +269,7 @@ logits = forward(model, ids, new_cache(model))
 with torch.no_grad():
     expected = library(torch.tensor(ids))
 assert near(logits, expected)
-f"{len(logits)} × {len(logits[0])} logits, the largest {max(logits[-1]):.3f}"
+print(f"{len(logits)} × {len(logits[0])} logits, the largest {max(logits[-1]):.3f}")
 
 # %% [markdown]
 # `library`: `GPT(config)(ids)`.
@@ -283,7 +283,7 @@ cache = new_cache(model)
 one_by_one = [forward(model, [i], cache)[0] for i in ids]
 assert one_by_one == logits
 assert {len(keys) for heads in cache for keys, values in heads} == {len(ids)}
-f"{config.n_layer} × {config.n_head} heads, {len(ids)} keys in each"
+print(f"{config.n_layer} × {config.n_head} heads, {len(ids)} keys in each")
 
 # %% [markdown]
 # A text is written by a loop: read, draw, and read what was drawn.
@@ -338,7 +338,7 @@ assert near(back, in_X, 1e-9) and near(d_gain[0], in_gain, 1e-9)
 (in_X,) = torch.autograd.grad(F.gelu(X), X, torch.ones_like(X))
 assert near([[gelu_slope(s) for s in row] for row in X.tolist()], in_X, 1e-9)
 along = [sum(back[0]), dot(back[0], X[0].tolist())]
-[f"{abs(part):.3f}" for part in along]
+print(*(f"{abs(part):.3f}" for part in along))
 
 # %% [markdown]
 # `library`: `torch.autograd.grad(...)`.
@@ -348,7 +348,7 @@ along = [sum(back[0]), dot(back[0], X[0].tolist())]
 #
 # The backward pass of attention is the product rule and the softmax.
 # Let $w_j$ be the weights of one query, and $g_j$ the slope of the loss with respect to $w_j$, which is the dot product of the gradient of the answer with the value $v_j$.
-# A score $s_j$ changes all weights, by $\partial w_i / \partial s_j = w_i (\delta_{ij} - w_j)$, and each weight changes the loss by $g_i$.
+# A score $s_j$ changes all weights, by $\partial w_i / \partial s_j = w_i (\delta_{ij} - w_j)$, and the loss changes with each weight at the rate $g_i$.
 # Added up, the slope with respect to the score is
 #
 # $$ \sum_i g_i\, w_i (\delta_{ij} - w_j) = w_j \Bigl(g_j - \sum_i w_i g_i\Bigr) . $$
@@ -383,7 +383,7 @@ w = torch.tensor(found[0][-1], dtype=torch.float64)  # the last query of head 0
 K, V, g = k[0].detach(), v[0].detach(), D[-1, :d]
 covariance = ((V - w @ V) * w[:, None]).T @ (K - w @ K)  # (d_v, d), as in chapter 04
 assert torch.allclose(expected[-1, :d], g @ covariance / math.sqrt(d))
-"equal to autograd, and to β times the covariance"
+print("equal to autograd, and to β times the covariance")
 
 # %% [markdown]
 # :::{two-views}
@@ -437,7 +437,7 @@ from tinyllm.standalone import new_model
 
 # %% [markdown]
 # `Adam` is chapter 08's AdamW without the weight decay.
-# The weights of the blocks have a tenth of the learning rate of the others, a choice that is explained below.
+# The weights of the blocks have a tenth of the learning rate of the others, which was found by trying (below).
 
 # %% tags=["quote"]
 from tinyllm.standalone import Adam
@@ -463,7 +463,7 @@ for _ in range(3):
     theirs.step()
     ours.step(gradient, lr=0.01)
 assert all(near(small.weights[name], p.detach(), 1e-6) for name, p in named.items())
-"three steps, equal to torch.optim.Adam"
+print("three steps, equal to torch.optim.Adam")
 
 # %% [markdown]
 # `library`: `torch.optim.Adam(groups).step()`.
@@ -490,7 +490,7 @@ print(f"{len(words.vocab):,} tokens, of {1 / per_character:.2f} characters on av
 # (To see texts that it generates as it learns, run the file itself with `--train` and a text; `python -m course data tales` prints one.)
 # The rate, 0.04 with a tenth of it in the blocks, was found by trying.
 # An early trial had 600 words as tokens and 1,500 steps.
-# The better of two single rates (0.001 and 0.003) ended at 1.75 nats per character, and 0.02 with a tenth of it in the blocks at 1.53 (one seed).
+# The better of two rates for all weights alike (0.001 and 0.003) ended at 1.75 nats per character, and 0.02 with a tenth of it in the blocks at 1.53 (one seed).
 
 # %%
 random.seed(0)
@@ -534,11 +534,11 @@ Markdown(recorded.split("\n", 2)[2])
 # In lists, generating (*writing* in the table) takes some thirty times as long, and learning about a hundred times with the large tables of words.
 # With the small tables of characters it is some twenty times: a library gains less where the matrix products are small.
 #
-# In five minutes words come to 1.05 nats per character, from 1.85 at the start nearly half of the way down to 0.136.
+# In five minutes words come from 1.85 nats per character to 1.05, nearly half of the way down to 0.136.
 # What that model generates has the sound of tales and makes no sense.
-# Characters come to 2.08 in the same time, each kind at the best rate that was tried.
+# Characters come to 2.08 in the same time; each kind has the best rate that was tried for it.
 # What a bigger model reaches with a library: Taleteller, with fifteen times as many weights and 200 million characters to learn from, has 0.141.
-# (The best model that only counts has 0.264 in the same text; see [Smoothing counts](smoothing_counts.ipynb).)
+# (The best counting model that we found has 0.231 in the same text; see [Smoothing counts](smoothing_counts.ipynb).)
 #
 # Why is it slow?
 # Not because it does more: the multiplications are the same ones.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercises: A whole language model in the Python standard library
 #
-# Five questions: on letters, on bytes, on memory, on a cache in two places, on a way back.
+# Five questions: on letters, on bytes, on memory, on a cache in two places, on a backward pass.
 # None needs a library, and lists are welcome.
 # Write your answer into the function, run its cell, then run the check below it.
 # A check tells you what is wrong, not what is right; `check.hint("q1")` opens one hint at a time.
@@ -111,8 +111,8 @@ check("q4")
 # {{q5}}
 #
 # Newer models use a norm that subtracts no mean: $y_i = g_i\, x_i / r$ with $r = \sqrt{\tfrac1C \sum_j x_j^2 + \varepsilon}$ and $\varepsilon = 10^{-5}$.
-# Write its way back: from one vector $x$, the gain $g$ and the slope of the loss in each $y_i$, the slope in each $x_i$ and in each $g_i$.
-# Find the formula with a pencil first: how does $r$ move with $x_j$?
+# Write its backward pass: from one vector $x$, the gain $g$ and the slope of the loss with respect to each $y_i$, find the slope with respect to each $x_i$ and each $g_i$.
+# Find the formula with a pencil first: how does $r$ change with $x_j$?
 
 # %% tags=["answer"]
 def rms_back(

@@ -1,13 +1,20 @@
-"""What README says about Taleteller is what its manifest and the recorded benchmarks say."""
+"""What README and the pages say about Taleteller is what its manifest and the recorded benchmarks say."""
 
 import json
 import re
 
+import pytest
+
 from course.build import ROOT
+from course.data.tales import SEPARATOR
+from course.taleteller import TIME, held_out_tales
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTES = json.loads((ROOT / "tinyllm/taleteller/model.json").read_text(encoding="utf-8"))["notes"]
 COUNTING = (ROOT / "bench/counting.md").read_text(encoding="utf-8")
+FIRST, APPENDIX = (
+    (ROOT / f"chapters/{name}.py").read_text(encoding="utf-8") for name in ("00_the_whole_machine", "standalone")
+)
 JUDGED = (ROOT / "bench/taleteller.md").read_text(encoding="utf-8")
 
 
@@ -20,7 +27,7 @@ def rows(table: str) -> list[list[str]]:
 def test_the_readme_quotes_the_recorded_losses():
     loss, floor = (f"{NOTES[name][0]:.3f}" for name in ("nats_per_character", "floor"))
     counted = f"{float(rows(COUNTING)[-2][2]):.3f}"
-    said = re.search(r"its loss is (\S+) nats.*entropy is (\S+):.*reaches (\S+),", README)
+    said = re.search(r"its loss is (\S+) nats.*entropy is (\d\.\d+)\. .*reaches (\S+),", README)
     assert said.groups() == (loss, floor, counted)
 
 
@@ -39,3 +46,32 @@ def test_the_readme_does_not_say_of_stories_what_the_table_does_not():
     (pronouns, _), (kept, kept_at_half) = of_200("keep *he*"), of_200("keep all names, things and places")
     assert f"Of 200 stories drawn at temperature 1, {pronouns} keep *he* and *she*" in README
     assert f"{kept} keep all their names, things and places; at temperature ½ it is {kept_at_half}" in README
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"chapters/{name}.py" for name in (
+        "00_the_whole_machine", "08_training", "smoothing_counts", "standalone"
+    ))]
+)
+def test_a_page_says_in_how_much_text_taleteller_learned(page):
+    size = NOTES["tales"]["size"] // 1_000_000
+    assert f"{size} million characters" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_first_chapter_says_how_many_stories_and_steps_that_was():
+    stories = int(re.search(r"some (\S+) of them", FIRST)[1].replace(",", ""))
+    told = held_out_tales(300)
+    mean = sum(len(tale.text + SEPARATOR) for tale in told) / len(told)
+    assert stories * mean == pytest.approx(NOTES["tales"]["size"], rel=0.05)
+    assert f"Taleteller took {NOTES['recipe']['n_steps']:,} steps" in FIRST
+
+
+def test_the_appendix_quotes_the_best_count_in_the_same_text():
+    loss, counted = f"{NOTES['nats_per_character'][0]:.3f}", f"{float(rows(COUNTING)[-2][2]):.3f}"
+    said = re.search(r"Taleteller, with .* has (\S+)\.\n.*counting model .* has (\S+) in the same text", APPENDIX)
+    assert said.groups() == (loss, counted)
+
+
+def test_the_readme_has_the_minutes_of_the_command_s_help():
+    with_units, without = re.search(r"trains Taleteller anew, .*: (.+) with 16-bit units, (.+) without", README).groups()
+    assert with_units in TIME and without in TIME

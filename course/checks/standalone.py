@@ -360,7 +360,7 @@ def x_slope(inputs, answer):
     bare = sum(a * b for a, b in zip(d, z)) / C
     known = {
         "this holds r fixed; but r moves with every channel of x": [a / r for a in dz],
-        "this is the way back of a norm that subtracts the mean; this one does not":
+        "this is the backward pass of a norm that subtracts the mean; this one does not":
             [(a - mean - along * v) / r for a, v in zip(dz, z)],
         "the slope in y is not yet that in the normed vector: the gain lies between":
             [(a - bare * v) / r for a, v in zip(d, z)],
@@ -418,7 +418,7 @@ SHEET = Sheet("standalone", "A language model in the standard library", question
         "A mean of all is a mean of the two means. What is the weight of each?",
         "z was counted from the half's own m. What would it be, counted from another number?",
     )),
-    Question("q5", "The way back through another norm", function="rms_back", minutes=20, difficulty=3, parts=(
+    Question("q5", "The backward pass of another norm", function="rms_back", minutes=20, difficulty=3, parts=(
         Part("the slope in the gain", 1, gain_slope, any_gains),
         Part("the slope in x, with a gain of 1", 2, x_slope, unit_gains),
         Part("the slope in x, with any gain", 1, x_slope, any_gains),
