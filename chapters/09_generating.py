@@ -354,7 +354,7 @@ def stops(story, start):
     for t, row in enumerate(model(torch.tensor(ids[:-1])), start=1):
         if t >= len(START) and t % 4 == start:
             can = torch.zeros(len(row), dtype=torch.bool)
-            likely = (next_token(row) > 1e-4).nonzero()[:, 0].tolist()
+            likely = (next_token(row) > 1e-5).nonzero()[:, 0].tolist()
             text = tokenizer.decode(ids[len(START) : t])
             can[likely] = torch.tensor([follows(text, i) for i in likely])
             yield ids[:t], row, can
@@ -365,11 +365,11 @@ story_of = torch.tensor([n for n, story in enumerate(found) for _ in story])  # 
 seen, logits, can = zip(*(stop for story in found for stop in story))
 logits, can = torch.stack(logits), torch.stack(can)  # (N, V)
 p = next_token(logits)
-below = (p * (p < 1e-4)).sum(-1).mean()
-print(f"{len(seen)} places; tokens below 0.0001 have together {below:.2%}")
+below = (p * (p < 1e-5)).sum(-1).mean()
+print(f"{len(seen)} places; tokens below 0.00001 have together {below:.2%}")
 
 # %% [markdown]
-# (Those below $10^{-4}$ are not parsed but taken for impossible. A cut removes nearly all of them, so up to 0.05 points of a difference below could come from this label.)
+# (Those below $10^{-5}$ are not parsed but taken for impossible. A cut removes nearly all of them, so up to 0.02 points of a difference below could come from this label.)
 # Each rule draws a curve, from a setting that hardly does anything to one that leaves little.
 # The best place is low and far to the right: little impossible mass, much diversity.
 
