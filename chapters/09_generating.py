@@ -143,7 +143,7 @@ for tau in (0.5, 1.0, 2.0):
     shifted = next_token(query @ (keys + query).T, temperature=tau)
     for same in (looked_up, smoothed, shifted):
         assert torch.allclose(same, p, rtol=0, atol=1e-12)
-"at three temperatures: softmax, lookup and smoother give the same probabilities"
+print("at three temperatures: softmax, lookup and smoother give the same probabilities")
 
 # %% [markdown]
 # The whole machine ends as it works inside, with one lookup.
@@ -177,7 +177,7 @@ for tau in (1.0, 0.5, 0.1):
 # Both decide token by token, and no decision is revised.
 #
 # Does that happen outside of a toy?
-# Let Taleteller score three kinds of stories: its own greedy one, 64 drawn at $\tau = 0.1$, where a token that is not the likeliest is rarely taken, and a hundred that the corpus would tell next.
+# Let Taleteller score three kinds of stories: its own greedy one, 64 drawn at $\tau = 0.1$, where a token that is not the likeliest is rarely taken, and a hundred held-out ones.
 # What is $-\log p$, in nats, of the first 128 tokens?
 
 # %%
@@ -199,12 +199,12 @@ print(f"greedy {greedy.item():.1f}, best at 0.1 {cold.min():.1f}", end="")
 print(f", real {real.mean():.1f} ± {real.std():.1f}, ", end="")
 print(f"{(real < greedy).sum()} of 100 below greedy")
 assert cold.min() < greedy < real.mean() - 0.5 * real.std() and cold.min() < real.min()
-"a story that was not quite greedy is likelier than the greedy one"
+print("a story that was not quite greedy is likelier than the greedy one")
 
 # %% [markdown]
 # (Here ± is the standard deviation between stories.)
-# The greedy story is not the likeliest: one that took a less likely token somewhere is likelier, if only just.
-# And most of the real ones are less likely than both, all of them less likely than the second.
+# The greedy story is not the likeliest: one that took a less likely token somewhere is likelier.
+# Most of the real ones are less likely than the greedy one, and all are less likely than the best of the cold ones.
 # Likely texts are not typical texts, just as the likeliest roll of a hundred loaded dice, all of them sixes, is hardly ever rolled.
 #
 # (what-to-cut)=
@@ -219,7 +219,7 @@ assert cold.min() < greedy < real.mean() - 0.5 * real.std() and cold.min() < rea
 # | **top-p** (nucleus) | as few of the likeliest as together have at least $p$ | {cite}`holtzman2020` |
 # | **min-p** | all with at least $p$ times the probability of the likeliest | {cite}`nguyen2025` |
 #
-# All three want the tokens ranked.
+# The code below ranks the tokens once, for all three.
 #
 # :::{drawing}
 # ![The same twelve bars three times: top-k with k = 4 leaves four of them with 0.87 of the probability; top-p with p = 0.9 and min-p with 0.1 leave five with 0.92](../pages/drawings/cutting_a_distribution.svg)
@@ -238,7 +238,7 @@ logits = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
 two = torch.tensor([2 / 3, 1 / 3, 0, 0])
 for setting in ({"top_k": 2}, {"top_p": 0.7}, {"min_p": 0.4}):
     assert torch.allclose(next_token(logits, **setting), two)
-"the same two, three times"
+print("the same two, three times")
 
 # %% [markdown]
 # Which of them cuts in the right place?
@@ -354,7 +354,7 @@ def stops(story, start):
     for t, row in enumerate(model(torch.tensor(ids[:-1])), start=1):
         if t >= len(START) and t % 4 == start:
             can = torch.zeros(len(row), dtype=torch.bool)
-            likely = (next_token(row) > 1e-4).nonzero()[:, 0].tolist()
+            likely = (next_token(row) > 1e-5).nonzero()[:, 0].tolist()
             text = tokenizer.decode(ids[len(START) : t])
             can[likely] = torch.tensor([follows(text, i) for i in likely])
             yield ids[:t], row, can
@@ -365,11 +365,11 @@ story_of = torch.tensor([n for n, story in enumerate(found) for _ in story])  # 
 seen, logits, can = zip(*(stop for story in found for stop in story))
 logits, can = torch.stack(logits), torch.stack(can)  # (N, V)
 p = next_token(logits)
-below = (p * (p < 1e-4)).sum(-1).mean()
-f"{len(seen)} places; tokens below 0.0001 have together {below:.2%}"
+below = (p * (p < 1e-5)).sum(-1).mean()
+print(f"{len(seen)} places; tokens below 0.00001 have together {below:.2%}")
 
 # %% [markdown]
-# (Those below $10^{-4}$ are not parsed but taken for impossible. A cut removes nearly all of them, so up to 0.12 points of a difference below could come from this label.)
+# (Those below $10^{-5}$ are not parsed but taken for impossible. A cut removes nearly all of them, so up to 0.02 points of a difference below could come from this label.)
 # Each rule draws a curve, from a setting that hardly does anything to one that leaves little.
 # The best place is low and far to the right: little impossible mass, much diversity.
 
@@ -448,7 +448,7 @@ assert (more["top_k", 20] > 0).sum() >= 11
 # Outside of this grammar it is disputed: a re-analysis finds no advantage of min-p over the other samplers in its authors' human ratings, and none in their benchmarks once each sampler has as many settings to choose from {cite}`schaeffer2025`.
 #
 # But look where the axis begins.
-# No curve gets below half a percent.
+# The curves end at 0.2 %.
 # Where is the rest?
 
 # %%
@@ -591,7 +591,7 @@ for exact in (load("taleteller").double(), capped.double(), other.double()):
         pieces = [piece for piece in ids.tensor_split(cuts) if len(piece)]
         parts = [exact(piece[None], memory)[0] for piece in pieces]
         assert torch.allclose(torch.cat(parts), whole, rtol=0, atol=1e-11)
-"three models, 20 ways each to cut a text: the same logits"
+print("three models, 20 ways each to cut a text: the same logits")
 
 # %% [markdown]
 # (An embedding that looks at earlier tokens, as chapter 08's `PairGPT` has, needs more of the past than keys and values: `Cache` refuses it.)
@@ -839,7 +839,7 @@ class Parrot(nn.Module):
 
 said = "Zoë ate a 🥧.\nThen she slept.\n\nIn Underhill"
 parrot = Parrot(said)
-" ".join(tokenizer.decode([i]) for i in parrot.ids[:9].tolist())
+print(" ".join(tokenizer.decode([i]) for i in parrot.ids[:9].tolist()))
 
 # %% [markdown]
 # Decoded one by one, the `ë` and the pie are a row of replacement marks.

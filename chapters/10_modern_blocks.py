@@ -30,7 +30,7 @@ qwen3 = {
     "max_position_embeddings": 40960, "tie_word_embeddings": True,
 }
 no_place = qwen3["num_attention_heads"] * qwen3["head_dim"], qwen3["hidden_size"]
-f"{no_place[0]} channels in the heads of a model of {no_place[1]}; 16 queries, 8 keys"
+print(f"{no_place[0]} channels in the heads of a model of {no_place[1]}; 16 queries, 8 keys")
 
 # %% [markdown]
 # Five numbers and a yes or no made the GPT of chapter 07.
@@ -132,7 +132,7 @@ for name, p in weights.items():
 without.load_state_dict(weights)
 ids = torch.randint(2048, (2, 200), generator=torch.Generator().manual_seed(0))
 assert torch.allclose(without(ids), taleteller(ids), rtol=0, atol=1e-3)
-"Taleteller with RMSNorm: the same logits"
+print("Taleteller with RMSNorm: the same logits")
 
 # %% [markdown]
 # So a model with LayerNorm, without biases and with the norm before the layers, *is* a model with RMSNorm.
@@ -220,7 +220,7 @@ q, k = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
 scores = torch.stack([rotate(q, rope[t]) @ rotate(k, rope[t - 3]) for t in range(3, 64)])
 assert torch.allclose(scores, scores[0].expand(61), atol=1e-4)
 other = rotate(q, rope[3]) @ rotate(k, rope[6])
-f"three before: {scores[0]:.3f}, everywhere; three after: {other:.3f}"
+print(f"three before: {scores[0]:.3f}, everywhere; three after: {other:.3f}")
 
 # %% [markdown]
 # In the model the table comes from `model.position`, and the attention layer overrides one method.
@@ -387,7 +387,7 @@ omega = 10_000.0 ** (-torch.arange(0, d, 2) / d)
 bells = (sharp * 2 * ((distance[..., None] - 3) * omega).cos().sum(-1)).exp() * mask
 smoothed = bells / bells.sum(-1, keepdim=True) @ values
 assert torch.allclose(looked_up, smoothed, atol=1e-4)
-f"weight on the third token before: {w[3:].max(-1).values.min():.3f} at least"
+print(f"weight on the third token before: {w[3:].max(-1).values.min():.3f} at least")
 
 # %% [markdown]
 # :::{two-views}
@@ -501,7 +501,7 @@ class Clamped(GPT):
 
 rise = rises(Clamped)
 assert rise.abs().max() < 0.3  # and more than a nat with the offsets as they are
-f"all keys, offsets up to 31: {rise.mean():.1f} nats higher"
+print(f"all keys, offsets up to 31: {rise.mean():.1f} nats higher")
 
 # %% [markdown]
 # So in these models it is mostly the offsets: with all the keys and no new offset about a tenth of a nat is lost, not more than one.
@@ -655,7 +655,7 @@ many.load_state_dict({"qkv.weight": torch.cat([W_q, W_k, W_v]).flatten(0, 1),
                       "out.weight": few.out.weight})
 x = torch.randn(2, 10, 32)
 assert torch.allclose(few(x), many(x), atol=1e-6)
-f"{few.qkv.weight.numel()} weights do what {many.qkv.weight.numel()} did"
+print(f"{few.qkv.weight.numel()} weights do what {many.qkv.weight.numel()} did")
 
 # %% [markdown]
 # :::{two-views}
@@ -711,7 +711,7 @@ h = 16**0.25
 plain = nadaraya_watson(q_n, k_n, v, bandwidth=h)
 assert torch.allclose(attention(q_n, k_n, v), plain, atol=1e-6)
 off = (attention(q, k, v) - nadaraya_watson(q, k, v, bandwidth=h)).abs().max()
-f"normed: equal; the same vectors as they were: off by {off:.2f}"
+print(f"normed: equal; the same vectors as they were: off by {off:.2f}")
 
 # %% [markdown]
 # The second number is about these random keys and no others.
@@ -728,7 +728,7 @@ assert torch.allclose(gained, nadaraya_watson(norm(q) * g_q * g_k, norm(k), v, h
 bound = 16**0.5 * (g_q * g_k).abs().max()
 largest = ((norm(q) * g_q) @ (norm(k) * g_k).T).abs().max() / 16**0.5
 assert largest <= bound
-f"largest score {largest:.2f}; none can be larger than {bound:.2f} where nothing turns"
+print(f"largest score {largest:.2f}; where nothing turns none is above {bound:.2f}")
 
 # %% [markdown]
 # (With a rotation between them the gains of two channels meet, and the bound is $\sqrt d \max|g_Q| \max|g_K|$.)

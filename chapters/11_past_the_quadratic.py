@@ -213,7 +213,7 @@ for seed in range(3):
 # It is a mean of $m$ numbers $e^{\omega \cdot (q+k) - |q+k|^2/2}$, and $\omega \cdot (q + k)$ is normal with the standard deviation $s = |q + k|$.
 # So $s$ is all that matters, and one can simulate it without a single query.
 
-# %% alt="Median relative error against the number of features on two logarithmic axes, for four sizes of q plus k squared. For one half and two the error falls along straight lines of slope nearly minus one half; for 8 it falls slowly, and for 16 it stays near one"
+# %% alt="Median relative error against the number of features on two logarithmic axes, for four sizes of q plus k squared. For one half and two the error falls along straight lines of slope nearly minus one half; for 8 it falls more slowly, and for 16 from near one to a third"
 fig, ax = figure()
 sizes, slopes = [2**n for n in range(4, 17, 2)], {}
 for squared, color in zip((0.5, 2, 8, 16), CYCLE):
@@ -658,7 +658,7 @@ assert torch.allclose(linear_chunked(q, k, v, g)[0], wanted, rtol=0, atol=1e-12)
 _, state = linear_chunked(q_1, k_1, v_1, g[:, :150])
 rest, _ = linear_recurrent(q_2, k_2, v_2, g[:, 150:], state)
 assert torch.allclose(rest, wanted[:, 150:], rtol=0, atol=1e-12)
-f"equal to 1e-12; the state has {state[0].numel()} numbers a head, for any length"
+print(f"equal to 1e-12; the state has {state[0].numel()} numbers a head, for any length")
 
 # %% [markdown]
 # (how-much-it-holds)=
@@ -861,7 +861,7 @@ for head in range(2):
     chunked, state = delta_chunked(q[head], k[head], v[head], eta[head], g[head])
     assert torch.allclose(chunked, torch.stack(answers), rtol=0, atol=1e-12)
     assert torch.allclose(state, M, rtol=0, atol=1e-12)
-"the loop and the chunks: equal to 1e-12"
+print("the loop and the chunks: equal to 1e-12")
 
 # %% [markdown]
 # ### Bound again
@@ -1083,7 +1083,7 @@ def look(layer, q, k, v):
 for story, _ in stories:
     read(story, look)
 on_first = torch.stack(on_first).view(len(stories), 5, -1).mean(0)  # (layers, heads)
-f"weight of the first 4 tokens: {on_first.max():.2f} at most, in any of the heads"
+print(f"weight of the first 4 tokens: {on_first.max():.2f} at most, in any of the heads")
 
 # %% [markdown]
 # Either window loses a part of the names, and both together lose more than the two parts: more than one layer fetches names from far, and each makes up for some of what the other misses.
@@ -1110,7 +1110,7 @@ in_time = decay_matrix(torch.full((T,), -slope, dtype=torch.float64))  # a kerne
 product = (q @ k.T / math.sqrt(8)).exp() * in_time
 smoothed = product / product.sum(-1, keepdim=True) @ v
 assert torch.allclose(softmax(scores) @ v, smoothed, rtol=0, atol=1e-6)
-"ALiBi: a kernel of contents times a kernel of time"
+print("ALiBi: a kernel of contents times a kernel of time")
 
 # %% [markdown]
 # :::{two-views}
@@ -1159,7 +1159,7 @@ q, k, v = torch.randn(3, 2, 700, 16, generator=torch.Generator().manual_seed(0))
 v[..., 300, :] = 5.0
 k[..., 500, :] *= 30  # a large score that comes late
 assert torch.allclose(in_blocks(q, k, v), exact(0, q, k, v), rtol=0, atol=1e-12)
-"in blocks: equal to 1e-12"
+print("in blocks: equal to 1e-12")
 
 # %% [markdown]
 # FlashAttention does this inside a GPU's fast memory, and its backward pass computes the weights again instead of keeping them {cite}`dao2022`.
@@ -1349,7 +1349,7 @@ new = test.ids[:, 1:][changed]
 missing = 1 - p.gather(1, new[:, None]).mean()
 to_old = p.gather(1, old[:, None]).mean() / missing
 assert 0.2 < to_old < 0.6 and 0.03 < missing < 0.15
-"of what is missing on the new name, between a fifth and three fifths is on the old one"
+print("of what the new name lacks, between a fifth and three fifths is on the old one")
 
 # %% [markdown]
 # One seed each is an example and no comparison.
