@@ -485,7 +485,7 @@ assert exponential < lost["their mean output"].mean() / 3
 # A mean of the recent past does most of the work. Exponential averages lose about a quarter of what the mean output, a constant, loses, a box of 20 keys hardly more, and the best of all kernels over time hardly less; a mean of *all* the past loses more than twice as much.
 # So it matters that the mean is recent; of the forms tried none matters much, nor does a rate for each head.
 # What else a key holds does matter: weights by key lose less than half as much as exponential averages.
-# All eight heads are edited at once here; what each costs alone comes [later](#apart-and-together), and differs.
+# (All eight heads are edited at once; what each costs alone comes [later](#apart-and-together).)
 #
 # (few-or-many)=
 # ## One head, few keys or many
@@ -523,8 +523,7 @@ fig
 #
 # :::
 #
-# One head can be both, because the query decides how far apart its scores are.
-# Does it need to be both?
+# Does the head need to be both?
 # Reduce it, first where a name is due and then elsewhere: to its best key alone, or to its mean output.
 
 # %%
@@ -818,7 +817,7 @@ for what, heads in (("with all heads", []),
 # %% [markdown]
 # The name needs two heads: without one of them p falls to 0.6, without both to 0.01. The gender of a pronoun needs one, 4.2: without it the model is near a guess.
 # Without the five other heads of these layers names stay, and p(right gender) loses 0.03.
-# (That p(name again) even rises without them is no better memory. It is a product, and its other factor has grown: the probability that a name comes at all.)
+# (That p(name again) even rises without them is no better memory: what has grown is the probability that a name comes at all.)
 #
 # **Is any temperature wrong?** Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
 # Multiply the scores of one head at a time by $s$ more:
@@ -1106,7 +1105,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 #
 # :::{why-it-works}
 #
-# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores made from inputs less their mean at each position, and each of these stays.
+# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores made from inputs less their mean at each position, and each of these stays, but for constants that the softmax does not see.
 # A straight line in the scores is an exponential average.
 # The name that is said is decided by the values of two heads at the places of a name, and these places by their keys, since exchanging either changes the name, and exchanging both mostly restores it.
 #
