@@ -32,8 +32,8 @@ assert looks.max() > 0.5
 # What does the head do where no name is due?
 # Does the model *use* what the head found there?
 # And how did it know which name to look for?
-# A weight answers none of these questions.
-# This chapter asks them of all twenty heads, by measures that stay when a head's matrices are rewritten, and by experiments.
+# This one weight answers none of these questions.
+# The chapter asks them of all twenty heads, by measures that stay when a head's matrices are rewritten, and by experiments.
 #
 # The route: [what may be said of a head](#what-may-be-said) and what it says of [all twenty](#twenty-heads); one head [where no name is due](#few-or-many); [how the name is found](#how-the-name).
 # Then come tools with their traps: [removing heads](#apart-and-together), [weights as an explanation](#explanation), [reading the layers between](#lens); and what [layers do for a head](#one-head).
@@ -54,7 +54,7 @@ machine_map(here="heads")
 
 # %% [markdown]
 # One story proves little, so we take the first 256 tokens of 48 stories that are at least as long and were not trained on.
-# Two kinds of places are watched throughout: where a pronoun comes, and where a name is *due*, by which we mean that the story has there a name that it said before.
+# Two kinds of places are watched throughout: where a pronoun comes, and where a name is *due*: the next token of the story is a name that it said before.
 
 # %%
 from itertools import islice
@@ -88,7 +88,7 @@ pronoun = torch.isin(y, torch.cat([HE, SHE]))
 print(f"{again.sum()} names said again, {pronoun.sum()} pronouns, {x.numel():,} tokens")
 
 # %% [markdown]
-# A head is called by its layer and its number in it, both counted from 1: 4.3 is the third head of layer 4.
+# A head is named by its layer and its place in the layer, both counted from 1: 4.3 is the third head of layer 4.
 #
 # (what-may-be-said)=
 # ## What may be said of a head
@@ -133,7 +133,7 @@ print(f"same logits, same weights; over the heads and tokens of the last layer\n
 
 # %% [markdown]
 # The model is the same function: a comparison of heads by the lengths of their keys compares how they are written.
-# What stays are the weights, and all that is computed from them.
+# What stays are the weights, the scores but for a constant in each row, and what the head writes.
 #
 # **How many keys?** The entropy of a row of weights is $H = -\sum_j w_j \ln w_j$, and $e^H$ are its **effective keys**: 1 if one key has all the weight, $n$ if $n$ keys have equal weights.
 
@@ -173,7 +173,7 @@ print(f"{deviance_share(w, p):.3f}")
 # - **By key.** Every query is replaced by the mean query $\bar q$: $p_{ij} \propto e^{\bar q \cdot k_j/\sqrt d}$. Every query looks for the same keys.
 # - **By content.** From what the layer reads, subtract the mean over all texts at that position, then make queries and keys. No term of the position alone is left nor, as the mean query is 0, of the key alone: only how *this* query fits *this* key.
 #
-# They overlap, since late keys are near keys, so the three shares do not sum to 1.
+# They overlap, since late keys are near keys, and all three leave out how the position of one token meets the content of another; so the shares do not sum to 1.
 # Nor is the comparison even: the first share is that of the best fit, while the other two fit nothing.
 # And a head that always looks at the first token is explained by offset, too, with $u$ that grow fast; so look at the weights as well.
 #
@@ -204,7 +204,7 @@ assert torch.allclose(keys_alone, by_key(last.q, last.k), atol=1e-5)
 assert torch.allclose(content_alone, by_content(attend, last.x), atol=1e-5)
 
 # %% [markdown]
-# All three are functions of the weights or of products of queries and keys, from which $A$ cancels; the library's tests assert it for random matrices.
+# All three are functions of the weights or of products of queries and keys, in which $A$ cancels, and so does a vector added to all keys; the library's tests assert it for random ones.
 #
 # (twenty-heads)=
 # ## Twenty heads between window and lookup
@@ -290,7 +290,7 @@ fig
 # Between a window, *how far back?*, and a lookup, *what?*, there are mixtures.
 # The heads of layer 1 are nearest to windows: a fixed kernel over time explains more than three quarters of their deviance.
 # In layers 2 and 3 the largest share is that *by key*: much of their weights would be the same for any query.
-# In layers 4 and 5 the share by content is 0.34 to 0.53, and no head is explained by one of the three alone.
+# In layers 4 and 5 the share by content is 0.34 to 0.53, and none of the three explains more than 0.60 of any head.
 # Two of these heads, 4.3 and 5.1, have most of their weight on the name where it is due.
 # (4.3 is explained by key more than by content, all the same: shares are over all rows, and a name is due in one of sixty.)
 #
@@ -373,23 +373,23 @@ for l in range(N_LAYER):
     print(f"{l + 1:5}" + "".join(f"{least_to_most(z[heads]):>{wide[name]}}"
                                 for name, z in found.items()))
 part = by_line / columns["by offset"]
-assert part[N_HEAD : 3 * N_HEAD].min() > 0.75 and part[:N_HEAD].max() < 0.6
+assert part[N_HEAD:].min() > 0.75 and part[:N_HEAD].max() < 0.6
 
 # %% [markdown]
-# In layers 2 and 3 the line alone explains about as much as the best kernel over time, which has a number for each offset.
-# In layer 1 it explains little, since it rises so slowly that it hardly shows among a dozen keys; in layer 5, about a fifth.
-# And in one text the words of the keys scatter around the line, most in the first and the last layers.
+# In layers 2 to 5 the line alone explains more than three quarters of what the best kernel over time does, which has a number for each offset.
+# In layer 1 it explains a third of that: it rises so slowly that it hardly shows among a dozen keys.
+# And in one text the keys scatter around the line, which explains 0.62 to 0.94 of their variance.
 # (A vector added to all keys moves the line up or down; the slope stays.)
 # Nobody built this in. Whether the keys get it from the position vectors or from how far a story has come, a mean over texts does not tell.
 #
-# So these heads have a linear **recency bias**: ALiBi's penalty, in proportion to the distance, but learned. (The sheet calls such a head a *clock*.)
+# So these heads have a linear **recency bias**: ALiBi's penalty of chapter 05, in proportion to the distance, but learned. (The sheet calls such a head a *clock*.)
 # A score of $a j$ gives weights in proportion to $e^{a j}$, which is $e^{-a(i - j)}$ times a constant of the row: an exponential average of the past, in which a weight falls by the factor $e$ every $1/a$ tokens.
 #
 # :::{two-views}
 #
-# - **As a lookup.** A key that came later is a better key, for the mean query by the same amount a token.
-#   Newer entries score a little higher; a match of contents has to make up for its age.
-# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, one of chapter 05's; whatever else is in the score is a second factor.
+# - **As a lookup.** For the mean query, a key scores higher by the same amount with each token that it came later.
+#   An older entry wins only if its content matches so much better.
+# - **As a smoother.** The kernel over time is one-sided and exponential, of bandwidth $1/a$, as in chapter 05; whatever else is in the score is a second factor.
 #
 # :::
 #
@@ -448,7 +448,7 @@ print(f"loss {base.mean():.0f} mnat, p(name said again) {name_again:.2f}, "
 # %% [markdown]
 # These three numbers are what later sections watch.
 # The loss is counted in thousandths of a nat per character, here called **mnat**.
-# The probability of a name said again stays below 1: often a pronoun would do as well, and the model cannot know which comes.
+# The probability of a name said again stays below 1: often a sentence that begins with another word could come, and the model cannot know which comes.
 # The third number: where a pronoun comes, the probability of its gender, given that one comes.
 
 # %%
@@ -482,10 +482,10 @@ assert lost["weights by key"].mean() < exponential < lost["all keys equally"].me
 assert exponential < lost["their mean output"].mean() / 3
 
 # %% [markdown]
-# Any mean of the recent past does most of the work. Exponential ones lose about a quarter of what is lost without any mean, a box of 20 keys hardly more, and the best of all kernels over time hardly less; a mean of *all* the past loses more than twice as much.
-# That it is recent matters, then; the form of the kernel matters little, and so does a rate for each head.
-# The words in the keys matter: weights by key, which add them to the line, lose less than half as much.
-# All eight heads are edited at once here; what each costs alone comes [later](#apart-and-together), and differs.
+# A mean of the recent past does most of the work. Exponential averages lose about a quarter of what the mean output, a constant, loses, a box of 20 keys hardly more, and the best of all kernels over time hardly less; a mean of *all* the past loses more than twice as much.
+# So it matters that the mean is recent; of the forms tried none matters much, nor does a rate for each head.
+# What else a key holds does matter: weights by key lose less than half as much as exponential averages.
+# (All eight heads are edited at once; what each costs alone comes [later](#apart-and-together).)
 #
 # (few-or-many)=
 # ## One head, few keys or many
@@ -523,8 +523,7 @@ fig
 #
 # :::
 #
-# One head can be both, because the query decides how far apart its scores are.
-# Does it need to be both?
+# Does the head need to be both?
 # Reduce it, first where a name is due and then elsewhere: to its best key alone, or to its mean output.
 
 # %%
@@ -543,7 +542,7 @@ assert costs["its best key", "where a name is due"].abs().mean() < 0.2
 assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean() < 2
 
 # %% [markdown]
-# Where a name is due, the best key alone does as well as all keys, and without the head the name is lost more often: there it *is* a `dict`.
+# Where a name is due, the best key alone does as well as all keys, and with a constant in the head's place p(name again) falls from 0.81 to 0.65: there it *is* a `dict`.
 # Elsewhere the wide mean is worth little: the head's mean output in its place costs 0.4 mnat, and its best key alone, 0.8 mnat, is no better than that.
 # So we found no second task: where no name is due the head writes a mean of some thirty keys, and little depends on it.
 #
@@ -552,7 +551,7 @@ assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean()
 #
 # The head looks at the right name. Is that why the right name is said?
 # Take the name that is due most often in a story, and a name of the same gender that the story never says.
-# Run the model a second time on the story with that name put in, and use the second run's *values* at the name in the first run: the field calls this **activation patching**.
+# Run the model a second time, on the story with the second name in place of the first, and use the second run's *values* at the name in the first run: the field calls this **activation patching**.
 
 # %%
 girls, boys = tokens(GIRLS).tolist(), tokens(BOYS).tolist()
@@ -616,12 +615,10 @@ assert swapped["keys of both movers, everywhere"][1] < 0.1
 # %% [markdown]
 # Exchange the values of both movers, at the places of that name alone, and the name that stands nowhere in the story gets 0.95 of the probability of the two; with those of 5.1 alone, 0.44.
 # Exchange the values of *all eighteen other* heads, in the whole text, and it does not matter.
-# So these two heads' values are how the name gets to the end.
+# So these two heads' values are how the name gets to the end, and which name is said depends on where the two look.
+# How do they know where to look? There are three candidates.
 #
-# Where the heads look decides which name is said, then, and the value found there says it.
-# But how do they know where to look? There are three candidates.
-#
-# *They ask for the name itself.* Then keys of the second run, where another name stands, would mislead them. They do not: the last line above.
+# *They ask for the name itself.* Then they would not find it among the keys of the second run, where another name stands. But they do: the last line above.
 #
 # *It is induction*: find an earlier place with the same token, take what came after it, as in [chapter 06](06_two_views_many_heads.ipynb).
 # Then the model would predict the second half of a random sequence said twice, heads would have their weight on the token after an earlier copy, and the name that is due would stand there.
@@ -646,11 +643,11 @@ assert repeated > first - 0.5 and most < 0.2 and there < 0.4
 
 # %% [markdown]
 # The repetition is not known, and no head has more than a few hundredths of its weight there.
-# (Far more than $\ln 2048 = 7.6$ nats: on random tokens, which it has never read, the model is sure of the wrong ones. So the first test alone proves little; the others are made on stories.)
+# (Both losses are far above $\ln 2048 = 7.6$ nats: on random tokens, which it has never read, the model is sure of the wrong ones. So the first test alone proves little; the others are made on stories.)
 # The sharpest is the last: where a name is due, induction could find it in few places only.
 #
-# *They go by gender*: a pronoun before the gap says *she*, and there is one girl in the story.
-# Where a story has two names, they are a girl's and a boy's (the count is below the next table), so this fits every place; a fit is no test.
+# *They go by gender*: an earlier pronoun says *she*, and there is one girl in the story.
+# Where a story has two names, they are a girl's and a boy's (counted below the next table), so this fits every place; a fit is no test.
 # So make two more texts: one in which the two names are exchanged, and one in which *he* and *she*, *boy* and *girl* and their like are, too.
 
 # %%
@@ -759,7 +756,7 @@ for head, label, row in zip(HEADS, LABELS, table):
 # %% [markdown]
 # The three columns do not agree.
 # The extreme is 2.3: with zero in its place it costs 61, as much as a head of layer 1; with its mean, 3, and with the output of another story, 0.
-# So nearly all that matters of its output is a constant, which later layers use like a bias.
+# So nearly all that matters of its output is the same in every story, like a bias.
 # And the cost of zero depends on how a head is written: add one vector to all its values, subtract after $W_O$ what that adds, and the model is the same, but zero costs something else. Mean and resample stay.
 
 # %%
@@ -772,7 +769,7 @@ print(f"in layer 1 a resample costs {words.min():.1f} to {words.max():.1f} times
 assert ratio.max() > 5 and words.min() > 1.5
 
 # %% [markdown]
-# In layer 1 the output from another story costs more than the mean: wrong words mislead more than an average of all.
+# In layer 1 the output from another story costs about twice what the mean costs. A loss that grew with the square of the error would cost just that: the squared distance of two independent outputs is on average twice that of one from the mean.
 # A ranking of heads by what their removal costs has to say which removal.
 #
 # And now several at once: the four of a layer, and all twenty.
@@ -818,9 +815,9 @@ for what, heads in (("with all heads", []),
         assert name > base_few[1] - 0.1 and gender > 0.95
 
 # %% [markdown]
-# Two heads find the name: with either alone p stays at 0.6, without both it is 0.01. One head finds the gender of a pronoun, 4.2, and without it the model guesses.
-# Without the five other heads of these layers names stay, and of the gender three hundredths are lost.
-# (That p(name again) even rises without them is no better memory. It is a product, and its other factor has grown: the probability that a name comes at all.)
+# The name needs two heads: without one of them p falls to 0.6, without both to 0.01. The gender of a pronoun needs one, 4.2: without it the model is near a guess.
+# Without the five other heads of these layers names stay, and p(right gender) loses 0.03.
+# (That p(name again) even rises without them is no better memory: what has grown is the probability that a name comes at all.)
 #
 # **Is any temperature wrong?** Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
 # Multiply the scores of one head at a time by $s$ more:
@@ -847,7 +844,7 @@ assert (mean + 3 * error > 0).all()
 # Take two things to explain.
 #
 # **One key is deleted, in one head and one row**, the weights of the others growing in proportion.
-# How far does the prediction move? We take the root of the KL divergence, which grows in proportion to a small change.
+# How far does the prediction move? We take the root of the KL divergence; below only its order counts.
 # All that follows the head is computed exactly, for the one row that changes.
 
 # %% tags=["hide-input"]
@@ -915,7 +912,7 @@ for what, r in zip(("24 random keys", "the 12 keys with most weight"), inside.me
           f"heads {r.min():.2f} to {r.max():.2f}")
 
 # %% [markdown]
-# Inside a head weights say very well which keys can be deleted without harm, and a good deal about the order of those that cannot.
+# Inside a head the weights order random keys very well by what their deletion changes, and the heaviest keys fairly well.
 # They should: what is deleted is the weight times a value.
 #
 # **One token of the text is replaced**, by the one that another story has in that place, and the whole model reads anew.
@@ -949,7 +946,7 @@ for b in range(16):
     found.append(torch.stack(r))
 
 # %% [markdown]
-# The rank correlation of each rule with the effects, also with the other rule held fixed, that is, taken out of both; below the line the baseline, and the differences from it, story by story:
+# The rank correlation of each rule with the effects, also with the other rule held fixed (a *partial* correlation: the other is taken out of both); below the line the baseline, and the differences from it, story by story:
 
 # %%
 found = torch.stack(found).T  # (6, texts)
@@ -964,7 +961,7 @@ for what, z in rows.items():
 
 # %% [markdown]
 # The mean of all weights predicts well which tokens matter; recency does so nearly as well, without any model.
-# What the weights know beyond recency is all that an explanation by attention can claim: the row with recency held fixed. It is there, and it is smaller; recency, too, knows something beyond the weights.
+# What the weights know beyond recency is in the row with recency held fixed: it is there, and it is smaller. Recency, too, knows something beyond the weights.
 # The last layer's weights alone, which pictures often show, are no better than recency; the gradient, which sees all paths and not only those through weights, is better.
 # (One place in each of 16 stories, at tokens that differ in the two.)
 #
@@ -1010,7 +1007,8 @@ fig
 # The lens is made for the last stage: what it does not show may be there in other directions.
 #
 # **And the MLPs between?** They have been described as *key-value memories* {cite}`geva2021`, and [chapter 07](07_the_block_and_the_model.ipynb) found that a neuron's value says something of what comes next.
-# Is its key a token? Take twelve random neurons of each layer: how much of a neuron's variance does the current token explain (corrected for fitting one mean to each token), and do its 30 strongest places agree in their token?
+# Is its key a token? Take twelve random neurons of each layer: how much of a neuron's variance does the current token explain (corrected for fitting one mean to each token), and are its strongest places those of one token?
+# (We look at as many places as that token has, 30 at most, and ask for four in five; a token that comes less than five times does not count.)
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -1023,25 +1021,28 @@ for block, mid in zip(taleteller.blocks, mids):
     mean = one_hot.T @ active.flatten(0, 1) / count.clamp(min=1)  # of each token
     left = ((active - mean[x]) ** 2).sum((0, 1)) / (x.numel() - (count > 0).sum())
     by_token.append((1 - left / active.var((0, 1))).mean().item())
-    top = x.flatten()[active.flatten(0, 1).topk(30, dim=0).indices]  # (30, 12)
-    agree += ((top == top.mode(0).values).sum(0) >= 24).sum().item()
+    top = x.flatten()[active.flatten(0, 1).topk(30, dim=0).indices].T  # (12, 30)
+    for at in top:  # the tokens at a neuron's strongest places
+        token = at[:5].mode().values
+        n = int(count[token].clamp(max=30))
+        agree += n >= 5 and (at[:n] == token).sum().item() >= 0.8 * n
 print("variance explained by the token, by layer:", *(f"{z:.2f}" for z in by_token))
-print(f"neurons with 24 of the 30 strongest places at one token: {agree} of 60")
+print(f"neurons whose strongest places are those of one token: {agree} of 60")
 assert by_token[0] > 0.45 > max(by_token[1:]) and agree < 6
 
 # %% [markdown]
-# In the first layer a neuron is a function of its token for more than half of its variance, later for about three tenths, and none of the sixty is a key for one token.
+# In the first layer the token explains more than half of a neuron's variance, later 0.28 to 0.38 of it, and one of the sixty is a key for one token.
 # A pattern that takes more than a token to describe would not be seen by this.
 #
 # (one-head)=
 # ## What one head cannot do
 #
-# {cite}`thomas2025` came to see heads as dumb: one head is a simple matcher, and what looks clever is made by layers that prepare its queries.
+# {cite}`thomas2025` came to see heads as dumb: one head is a simple matcher, and what looks clever is made by many heads in many layers.
 # Here it can be tested.
-# The heads that look at the name have three inputs each, for queries, keys and values.
+# A mover makes three things from what it reads: queries, keys and values.
 # Let all heads of the layers below a mover write only their mean: what the mover then reads at a place depends on no other token than the one there.
-# From such a run take *one* of its three inputs, and leave the other two as they are.
-# Beside it stands the same input from another story, which knows nothing of this one.
+# From such a run take *one* of the three, and leave the other two as they are.
+# For comparison, take it from another story, which knows nothing of this one.
 
 # %%
 below = [head for head in HEADS if head[0] < max(movers)[0]]
@@ -1060,7 +1061,7 @@ def inputs(edits):
 
 
 def name_left(silenced, stage):
-    """p(name again) if one input of the movers is from another run."""
+    """p(name again) if the movers' q, k or v is from another run."""
     edits = {head: put(stage, z[stage]) for head, z in silenced.items()}
     return judged(run(edits, few))[1].item()
 
@@ -1096,17 +1097,17 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # %% [markdown]
 # This fits what Thomas says.
 # The value can do without the layers below: the name is in the token.
-# The query cannot: which name is due is known only from the text, and nothing in the token before the gap says it.
-# The key is between: without context a part of the names is still found.
+# The query cannot: which name is due is known only from the story, and the token before the name does not say it.
+# The key is between: without context about half of the names are still found.
 # (A head may also fail at inputs that it never met. But with values from the same run it does not fail, and the query of another story, which is of a kind that it has met, finds no more.)
-# What a single head can do is to match and to fetch. What matters is the composition of layers: the queries of the two heads need what the layers below write, above all the first; the keys need it less.
-# Removed from the queries one at a time, no head below costs more than a tenth, which, as before, does not say that it is idle.
+# A single head matches and fetches; the rest is the composition of layers: the queries of the two heads need what the layers below write, above all the first; the keys need it less.
+# Removed from the queries one at a time, no head below costs more than 0.10, which, as before, does not say that it is idle.
 #
 # :::{why-it-works}
 #
-# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores made from inputs less their mean at each position, and each of these stays.
+# Shown: the measures do not change when a head is rewritten, because they are functions of the weights, of $\bar q \cdot k$, or of scores made from inputs less their mean at each position, and each of these stays, but for constants that the softmax does not see.
 # A straight line in the scores is an exponential average.
-# The name that is said is decided by the values of two heads at the places of a name, and these places by their keys, since exchanging either changes the name, and exchanging both does not.
+# The name that is said is decided by the values of two heads at the places of a name, and these places by their keys, since exchanging either changes the name, and exchanging both mostly restores it.
 #
 # :::
 #
@@ -1122,7 +1123,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # ## What to take along
 #
 # - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
-# - In layer 1 of Taleteller offset explains most, in layers 2 and 3 a score of the key that rises with time in a straight line, and in layer 5 the match of contents.
+# - In layer 1 of Taleteller offset explains most, in layers 2 and 3 the key, whose mean score rises along the story in a straight line, and in layer 5 the match of contents.
 # - How many keys a head averages depends on the query: the same head is a `dict` where a name is due, and elsewhere an average that is hardly used.
 # - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
 # - What heads cost one by one does not sum to what they cost together. Say what was put in their place.

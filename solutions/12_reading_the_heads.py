@@ -63,7 +63,7 @@ check("q2")
 # {{q3}}
 #
 # A head is a *clock* if the part of its scores that belongs to the key alone rises with position in a straight line: $\bar q \cdot k_j / \sqrt d$, where $\bar q$ is the mean of the queries.
-# A key that is one token older then has the weight $e^{-\text{slope}}$ times as large, so the head averages over about $1/\text{slope}$ tokens, its *lag*.
+# A key that is one token older then has $e^{-\text{slope}}$ times the weight, so the head averages over about $1/\text{slope}$ tokens, its *lag*.
 # This function should find the lag of any clock, by a line fitted to these scores by least squares.
 # The lag must be the same however the head is written: $q \to \mathbf A q$ with $k \to \mathbf A^{-\top} k$, and $k \to k + c$.
 # It runs, and there are several bugs.
