@@ -828,7 +828,6 @@ train_until(0)
 # So count tokens, with Kneser and Ney's rule, in the *same* text.
 # How many tokens back, and with which discount, was chosen on other stories, by `bench/counting.py`; ten and 0.9 for a text of about this size.
 # And score whole stories, each from its first word, for which the floor is known story by story: what is compared is the mean distance from a story's own log-probability.
-# (The counts expect a story before each, as in their text; without one they do not know how stories begin.)
 
 # %%
 from course.data.tales import SEPARATOR, judge, parse
@@ -851,6 +850,10 @@ def above_floor(nats):
     return mean, np.sqrt(((extra - mean * sizes) ** 2).sum()) / sizes.sum()
 
 
+# %% [markdown]
+# Before each story the counts read another one, as in their text; after a separator alone they would not know how stories begin.
+
+# %%
 counting = {n: NGram(story_ids.numpy(), n, 2048, 0.9, kneser_ney=True) for n in (2, 3, 10)}
 before = tokenizer.encode(next(stories_of(seed=2)).text)
 
