@@ -582,7 +582,7 @@ dots(scores, "Here smeared keys help one layer; heads, width or steps do not")
 
 # %% [markdown]
 # Two layers solve it.
-# One does not: with up to four heads, twice the width or 800 steps it is right once in four or five times (a random token of the text would be right once in ten).
+# One does not: with up to four heads, twice the width or 800 steps it is right about one time in five (a random token of the text would be right once in ten).
 # Smeared keys nearly solve it in one layer, without one parameter more: a key that knows its predecessor is enough.
 # (That a much larger layer would find no other way is not shown.)
 #
