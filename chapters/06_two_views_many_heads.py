@@ -79,7 +79,9 @@ from tinyllm.smoothing import nadaraya_watson
 # *In words:* [variance and standard deviation](mathematics.ipynb#Variance-and-standard-deviation), [inverses and rank](mathematics.ipynb#Inverses-and-rank).
 #
 # The proof needs a linear reader for "at most $M$ dimensions".
-# Let others read a mean with the weights 0.7 and 0.3: of values that are +1 or −1, which meet every assumption above, one takes the sign; of *one-hot* values (a 1 among ten numbers, all others 0) one takes the place of the largest number.
+# Here are two readers of a mean with the weights 0.7 and 0.3 that are not linear.
+# Where values are +1 or −1, which meets every assumption above, the first takes the sign.
+# Where they are *one-hot* (a 1 among ten numbers, all others 0), the second takes the place of the largest number.
 
 # %%
 N, M = 8, 4  # names, numbers in a value
@@ -104,7 +106,7 @@ print(f"argmax: {right} of 1000 pairs of digits are read exactly")
 # %% [markdown]
 # So the ½ is a statement about a head *and* the matrix behind it.
 # (And about the values: normally distributed ones, as below, no reader takes apart better than a matrix, since their expectation given the mean is linear in it.)
-# In a whole model chapter 07's MLP reads on, and it is not linear: there one head with unequal weights does not make two answers impossible, it leaves others the work of taking them apart.
+# In a whole model chapter 07's MLP reads on, and it is not linear: it may take apart what a head with unequal weights has mixed.
 #
 # A proof about all matrices is worth a test with trained ones.
 # A head is a slice of the channels, and it works alone until $W_O$ reads them all.
@@ -162,7 +164,7 @@ def train_heads(n_head, seed, steps=300):
 # The same 576 parameters serve one head of 16 channels or two heads of 8.
 # Four seeds each; the two small marks are the errors of the first and of the second answer, the large one is their mean.
 
-# %% alt="Mean squared error on a logarithmic axis for four seeds: one head lies on the line at one half with every seed, its two answers apart; two heads lie hundreds of times lower"
+# %% alt="Mean squared error on a logarithmic axis for four seeds: one head lies on the line at one half with every seed, its two answers apart; two heads lie more than a hundred times lower"
 *question, target = two_questions(20_000, torch.Generator().manual_seed(100))
 errors, trained = {1: [], 2: []}, {}
 fig, ax = figure()
@@ -265,7 +267,7 @@ layer(x)
 # The last row begins with 0.845.
 #
 # Is the tensor program the loop?
-# Below is the loop; by which routine, `mix`, a head turns queries, keys and values into an answer is left open.
+# Below is the loop; `mix`, the routine by which a head turns queries, keys and values into an answer, is left open.
 # Instead of concatenating, it multiplies each head by its own rows of $W_O$ and adds, which is the same and says more: **a layer is the sum of its heads**.
 
 # %%
@@ -381,7 +383,7 @@ print("the two smoothers are two heads")
 hs = [0.1, 0.14, 0.2, 0.28, 0.4]
 estimates = [both_heads(h)[0] for h in hs]
 answers = [torch.cat([e[0], (W_o * e).sum(0)]).flatten() for e in estimates]
-bias = torch.stack(answers) - here.sin()  # (widths, one head or two)
+bias = torch.stack(answers) - here.sin()  # (bandwidths, one head or two)
 slopes = (bias[-1] / bias[0]).log() / math.log(hs[-1] / hs[0])
 assert (slopes - torch.tensor([2.0, 4.0])).abs().max() < 0.1
 weights = both_heads(1.0)[1]
@@ -580,7 +582,7 @@ dots(scores, "Here smeared keys help one layer; heads, width or steps do not")
 
 # %% [markdown]
 # Two layers solve it.
-# One does not: with up to four heads, twice the width or 800 steps it is right little more than once in five (a random token of the text would be right once in ten).
+# One does not: with up to four heads, twice the width or 800 steps it is right about one time in five (a random token of the text would be right once in ten).
 # Smeared keys nearly solve it in one layer, without one parameter more: a key that knows its predecessor is enough.
 # (That a much larger layer would find no other way is not shown.)
 #
@@ -769,7 +771,7 @@ print(f"mean share before {before.mean():.2f}; "
 #
 # and its eigenvalue $e^{-a} - e^{a}$ is negative.
 # So attention is in general not a Mercer kernel of its inputs {cite}`wright2021`, and as a smoother it need not be one.
-# Does it use that?
+# Does a trained model use that freedom?
 #
 # Suppose $W_K = W_Q$ in a layer, so that every token has one vector $q$, both to ask and to be found: the scores are positive semidefinite.
 # Multiply $\lvert q_i - q_j \rvert^2 \ge 0$ out, and $s_{ij} \le \tfrac12 (s_{ii} + s_{jj})$, hence
@@ -823,7 +825,7 @@ for model in tied_1:
 # %% [markdown]
 # It gives its predecessor less than itself, which the inequality suggests but does not demand, and layer 2 can work with that.
 # The derivation is right, then, and does not explain the dots: the layer that suffers is layer 2, for a reason that this page does not know.
-# It is no impossibility, as the last row shows.
+# Copying with both tied is not impossible, as the last row shows.
 # Between the fifth row and the second only signs differ, so negative eigenvalues are what helps there.
 #
 # (averages-of-averages)=
