@@ -641,7 +641,7 @@ assert all(run["n_block"] < 1e6 for run in frontier)
 # %% [markdown]
 # No run of more than a million weights is on the list, in all its 20 rows.
 # Larger models were trained with 32 or 64 million tokens at most, and each of their runs is beaten by a smaller model with more tokens and no more operations. Beyond that budget nothing was run.
-# The runs after the step have 65 to 290 tokens for each weight in the blocks.
+# The runs of the list that are after their step have 65 to 290 tokens for each weight in the blocks.
 # Chinchilla had 20 for each of all its weights, and no law says that the number is the same elsewhere; these texts may not need more weights.
 # What this does not show: sizes are a factor of two or more apart, tokens a factor of two; and since chance decides in part when a run has its step, it decides in part what is on the list.
 #
