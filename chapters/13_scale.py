@@ -25,8 +25,8 @@ for run in runs:
 # That change is the **step** of this chapter. (One update of the weights is called a *training step* here.)
 # The plateau of that probability before it is the **shelf**.
 # Does the loss show the step, could it have been predicted, and what does it do to the *scaling laws* by which large models are planned?
-# On real text nobody can say, since nobody knows how low the loss can go.
-# On the tales we can.
+# On real text the last is hard to say, since nobody knows how low the loss can go.
+# On the tales we know.
 #
 # :::{admonition} You will be able to
 # :class: tip
@@ -163,7 +163,7 @@ assert again[0, 32] < 0.05 and again[1, 32] > 0.5
 #
 # How far should the loss fall when a model begins to use the names that were said?
 # That needs no model.
-# There are 98 names, drawn with equal chances.
+# There are 98 names, drawn with nearly equal chances.
 # A model that makes no use of the text so far can only give each of them $1/98$, where a name is due, and that costs $\ln 98$ nats.
 # One that knows which pays nothing.
 # So the step's height is the number of names said again per character, times $\ln 98$:
@@ -437,11 +437,11 @@ axes[1].set(xlabel="thousand tokens", ylabel="probability")
 fig
 
 # %% [markdown]
-# What the model *says* is hardly smoothed before the step.
+# The model's *answers* are no mean of names before the step.
 # Twenty training steps before the head has the right name, all names in the text (some seven of the 64) have together 0.12 to 0.14, where they would have 0.12 if none had been said.
 # What they gain after that is the right one's.
 #
-# In the *head* there is such a change, and it is nearly over before the answer moves.
+# One *head* does go from smoothing to looking up, and it is nearly there before the answer moves.
 # At first its weight is spread over dozens of keys.
 # Then about two thirds of it or more lie on names, a seventh on the right one: a mean of names, and the answer does not change.
 # Then nearly all of it lies on the right name, with three effective keys, and the probability of that name is still 0.1.
@@ -498,8 +498,8 @@ for seed in seeds:
 #
 # :::{two-views}
 #
-# - **As a lookup.** Before the step the name is in the text, and no query gives its key much weight.
-# - **As a smoother.** Before the step most kernels are wide. What is new after it is a kernel that is narrow at one kind of place.
+# - **As a lookup.** On the shelf the name is in the text, and no query gives its key much weight.
+# - **As a smoother.** On the shelf most kernels are wide. What is new after the step is a kernel that is narrow at one kind of place.
 #
 # :::
 #
@@ -640,7 +640,7 @@ assert all(run["n_block"] < 1e6 for run in frontier)
 
 # %% [markdown]
 # No run of more than a million weights is on the list, in all its 20 rows.
-# Larger models were trained with 32 or 64 million tokens at most, and each of their runs is beaten by a smaller model with more tokens and no more operations. Beyond that budget nothing was run.
+# Each run of a larger one is beaten by a smaller model with no more operations. But larger models were trained with 32 or 64 million tokens at most; what they reach with more was not measured.
 # The runs of the list that are after their step have 65 to 290 tokens for each weight in the blocks.
 # Chinchilla had 20 for each of all its weights, and no law says that the number is the same elsewhere; these texts may not need more weights.
 # What this does not show: sizes are a factor of two or more apart, tokens a factor of two; and since chance decides in part when a run has its step, it decides in part what is on the list.
@@ -803,7 +803,7 @@ for n_texts in (1, 2, 4):
 # Two texts take more than the 25 MB of the line above.
 # A token takes 50 kB.
 # Count them: in each of five layers the stream before and after each norm (4), queries, keys and values (3), the heads' answer (1), and four times the channels before and after the GELU (8): 16 vectors of 128 numbers, and for the loss 2,048 numbers.
-# By hand, $4\,(5 \cdot 16 \cdot 128 + 2048) = 49{,}152$ bytes; the last norm is most of the rest.
+# By hand, $4\,(5 \cdot 16 \cdot 128 + 2048) = 49{,}152$ bytes.
 # The attention weights are not among them: `scaled_dot_product_attention` computes them again in blocks (chapter 11).
 #
 # Each remedy costs something: parts of a batch whose gradients are added up (`grad_accum_steps`, chapter 08) are smaller products, and more of them; **checkpointing** keeps the input of each block only and computes the rest again, a third more operations; several processes share the weights (below).
@@ -1072,7 +1072,7 @@ assert math.isclose(term.item(), 2 * (0.9 * 0.46 + 0.1 * 0.54), rel_tol=1e-5)
 # %% [markdown]
 # Equal use gives 1, and all tokens to one of four nearly 4: the term is large where shares and probabilities are large together.
 # Its least value is not at equal use, as the last line shows, $2\,(0.9 \cdot 0.46 + 0.1 \cdot 0.54)$: it pushes probability to the experts that are used less, and that is its purpose.
-# (The library has no such term. As Wang and others {cite}`wang2024` and DeepSeek-V3 {cite}`deepseek2024v3` do, it adds a number $b$ for each expert to its score when experts are *chosen*, not when they are weighed; $b$ sinks while the expert has more than its share, and rises while it has less. Theirs moves by a fixed amount each time; the library's is moved by the optimizer, with the surplus as its gradient. DeepSeek-V3 keeps a small term in the loss as well, against imbalance within one text.)
+# (The library trains without such a term. As Wang and others {cite}`wang2024` and DeepSeek-V3 {cite}`deepseek2024v3` do, it adds a number $b$ for each expert to its score when experts are *chosen*, not when they are weighed; $b$ sinks while the expert has more than its share, and rises while it has less. Theirs moves by a fixed amount each time; the library's is moved by the optimizer, with the surplus as its gradient. DeepSeek-V3 keeps a small term in the loss as well, against imbalance within one text.)
 #
 # What do experts buy at equal operations per token?
 # `bench/experts.py` asked small models on chapter 11's texts, with a thousand words to know by heart, not on tales.
@@ -1109,7 +1109,7 @@ print("keys and values that are never computed: the same answer")
 
 # %% [markdown]
 # It is attention over the $c$ themselves, one key and one value for all heads, each head with a query of its own.
-# (A key that is turned by its position, RoPE, is no linear function of $c$; so a few channels with positions are kept beside it, for all heads together.)
+# (With RoPE the matrix that makes a key of $c$ depends on the position, so one turned query would not do for all tokens. Therefore a few channels with positions are kept beside $c$, for all heads together.)
 # What is kept of a text with the sizes of DeepSeek-V2, 60 layers with 128 heads of 128 channels, in 16 bits:
 
 # %%
