@@ -234,7 +234,7 @@ def document(rows: list[dict], variants: list[dict]) -> str:
         f"{Scale().stories} in a step, about {Scale().tokens_a_step:,} tokens. LayerNorm without bias, GELU, learned positions, output projections\n"
         f"and head that begin at zero, a context of {Scale().context}; Muon at {LR} for the blocks' matrices, Adam for the rest; a\n"
         "constant rate that falls to zero over the last 40 % of the steps. Nothing counts more than anything else.\n"
-        "One seed where none is named, so where a step comes is known within a factor of two only.",
+        "One seed where none is named: with another a step may come a column earlier or later.",
         "## Excess over the floor",
         f"Nats per character above the exact log-probability of each of {Scale().scored:,} stories that were held out; the floor is\n"
         f"{floor:.4f}. The standard error of the difference is between {min(errors):.5f} and {max(errors):.4f}.",
