@@ -420,8 +420,8 @@ marks = zip(groups.items(), COLORS["CYCLE"], flat.split([len(g) for g in groups.
 for (name, group), color, points in marks:
     ax.plot(*points.T, "o", color=color)
     x, y = points.mean(0).tolist()
-    words = f"{name}:\n" + textwrap.fill(", ".join(group), 24)
-    ax.annotate(words, (x - 40 * (1 if x > 0 else -1), y), color=color, size=9.5,
+    words = f"{name}:\n" + textwrap.fill(", ".join(group), 28)
+    ax.annotate(words, (x - 40 * (1 if x > 0 else -1), y), color=color, size=10.5,
                 ha="right" if x > 0 else "left", va="center")
 ax.margins(0.15)
 ax.set(xlabel="first principal component", ylabel="second principal component")
