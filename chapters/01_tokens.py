@@ -211,12 +211,15 @@ for rule in ("first", "min_id"):
 # GPT-2 cuts the text first, by a regular expression, and merges only within the pieces.
 
 # %%
+from course.figures import visible
 from tinyllm.tokens import GPT2_PATTERN, split
 
 print(GPT2_PATTERN)
-b"|".join(split("It's 3 o'clock,\n   and the lantern-keeper isn't here!")).decode()
+line = "It's 3 o'clock,\n   and the lantern-keeper isn't here!"
+print(*map(visible, split(line)), sep="|")
 
 # %% [markdown]
+# (␣ is a space, ⏎ the end of a line.)
 # Letters with letters, digits with digits, signs with signs; a space goes with the word that follows it; `'s` and its kin stand alone.
 # So ` lantern` with its space and `lantern` without are different tokens, and that is why the end of a prompt matters: a prompt that ends in a space has used up the space that the next word wanted.
 #
@@ -278,10 +281,13 @@ assert born == {(98, 256), (256, 100)} and pairs.ids == [98, 256, 256, 100, -1]
 # %% [markdown]
 # The method that does it everywhere:
 
-# %%
+# %% tags=["remove-input"]
 import inspect
+from textwrap import dedent
 
-print(inspect.getsource(Pairs.merge))
+from IPython.display import Markdown
+
+Markdown(f"```python\n{dedent(inspect.getsource(Pairs.merge))}```")
 
 # %% [markdown]
 # Around it, `train_bpe` takes the top of the heap, checks that its count is still true (a pair may have lost places since), merges, and pushes the pairs that were born.
@@ -355,7 +361,7 @@ for anything in ["naïve 中文 🙂", "NUL \x00 and half of a \ud800", b"\xff\x
     back = tokenizer.decode_bytes(tokenizer.encode(anything))
     is_text = isinstance(anything, str)
     assert back == (anything.encode("utf-8", "surrogatepass") if is_text else anything)
-tokenizer.decode(tokenizer.encode("é")[:1])
+print(tokenizer.decode(tokenizer.encode("é")[:1]))
 
 # %% [markdown]
 # The last line is what happens when half of a character is decoded: `�`, the sign for bytes that are not a character.
@@ -371,7 +377,8 @@ chunks = ["the lan", "tern and the light", "house"]
 in_pieces = [i for chunk in chunks for i in tokenizer.encode(chunk)]
 streamed = list(tokenizer.encode_iterable(chunks))
 assert streamed == tokenizer.encode("".join(chunks))
-[b"|".join(vocab[i] for i in ids).decode() for ids in (in_pieces, streamed)]
+for name, ids in {"each chunk alone": in_pieces, "as a stream": streamed}.items():
+    print(f"{name:16} ", b"|".join(vocab[i] for i in ids).decode())
 
 # %% [markdown]
 # It holds back the last two pieces until it has seen what follows them, which is as far as the split can look ahead.

@@ -241,16 +241,44 @@ def loss_of(model, ids):
     return -model.log_prob(ids).mean()
 
 
+by_length = []
 for n in range(1, 7):
     plain = NGram(train["tales"], n, vocab_size=256, discount=0)
     learned, new = loss_of(plain, train["tales"]), loss_of(plain, held_out["tales"])
     never = np.isinf(plain.log_prob(held_out["tales"])).sum()
+    by_length.append((n, learned, new, never))
     print(f"{n}-gram: training {learned:.3f}, held out {new:.3f}, ", end="")
     print(f"called impossible: {never}")
 
 # %% [markdown]
 # The training loss falls, and from the trigram on the held-out loss is infinite: overfitting in its sharpest form.
 # A single probability of 0 makes the loss infinite, and these tables gave 0 to something that came.
+
+# %% tags=["hide-input"] alt="Two panels over n from 1 to 6. Above, the training loss falls from 3.1 to 0.7 nats; the held-out loss is the same at 1 and 2 and infinite from 3 on. Below, bars for the held-out letters that were called impossible: none at 1 and 2, then 51, 408, 2,002 and 4,265"
+lengths, learned, new, never = map(np.array, zip(*by_length))
+lost = np.isinf(new)
+assert (np.diff(learned) < 0).all() and lost.tolist() == [False] * 2 + [True] * 4
+assert never.tolist() == [0, 0, 51, 408, 2002, 4265]  # as the alternative text has it
+seen_color, new_color = COLORS["CYCLE"][0], COLORS["CYCLE"][4]
+fig, (above, below) = figure(rows=2, height=4.4)
+above.plot(lengths, learned, "o-", color=seen_color, label="training")
+ring = {"color": new_color, "markersize": 11, "fillstyle": "none"}
+above.plot(lengths, new, "o", label="held out", **ring)
+for n in lengths[lost]:
+    above.text(n, 3.1, "∞", size=15, ha="center", va="center", color=new_color)
+above.set(xticks=lengths, xlim=(0.7, 6.3), ylim=(0, 3.6), ylabel="loss (nats)")
+above.legend(loc="lower left")
+below.bar(lengths, never, width=0.5, color=new_color)
+for n, count in zip(lengths, never):
+    below.annotate(f"{count:,}", (n, count), (0, 3), textcoords="offset points", ha="center")
+below.set(xticks=lengths, xlim=(0.7, 6.3), ylim=(0, 5000), yticks=())
+below.set(xlabel="n", ylabel="called impossible")
+total = len(held_out["tales"])
+title = f"{never[2]} of {total:,} letters called impossible: an infinite loss"
+fig.suptitle(title, x=0.012, ha="left")
+fig
+
+# %% [markdown]
 # More text makes such places rarer; it cannot promise that none is left, and the longer the context, the more text it takes.
 #
 # ## Mix a long context with a short one

@@ -403,6 +403,8 @@ for by in ("cosine", "distance", "dot"):
 # Draw the words of our two kinds, and eight trades, along the first two of them.
 
 # %% alt="Map of twenty-six words along two principal components: weekdays, numbers and trades form three separate groups, with their words written beside them; the title says which share of the spread the two axes hold"
+from course.style import mix
+
 TRADES = "baker innkeeper shepherd ferryman miller clockmaker potter gardener".split()
 groups = dict(zip(("weekdays", "numbers", "trades"), (*KINDS, TRADES)))
 listed = [index[word] for group in groups.values() for word in group]
@@ -420,9 +422,9 @@ marks = zip(groups.items(), COLORS["CYCLE"], flat.split([len(g) for g in groups.
 for (name, group), color, points in marks:
     ax.plot(*points.T, "o", color=color)
     x, y = points.mean(0).tolist()
-    words = f"{name}:\n" + textwrap.fill(", ".join(group), 24)
-    ax.annotate(words, (x - 40 * (1 if x > 0 else -1), y), color=color, size=9.5,
-                ha="right" if x > 0 else "left", va="center")
+    words = f"{name}:\n" + textwrap.fill(", ".join(group), 28)
+    ax.annotate(words, (x - 40 * (1 if x > 0 else -1), y), size=10.5, va="center",
+                color=mix(color, COLORS["INK"], 0.65), ha="right" if x > 0 else "left")
 ax.margins(0.15)
 ax.set(xlabel="first principal component", ylabel="second principal component")
 ax.set_title(f"Three kinds, three groups; two axes hold {held:.0%} of the spread")

@@ -308,10 +308,10 @@ for by in ("dot", "cosine", "distance"):
 
 # %%
 won = wins_its_own_lookup(keys[0], "dot")
-[f"{keys[0][which].norm(dim=-1).mean():.3f}" for which in (won, ~won)]
+for name, which in {"win": won, "lose": ~won}.items():
+    print(f"mean length of the keys that {name}: {keys[0][which].norm(dim=-1).mean():.3f}")
 
 # %% [markdown]
-# The mean length of the keys that win, and of those that lose.
 # Does a long key get more weight, then?
 # Lengthen one of 16 random keys threefold, or shrink it to a tenth, and ask 5,000 random queries.
 
@@ -465,11 +465,11 @@ def questions(symbols, generator, batch_size=64, n_pairs=16):
 
 
 # %% [markdown]
-# Three numbers: the first loss, the gradient that reaches the queries, and the loss a little later.
+# What is kept of a training: the loss of each step, and the gradient that reaches the queries in the first.
 
 # %%
 def first_steps(scale, shrink, seed, lr=1e-3, steps=150):
-    """The first loss, the first mean |∂loss/∂q|, the mean of the last ten losses."""
+    """The losses (steps,), and the mean |∂loss/∂q| of the first step."""
     generator = torch.Generator().manual_seed(seed)
     symbols = torch.randn(N_KEYS, D, generator=generator)
     W_q, W_k = torch.randn(2, D, D, generator=generator) / math.sqrt(D)
@@ -487,11 +487,11 @@ def first_steps(scale, shrink, seed, lr=1e-3, steps=150):
         optimizer.step()
         losses.append(loss.item())
         sizes.append(q.grad.abs().mean().item())
-    return losses[0], 1000 * sizes[0], sum(losses[-10:]) / 10
+    return torch.tensor(losses), sizes[0]
 
 
 # %% [markdown]
-# Three seeds of each.
+# Three seeds of each: the first loss, the gradient, and the mean of the last ten losses.
 
 # %%
 variants = {
@@ -499,9 +499,12 @@ variants = {
     "unscaled": (1.0, 1),
     "unscaled, W_Q smaller": (1.0, 1 / math.sqrt(D)),
 }
-begun = {}
+curves, begun = {}, {}
 for name, variant in variants.items():
-    begun[name] = torch.tensor([first_steps(*variant, seed) for seed in range(3)])
+    losses, sizes = zip(*(first_steps(*variant, seed) for seed in range(3)))
+    curves[name] = losses = torch.stack(losses)  # (seeds, steps)
+    later, sizes = losses[:, -10:].mean(1), 1000 * torch.tensor(sizes)
+    begun[name] = torch.stack([losses[:, 0], sizes, later], 1)
     mean, spread = begun[name].mean(0), begun[name].std(0)
     first, gradient = (f"{mean[i]:.2f} ± {spread[i]:.2f}" for i in (0, 1))
     start = f"first loss {first}, gradient {gradient} ·10⁻³"
@@ -512,7 +515,8 @@ assert torch.allclose(smaller[:, 1], 8 * scaled[:, 1], rtol=1e-3)  # √64 times
 assert unscaled[:, 0].min() > 0.5 + scaled[:, 0].max()  # the start is worse
 assert unscaled[:, 2].min() > 1.5 * scaled[:, 2].max()  # and stays behind
 assert smaller[:, 2].max() < scaled[:, 2].min()  # at this rate, but at 30 times the rate:
-assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=0.03)[2]
+fast = [first_steps(*v, 0, lr=0.03)[0][-10:].mean() for v in ((None, 1), (1.0, 1 / 8))]
+assert 20 * fast[0] < fast[1]
 
 # %% [markdown]
 # The first and the third row begin as the *same function*, with the same loss, and their gradients at $q$ differ by $\sqrt{64} = 8$: that column compares nothing, as announced.
@@ -520,6 +524,28 @@ assert 20 * first_steps(None, 1, 0, lr=0.03)[2] < first_steps(1.0, 1 / 8, 0, lr=
 # The unscaled head starts worse than chance, which is $\ln 8 \approx 2.08$.
 # It is **confidently wrong**: with random keys a cold lookup gives nearly all weight to one entry, mostly a wrong one.
 # After 150 steps it is still behind.
+
+# %% tags=["hide-input"] alt="Loss against step, as means of ten steps with bands over three seeds. Unscaled, it falls from 2.9, above the dashed line of chance at 2.08, to 1.2. Scaled, it falls from 1.9 to 0.1; unscaled with a smaller W_Q it is at 0.1 after 40 steps"
+from course.figures import loss_plot
+
+short = dict(zip(variants, ("scaled", "unscaled", "W_Q smaller")))
+of_ten = {short[name]: losses.unfold(1, 10, 1).mean(-1) for name, losses in curves.items()}
+chance = math.log(N_VALUES)
+assert unscaled[:, 0].min() > chance
+title = "Unscaled, a head starts worse than chance and stays behind"
+fig = loss_plot(
+    {name: (torch.arange(10, 151), losses) for name, losses in of_ten.items()},
+    title=title,
+    ylabel="loss, mean of ten steps (nats)",
+)
+ax = fig.axes[0]
+ax.axhline(chance, color=COLORS["FLOOR"], linestyle=(0, (4, 3)), linewidth=1.5)
+ax.annotate("chance, ln 8", (150, chance), (0, 4), textcoords="offset points",
+            ha="right", size=10.5, color=COLORS["FLOOR"])
+fig
+
+# %% [markdown]
+# The lines are means over the seeds, the bands reach from the lowest seed to the highest; *W_Q smaller* is the third row, and its line begins lower since its first point is already a mean of ten steps.
 #
 # The third row has no $1/\sqrt d$ in its formula, and at this learning rate it learns at least as fast as the first.
 # So what helps is the temperature at which learning *starts*, and there is more than one place to put it.

@@ -88,7 +88,7 @@ within_reach = (distance < 0.08).double()
 bell = torch.exp(-((distance / 0.04) ** 2) / 2)
 three_ways = nearest, within_reach, bell
 answers = [weights / weights.sum(-1, keepdim=True) @ y for weights in three_ways]
-[f"{answer[120, 0]:.3f}" for answer in answers]
+print(*(f"{answer[120, 0]:.3f}" for answer in answers))
 
 # %% [markdown]
 # At one place they hardly differ.
@@ -797,7 +797,8 @@ print(f"the mean's error is larger by {paired(saved)}")
 few = torch.linspace(0, 1, 21, dtype=torch.float64)[:, None]
 weights = local_linear(few[:1], few, torch.eye(21, dtype=torch.float64), 0.2)[0]
 assert weights.min() < 0 and abs(weights.sum() - 1) < 1e-12
-print(f"sum {weights.sum():.3f}", [f"{w:.3f}" for w in weights[:12:2].tolist()])
+every_other = (f"{weight:.3f}" for weight in weights[:12:2].tolist())
+print(f"sum {weights.sum():.3f}; every other weight:", *every_other)
 
 # %% [markdown]
 # To point at where the line goes, some measurements need a negative weight.

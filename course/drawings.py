@@ -134,7 +134,7 @@ def query_key_value() -> Drawing:
         draw.curve((38, 135), (58, y + 8), (76, y + 8), color)
         draw.box(78, y - 14, 42, 44, color)
         draw.words(96, y + 8, matrix, italic=True)
-        draw.words(104.8, y + 12, index, size=8)
+        draw.words(105.2, y + 12, index, size=8.7)
         draw.arrow((121, y + 8), (142, y + 8), color=color)
         draw.column(146, y - 9, shades, color, 11)
         draw.words(167, y - 16 + 24, name, color, italic=True, bold=True)
@@ -213,7 +213,7 @@ def heads_split_and_joined() -> Drawing:
         draw.arrow((213, y + 36), (228, 82 if name == "head 1" else 134), color=color)
     draw.box(308, 72, 40, 64, "quiet")
     draw.words(325, 104, "W", italic=True)
-    draw.words(333.8, 108, "O", size=8)
+    draw.words(334.2, 108, "O", size=8.7)
     draw.arrow((295, 104), (307, 104))
     draw.words(328, 168, "added to", "quiet", size=10)
     draw.words(328, 181, "the stream", "quiet", size=10)
@@ -288,10 +288,10 @@ def parameter_bill() -> Drawing:
             draw.box(left + 1.5, y + 1.5, share * width - 3, tall - 3, color, fill=0.2, edge=True)
             middle = left + share * width / 2
             lines = [*name.split(), f"{size / 1000:,.0f} k"] if tall > 36 else [f"{name.split()[0]}s", f"{size / 1000:,.0f} k"]
-            gap, type_size = (15, 10) if tall > 36 else (10, 8.5)
+            gap, type_size = (15, 10) if tall > 36 else (10, 8.7)
             for i, text in enumerate(lines):
                 last = i == len(lines) - 1
-                draw.words(middle, y + tall / 2 + gap * (i - (len(lines) - 1) / 2), text, "quiet" if last else "ink", size=8 if len(text) > 10 else type_size, bold=not last)
+                draw.words(middle, y + tall / 2 + gap * (i - (len(lines) - 1) / 2), text, "quiet" if last else "ink", size=8.7 if len(text) > 10 else type_size, bold=not last)
             y += tall
         left += share * width
     draw.words(WIDTH / 2, 188, f"{total / 1e6:.2f} million weights; norms and biases are too few to see", "quiet", size=10)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from course.map import machine_map, map_alt
-from course.style import ATTENTION, COLORS, WIDTH, figure, mix, use_style
+from course.style import ATTENTION, COLORS, MIDDLE, ON, ON_PALE, WIDTH, figure, mix, use_style
 from course.svg import FINDING
 
 __all__ = ["COLORS", "attention_map", "figure", "ladder", "loss_plot", "machine_map", "map_alt",
@@ -105,8 +105,8 @@ def attention_map(
     if small:
         for (i, j), value in np.ndenumerate(w):
             if np.isfinite(value):
-                ax.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", size=10,
-                        color="white" if value > 0.45 * vmax else COLORS["INK"])
+                ax.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", size=10.4,
+                        color=ON if value > MIDDLE * vmax else ON_PALE)
     else:
         above = "max" if vmax < 1 else "neither"
         bar = ax.figure.colorbar(cells, ax=ax, shrink=0.6, aspect=18, label="weight", extend=above)
@@ -188,7 +188,7 @@ def token_strip(
                             family=TOKEN_FONTS, parse_math=False)
             width = label.get_window_extent().width / fig.dpi + 0.12
             if strip_ids is not None:
-                number = ax.text(0, 0, str(strip_ids[i]), size=10, ha="center", va="center",
+                number = ax.text(0, 0, str(strip_ids[i]), size=10.4, ha="center", va="center",
                                  color=COLORS["QUIET"])
                 width = max(width, number.get_window_extent().width / fig.dpi + 0.04)
             if x and x + width > WIDTH - 0.2:

@@ -18,6 +18,7 @@ TRACKS = (0.56, 1.20, 1.84)  # one residual stream per token
 BRANCH = 0.25  # a layer works beside the stream that it reads and writes
 NEXT = 2.78  # the track of the token to come
 LEGEND = 3.36
+SMALL = 10.4  # points of the smallest words, 9 pixels on a phone
 
 TOKENS = (("The", 464), ("␣cat", 3797), ("␣sat", 3332), ("␣on", 319))
 SHADES = ((0.7, 0.2, 0.9, 0.4), (0.1, 0.8, 0.5, 0.6), (0.9, 0.5, 0.1, 0.7))
@@ -115,7 +116,7 @@ def _frames(ax: Axes, color: dict[str, str]) -> None:
 
 def _here(ax: Axes, stop: Stop) -> None:
     _box(ax, 0.03, stop.top, WIDTH - 0.06, stop.bottom - stop.top, stop.color, alpha=0.13, linewidth=0)
-    _chip(ax, WIDTH - 0.62, stop.top - 0.01, 1.02, 0.22, "you are here", stop.color, size=9.5)
+    _chip(ax, WIDTH - 0.64, stop.top - 0.01, 1.1, 0.22, "you are here", stop.color, size=SMALL)
 
 
 def _tokens_and_vectors(ax: Axes, color: dict[str, str]) -> None:
@@ -124,7 +125,7 @@ def _tokens_and_vectors(ax: Axes, color: dict[str, str]) -> None:
         _box(ax, x - 0.28, 0.23, 0.56, 0.28, mix(tone, PAPER, 0.2), tone, linewidth=1, linestyle=line)
         ax.text(x, 0.37, token, size=10.5, family="DejaVu Sans Mono", ha="center", va="center_baseline",
                 color=INK if tone != OFF else QUIET)
-        ax.text(x, 0.64, str(number), size=9.5, color=QUIET, ha="center", va="center")
+        ax.text(x, 0.64, str(number), size=SMALL, color=QUIET, ha="center", va="center")
     tone = color["vectors"]
     for x, shades, waves in zip(TRACKS, SHADES, WAVES):
         _arrow(ax, (x, 0.73), (x, 0.94), color=color["tokens"])
@@ -143,14 +144,14 @@ def _layers(ax: Axes, color: dict[str, str]) -> None:
         b = x + BRANCH
         for top, bottom in ((1.88, 3.54), (3.88, 4.52)):
             _arrow(ax, (x, top), (b, top), (b, bottom), (x + 0.07, bottom), color=tone, width=1.2)
-            _box(ax, b - 0.17, top - 0.075, 0.38, 0.15, PAPER, tone, radius=0.04, linewidth=0.8, zorder=4)
-            ax.text(b + 0.02, top, "norm", size=8.5, ha="center", va="center_baseline", zorder=5,
+            _box(ax, b - 0.21, top - 0.085, 0.43, 0.17, PAPER, tone, radius=0.04, linewidth=0.8, zorder=4)
+            ax.text(b + 0.005, top, "norm", size=SMALL, ha="center", va="center_baseline", zorder=5,
                     color=INK if tone != OFF else QUIET)
             ax.add_patch(Circle((x, bottom), 0.075, facecolor=PAPER, edgecolor=tone, linewidth=1.4, zorder=4))
             ax.plot((x - 0.04, x + 0.04), (bottom, bottom), (x, x), (bottom - 0.04, bottom + 0.04),
                     color=tone, linewidth=1.2, zorder=5)
-        _chip(ax, b + 0.02, 4.20, 0.38, 0.28, "MLP", tone, size=9)
-    _chip(ax, 2.42, 1.66, 0.36, 0.22, "× n", tone, size=10)
+        _chip(ax, b + 0.02, 4.20, 0.38, 0.28, "MLP", tone, size=SMALL)
+    _chip(ax, 2.42, 1.66, 0.36, 0.22, "× n", tone, size=SMALL)
 
 
 def _lookup(ax: Axes, color: dict[str, str]) -> None:
@@ -159,9 +160,9 @@ def _lookup(ax: Axes, color: dict[str, str]) -> None:
     mixed = (TRACKS[-1] + BRANCH, 2.99)
     for x, weight in zip(TRACKS, WEIGHTS):
         b = x + BRANCH
-        _chip(ax, b - 0.11, 2.12, 0.19, 0.19, "q", color["lookup"], size=10, style="italic")
-        _chip(ax, b + 0.11, 2.12, 0.19, 0.19, "k", color["lookup"], size=10, style="italic")
-        _chip(ax, b, 2.66, 0.19, 0.19, "v", color["smoothing"], size=10, style="italic")
+        _chip(ax, b - 0.11, 2.12, 0.19, 0.19, "q", color["lookup"], size=SMALL, style="italic")
+        _chip(ax, b + 0.11, 2.12, 0.19, 0.19, "k", color["lookup"], size=SMALL, style="italic")
+        _chip(ax, b, 2.66, 0.19, 0.19, "v", color["smoothing"], size=SMALL, style="italic")
         for start, end, bend, tone in ((asks, (b + 0.11, 2.21), -0.36, color["lookup"]),
                                        ((b, 2.75), mixed, 0.0, color["smoothing"])):
             ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-", connectionstyle=f"arc3,rad={bend}",
@@ -178,7 +179,7 @@ def _lookup(ax: Axes, color: dict[str, str]) -> None:
 def _end(ax: Axes, color: dict[str, str]) -> None:
     tone = color["model"]
     _box(ax, 0.30, 4.82, 2.18, 0.28, mix(tone, PAPER, 0.2), tone, linewidth=1.2)
-    ax.text(1.39, 4.96, "norm, unembedding", size=10, ha="center", va="center_baseline",
+    ax.text(1.39, 4.96, "norm, unembedding", size=SMALL, ha="center", va="center_baseline",
             color=INK if tone != OFF else QUIET)
     for x, chances in zip(TRACKS, CHANCES):
         _arrow(ax, (x, 5.10), (x, 5.30), color=tone)

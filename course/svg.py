@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from course.style import ATTENTION, COLORS, OFF, ON, mix
+from course.style import ATTENTION, COLORS, OFF, ON, ON_PALE, mix
 
 LARGEST = 150_000  # bytes; a figure that would be larger stays an image
 FINDING, PAPER = "finding", "paper"  # ids of what a page leaves out
@@ -43,6 +43,7 @@ NAMES = {
     COLORS["CYCLE"][4]: "--book-chance",
     OFF: "--fig-off",
     ON: "--book-on",
+    ON_PALE: "--fig-on-pale",
 }
 SHADES = {to_hex(ATTENTION(i / 3)): f"--fig-weight-{i}" for i in range(4)}
 

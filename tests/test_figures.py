@@ -165,14 +165,29 @@ def test_every_color_of_a_figure_has_one_for_the_night():
     assert {*NAMES.values(), *SHADES.values()} <= at_night().keys()
 
 
-def test_the_numbers_in_a_map_can_be_read_in_light_and_dark_mode():
-    for mode in (by_day, at_night().get):
-        shades = [mode(name) for name in SHADES.values()]
-        for weight in np.linspace(0, 1, 41):
-            i = min(int(3 * weight), 2)
-            cell = mix(shades[i + 1], shades[i], 3 * weight - i)
-            words = mode("--book-on" if weight > 0.45 else "--book-ink")
-            assert contrast(words, cell) >= 3, (mode, weight)
+def in_a_page(color, mode):
+    """The color that a page shows, as `mode` fills in what course/svg.py makes of it."""
+    parts = re.findall(r"var\(([\w-]+),#\w+\)(?: (\d+)%)?", variable(to_hex(color)))
+    (first, share), *second = parts
+    return mix(mode(first), mode(second[0][0]), int(share) / 100) if second else mode(first)
+
+
+@pytest.mark.parametrize("mode", [by_day, at_night().get], ids=["day", "night"])
+@pytest.mark.parametrize("vmax", [1.0, 0.5])
+def test_the_numbers_in_a_map_can_be_read_on_every_shade_by_day_and_by_night(mode, vmax):
+    edges = np.arange(ATTENTION.N + 1) / ATTENTION.N
+    ends = np.stack([edges[:-1], np.nextafter(edges[1:], 0)], axis=1)  # the least and the largest weight of each shade
+    for eight in vmax * ends.reshape(-1, 8, 8):
+        ax = drawn(attention_map(eight, vmax=vmax)).axes[0]
+        for text, cell in zip(ax.texts, ax.collections[0].get_facecolor(), strict=True):
+            seen = contrast(in_a_page(text.get_color(), mode), in_a_page(cell, mode))
+            assert seen >= 4.5, f"{seen:.2f} : 1 in a cell of weight {text.get_text()}"
+
+
+def test_every_number_in_a_map_changes_its_color_at_night():
+    page = ET.fromstring(inline(svg(attention_map(np.eye(2))), "fig-1-2", "Two."))
+    looks = {text.text: text.get("style") for text in page.iter("{http://www.w3.org/2000/svg}text") if "." in text.text}
+    assert "var(--book-on," in looks["1.00"] and "var(--fig-on-pale," in looks["0.00"]
 
 
 def test_a_color_is_one_of_the_style_or_a_mixture_of_them_or_a_weights_or_nothing():
@@ -265,6 +280,12 @@ def test_a_figure_is_closed_so_that_a_notebook_shows_it_only_as_a_value(name):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_texts_are_on_the_page_and_apart(name):
     assert_texts_are_on_the_page_and_apart(EXAMPLES[name]())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_word_has_nine_pixels_on_a_phone(name):
+    small = {t.get_text(): t.get_size() for t in texts(EXAMPLES[name]()) if t.get_size() * 375 / (72 * course.style.WIDTH) < 9}
+    assert small == {}
 
 
 def test_a_notebook_shows_each_figure_once_in_the_small_form():
