@@ -205,6 +205,8 @@ def test_more_attention_is_always_darker_and_none_is_still_not_paper():
     assert (np.abs(nothing - 255 * np.array(to_rgb(ATTENTION(0.0)))).max(-1) < 3).mean() > 0.05
     night = [lab(linear(at_night()[name]))[0] for name in SHADES.values()]
     assert (np.diff(night) > 10).all()
+    seen = [lab(linear(in_a_page(ATTENTION(i), at_night().get)))[0] for i in range(ATTENTION.N)]
+    assert (np.diff(seen) > -0.01).all()
 
 
 # Every figure
