@@ -167,9 +167,9 @@ def test_every_color_of_a_figure_has_one_for_the_night():
 
 def in_a_page(color, mode):
     """The color that a page shows, as `mode` fills in what course/svg.py makes of it."""
-    parts = re.findall(r"var\(([\w-]+),#\w+\)(?: (\d+)%)?", variable(to_hex(color)))
+    parts = re.findall(r"var\(([\w-]+),#\w+\)(?: ([\d.]+)%)?", variable(to_hex(color)))
     (first, share), *second = parts
-    return mix(mode(first), mode(second[0][0]), int(share) / 100) if second else mode(first)
+    return mix(mode(first), mode(second[0][0]), float(share) / 100) if second else mode(first)
 
 
 @pytest.mark.parametrize("mode", [by_day, at_night().get], ids=["day", "night"])
