@@ -275,14 +275,14 @@ def parameter_bill() -> Drawing:
         ("position vectors", config["block_size"] * C, "vectors"),
         ("attention", n * 4 * C * C, "lookup"),
         ("MLPs", n * 8 * C * C, "vectors"),
-        ("unembedding", config["vocab_size"] * C, "chance"),
+        ("un- embedding", config["vocab_size"] * C, "chance"),
     ]
     total = sum(size for _, size, _ in parts)
     draw = Drawing(196)
     left, top, width, height = 6.0, 8.0, 348.0, 168.0
     for group in (parts[:2], parts[2:4], parts[4:]):
         share = sum(size for _, size, _ in group) / total
-        y = top
+        y, narrow = top, share * width < 60
         for name, size, color in group:
             tall = height * size / (share * total)
             draw.box(left + 1.5, y + 1.5, share * width - 3, tall - 3, color, fill=0.2, edge=True)
@@ -291,7 +291,7 @@ def parameter_bill() -> Drawing:
             gap, type_size = (15, 10) if tall > 36 else (10, 8.7)
             for i, text in enumerate(lines):
                 last = i == len(lines) - 1
-                draw.words(middle, y + tall / 2 + gap * (i - (len(lines) - 1) / 2), text, "quiet" if last else "ink", size=8.7 if len(text) > 10 else type_size, bold=not last)
+                draw.words(middle, y + tall / 2 + gap * (i - (len(lines) - 1) / 2), text, "quiet" if last else "ink", size=8.7 if narrow else type_size, bold=not last and not narrow)
             y += tall
         left += share * width
     draw.words(WIDTH / 2, 188, f"{total / 1e6:.2f} million weights; norms and biases are too few to see", "quiet", size=10)

@@ -26,7 +26,8 @@ COLORS = {
 OFF, ON = "#aeb2b9", "#ffffff"  # what is not at work here, and words on a color
 ON_PALE = "#010101"  # words on a pale color (black itself matplotlib does not write into an SVG)
 # Light is 0. The lightness falls evenly, so that equal steps in weight are equal steps in gray.
-ATTENTION = LinearSegmentedColormap.from_list("attention", ["#f4f1f8", "#b9a5cf", "#6c4680", "#2f1446"])
+# The third is nearly the color of vectors, and not the same, since at night they differ.
+ATTENTION = LinearSegmentedColormap.from_list("attention", ["#f4f1f8", "#b9a5cf", "#6c4681", "#2f1446"])
 MIDDLE = 0.543  # of it: here black and white can be read alike, 4.6 : 1, by day and in the shades of pages/book.css
 
 WIDTH = 6.0  # inches; on a phone 375 pixels, so that 10.4 points are 9 pixels there

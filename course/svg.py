@@ -297,7 +297,8 @@ def variable(color: str) -> str | None:
             share = _share(color, one, other)
             if share is not None:
                 first, second = (f"var({some.get(c, NAMES.get(c))},{c})" for c in (one, other))
-                return f"color-mix(in srgb,{first} {100 * share:.0f}%,{second})"
+                percent = f"{100 * share:.3g}" if some is SHADES else f"{100 * share:.0f}"  # shades are many
+                return f"color-mix(in srgb,{first} {percent}%,{second})"
     return None
 
 

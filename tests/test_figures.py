@@ -167,9 +167,9 @@ def test_every_color_of_a_figure_has_one_for_the_night():
 
 def in_a_page(color, mode):
     """The color that a page shows, as `mode` fills in what course/svg.py makes of it."""
-    parts = re.findall(r"var\(([\w-]+),#\w+\)(?: (\d+)%)?", variable(to_hex(color)))
+    parts = re.findall(r"var\(([\w-]+),#\w+\)(?: ([\d.]+)%)?", variable(to_hex(color)))
     (first, share), *second = parts
-    return mix(mode(first), mode(second[0][0]), int(share) / 100) if second else mode(first)
+    return mix(mode(first), mode(second[0][0]), float(share) / 100) if second else mode(first)
 
 
 @pytest.mark.parametrize("mode", [by_day, at_night().get], ids=["day", "night"])
@@ -205,6 +205,8 @@ def test_more_attention_is_always_darker_and_none_is_still_not_paper():
     assert (np.abs(nothing - 255 * np.array(to_rgb(ATTENTION(0.0)))).max(-1) < 3).mean() > 0.05
     night = [lab(linear(at_night()[name]))[0] for name in SHADES.values()]
     assert (np.diff(night) > 10).all()
+    seen = [lab(linear(in_a_page(ATTENTION(i), at_night().get)))[0] for i in range(ATTENTION.N)]
+    assert (np.diff(seen) > -0.01).all()
 
 
 # Every figure
