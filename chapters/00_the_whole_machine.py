@@ -217,7 +217,7 @@ for row, name in enumerate(("Iris", "Ralph")):
     ax.barh(row, p[she], height=0.5, color=COLORS["CYCLE"][4])
     ax.barh(row, p[he], left=p[she], height=0.5, color=COLORS["CYCLE"][3])
     shares = f"she {p[she]:.3f}\nhe {p[he]:.3f}"
-    ax.annotate(shares, (1.02, row), va="center", size=10)
+    ax.annotate(shares, (1.02, row), va="center", size=10.4)
 ax.set_yticks(range(2), ["… knew Iris", "… knew Ralph"])
 ax.set(xlabel="probability of the next token", xlim=(0, 1.15))
 ax.set_title("One name is changed, and the prediction turns")

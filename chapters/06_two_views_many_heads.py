@@ -566,7 +566,7 @@ def dots(scores, title):
     for row, accuracies in enumerate(scores.values()):
         ax.plot(accuracies, [row] * len(accuracies), "o", color=color, alpha=0.6)
         span = f"{min(accuracies):.2f} to {max(accuracies):.2f}"
-        ax.annotate(span, (1.06, row), va="center_baseline", size=10)
+        ax.annotate(span, (1.06, row), va="center_baseline", size=10.4)
     ax.set_yticks(range(len(scores)), scores, color=COLORS["INK"])
     ax.set(xlim=(0, 1.35), xticks=(0, 0.5, 1), xlabel="accuracy")
     ax.set_ylim(len(scores) - 0.5, -0.5)

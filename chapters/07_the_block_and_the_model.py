@@ -401,7 +401,7 @@ for (norm, warmup), losses in sweep.items():
         ax.plot([], [], color=color, label=norm)
 for level, name in ((unigram, "unigram"), (possible, "best possible")):
     ax.axhline(level, color=COLORS["FLOOR"], linestyle="--", linewidth=1)
-    place = dict(xy=(0.00095, level + 0.05), color=COLORS["FLOOR"], size=10)
+    place = dict(xy=(0.00095, level + 0.05), color=COLORS["FLOOR"], size=10.4)
     ax.annotate(f"{name} {level:.2f}", **place)
 ax.legend(title="norm", loc="center left", bbox_to_anchor=(0.02, 0.4))
 ax.set(xlabel="learning rate", ylabel="loss (nats per letter)", ylim=(0, 4))

@@ -904,7 +904,7 @@ ax.grid(False)
 for n, height in level.items():
     ax.axhline(height, color=COLORS["LINE"], linewidth=1, zorder=0)
     ax.annotate(f"{n}-gram of tokens", (480, height), (0, 3), textcoords="offset points",
-                ha="right", size=10, color=COLORS["QUIET"])
+                ha="right", size=10.4, color=COLORS["QUIET"])
 ax.set(xlim=(0, 485), ylim=(0, 1.95))
 fig
 

@@ -293,7 +293,7 @@ for ax, (name, (logits, can)) in zip(axes, expected.items()):
     ax.set(xlabel="rank", ylim=(1e-9, 2), xlim=(0.8, 3000))
 axes[0].set(ylabel="probability", title="A name: ten are too few")
 axes[1].set(title="One word: one is enough")
-axes[1].legend(loc="upper right", fontsize=9)
+axes[1].legend(loc="upper right", fontsize=10.4)
 assert cuts["a name", "top-k"] < cuts["a name", "top-p"] < cuts["a name", "min-p"]
 assert cuts["one word", "top-k"] == 10 and cuts["one word", "min-p"] == 1
 fig
@@ -387,7 +387,7 @@ for (rule, values), mark, color in zip(curves.items(), "oDs^", COLORS["CYCLE"]):
     label, paper = rule.replace("_", "-"), dict(fc=COLORS["PAPER"], ec="none", pad=0.5)
     ax.plot(points[:, 1], 100 * points[:, 0], color=color, marker=mark, label=label)
     for value, (wrong, choice) in list(zip(values, points.tolist()))[2::2]:
-        ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=9,
+        ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=10.4,
                     textcoords="offset points", bbox=paper)
 least = min(line.get_ydata().min() for line in ax.lines)
 ax.set(xlabel="diversity (nats per token)", ylabel="impossible (% of probability)")

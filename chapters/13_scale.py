@@ -102,7 +102,7 @@ axes[0].annotate("right before the step", (148, 0.0302), color=COLORS["FLOOR"], 
                  ha="right")
 axes[0].set(ylabel="excess (nats per character)")
 axes[0].set_title("The probability of a name stays near 1/98, then jumps")
-fig.legend(loc="outside lower center", ncols=5, fontsize=8.5, title_fontsize=8.5,
+fig.legend(loc="outside lower center", ncols=5, fontsize=10.4, title_fontsize=10.4,
            title="weights in blocks")
 axes[1].axhline(1 / 98, color=COLORS["FLOOR"], linestyle="--", linewidth=1.2)
 axes[1].set(xlabel="million tokens", ylabel="p(name said again)", ylim=(-0.02, 1))
@@ -345,7 +345,7 @@ axes[0].annotate("0.48, by hand", (22, predicted - 0.04), va="top",
                  color=COLORS["FLOOR"])
 axes[0].set(ylabel="excess (nats per token)", ylim=(0, 1.5))
 axes[0].set_title("The excess stays just above the predicted 0.48, then drops")
-axes[0].legend(fontsize=8.5)
+axes[0].legend(fontsize=10.4)
 axes[1].set(xlabel="thousand tokens", ylabel="p(name said again)", ylim=(-0.02, 1))
 fig
 
@@ -429,8 +429,8 @@ for ax, first, second in ((axes[0], "on names of any kind", "on the right name")
     ax.set(ylim=(-0.02, 1.02))
 for seed, style in STYLES.items():
     axes[0].plot([], [], style, color=COLORS["QUIET"], label=f"seed {seed}")
-axes[0].legend(fontsize=8.5)
-axes[1].legend(fontsize=8.5)
+axes[0].legend(fontsize=10.4)
+axes[1].legend(fontsize=10.4)
 axes[0].set(ylabel="weight in one head")
 axes[0].set_title("Weight on names, then on the right one, then the answer")
 axes[1].set(xlabel="thousand tokens", ylabel="probability")
@@ -847,7 +847,7 @@ def rows_of(path: str) -> list[list[str]]:
 rows = rows_of("../bench/roofline.md")
 dots = [(row[1][:2], float(row[2]), float(row[4])) for row in rows
         if len(row) == 6 and row[1] != "numbers"]
-LABELS = (("MLP in training, 32 bits", -6, -14, "right"), ("16 bits", -6, -14, "right"),
+LABELS = (("MLP in training,\n32 bits", -6, -26, "right"), ("16 bits", -6, -14, "right"),
           ("a token,\na matrix", 0, 7, "center"), ("Taleteller, 1 text", 7, -6, "left"),
           ("Taleteller, 16 texts", 7, -6, "left"), ("70M weights, 1 text", 7, -1, "left"),
           ("70M weights, 16 texts", 7, -6, "left"))
@@ -858,10 +858,10 @@ for row, color in zip(rows[1:3], (CYCLE[0], CYCLE[2])):
     own = [(x, y) for bits, x, y in dots if bits == row[0][:2]]
     ax.plot(*zip(*own), "o", color=color, markersize=5)
 for (_, x, y), (label, dx, dy, side) in zip(dots, LABELS, strict=True):
-    ax.annotate(label, (x, y), (dx, dy), textcoords="offset points", ha=side, fontsize=8.5)
+    ax.annotate(label, (x, y), (dx, dy), textcoords="offset points", ha=side, fontsize=10.4)
 ax.set(xlabel="operations per byte", ylabel="billion operations a second", ylim=(2, 400))
 ax.set_title("One token waits for memory, a training step for arithmetic")
-ax.legend(fontsize=8.5, loc="lower right")
+ax.legend(fontsize=10.4, loc="lower right")
 assert dots[2][2] > 2 * dots[2][1] * float(rows[1][5]) and 5 < dots[6][2] / dots[5][2] < 5.5
 assert [row[2] for row in rows[-2:]] == ["55 %", "35 %"]
 fig
