@@ -35,8 +35,8 @@ VOCABULARY = 3_000_000  # of which these decide what a token is
 N_SCORED = 1000  # stories that the loss is measured on
 PRONOUNS = {"he", "she", "him", "her", "his", "hers", "himself", "herself", "He", "She", "Him", "Her", "His"}
 TIME = (
-    "Training takes 70 to 80 minutes in two processes on two free cores with 16-bit matrix units (AVX-512 bf16, AMX), "
-    "and about two hours on two cores without them. Stopped, it goes on where it was."
+    "Training takes about 110 minutes in two processes on two free cores with 16-bit matrix units (AVX-512 bf16, AMX), "
+    "and about three hours on two cores without them. Stopped, it goes on where it was."
 )
 WINDOW = 12  # words in a row that count as copied if the training text has them, too
 

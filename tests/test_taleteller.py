@@ -162,7 +162,7 @@ def test_a_model_is_scored_again_without_any_change_to_its_weights(tiny_taletell
 def test_help_says_how_long_the_training_takes(capsys):
     with pytest.raises(SystemExit):
         main(["taleteller", "--help"])
-    assert "70 to 80 minutes" in " ".join(capsys.readouterr().out.split())
+    assert "about 110 minutes" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_name_counts_as_said_again_where_the_story_has_had_it():
