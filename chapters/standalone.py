@@ -537,7 +537,7 @@ Markdown(recorded.split("\n", 2)[2])
 # In five minutes words come from 1.85 nats per character to 1.05, nearly half of the way down to 0.136.
 # What that model generates has the sound of tales and makes no sense.
 # Characters come to 2.08 in the same time; each kind has the best rate that was tried for it.
-# What a bigger model reaches with a library: Taleteller, with fifteen times as many weights and 200 million characters to learn from, has 0.141.
+# What a bigger model reaches with a library: Taleteller, with fifteen times as many weights and 300 million characters to learn from, has 0.139.
 # (The best counting model that we found has 0.231 in the same text; see [Smoothing counts](smoothing_counts.ipynb).)
 #
 # Why is it slow?
