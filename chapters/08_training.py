@@ -987,7 +987,7 @@ judged = {name: [judge(story) for story in told[name]] for name in told}
 # How far into its story does each get before the first impossible sentence?
 # (A story that has none counts as in order up to the right edge.)
 
-# %% alt="For three models the share of twenty stories that are still in order after so many characters, on a logarithmic axis: the 10-gram and the live model fall to zero, mostly within the first sentence, the committed one stays above a half"
+# %% alt="For three models the share of twenty stories that are still in order after so many characters, on a logarithmic axis: the live model falls to zero within about a hundred characters, the 10-gram within two to three hundred, the committed one stays above a half"
 fig, ax = figure(height=2.8)
 lost = {}  # after how many characters
 for name in told:
@@ -997,15 +997,15 @@ for name in told:
     places = [1, *(far + 1 for far in lost[name]), 2000]
     ax.step(places, np.append(left, left[-1]), where="post", label=name)
 for name in ("10-gram", "live"):
-    assert len(lost[name]) == 20 and np.median(lost[name]) < 60
-assert len(lost["committed"]) < 10
+    assert len(lost[name]) == 20 and max(lost[name]) < 300
+assert np.median(lost["live"]) < np.median(lost["10-gram"]) and len(lost["committed"]) < 10
 ax.set(xscale="log", xlabel="characters", ylabel="stories still in order", ylim=(0, 1.05),
-       title="Two are lost in the first sentence, the third seldom")
+       title="Two are lost within a few sentences, the third mostly never")
 ax.legend()
 fig
 
 # %% [markdown]
-# The 10-gram has a much lower loss than the live model, and its stories do not hold, either.
+# The 10-gram has a much lower loss than the live model and gets further, but no story of either holds.
 # (Twenty stories each, with one seed; those of the 10-gram are cut after 100 tokens.)
 # A loss says how well the next token of a real story is predicted; here each has to go on from its own mistakes.
 #
