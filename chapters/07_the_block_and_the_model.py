@@ -1013,7 +1013,7 @@ squares = {name: written.square().mean() for name, written in seen.items()}
 for name, square in squares.items():
     share = square / sum(squares.values())
     same = seen[name].mean((0, 1)).square().mean() / square
-    assert same > 0.5 or name not in ("attention 1", "attention 2", "attention 5")
+    assert (same > 0.5) == (name in {f"attention {n}" for n in (1, 2, 3, 5)})
     print(f"{name:12} writes {square.sqrt():5.2f}, {share:4.0%} of all squares;", end=" ")
     print(f"{same:4.0%} of that the same for every token")
 assert max(squares, key=squares.get) == "MLP 5"
@@ -1021,7 +1021,7 @@ assert max(squares, key=squares.get) == "MLP 5"
 # %% [markdown]
 # Eleven things added, and the logits are those of the model.
 # The last MLP has the largest share: what it writes no later block reads, only the head.
-# More than half of what attention writes in layers 1, 2 and 5 is the same vector for every token, which says nothing about any of them.
+# More than half of what attention writes in layers 1, 2, 3 and 5 is the same vector for every token, which says nothing about any of them.
 # (And how *much* a layer writes is not yet how much it matters: writes may cancel each other, or be what the head does not read.)
 #
 # In the MLPs, do keys and values go together?

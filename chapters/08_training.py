@@ -930,7 +930,7 @@ print("words of the tales: under 60 % at the start, over 95 % in the end")
 # %% [markdown]
 # How good is it now?
 # Score the same 60 stories, live model and committed one.
-# The committed Taleteller learned from many more tokens, in short blocks first and long ones later, and with a help of which [a section below](#lookups) tells.
+# The committed Taleteller learned from many more tokens, in short blocks first and long ones later, each story by itself, and with a help of which [a section below](#lookups) tells.
 
 # %%
 scored = {"live": model, "committed": taleteller}
@@ -947,14 +947,14 @@ result = {name: above_floor(nats_of(gpt)) for name, gpt in scored.items()}
 live, committed, best = *(result[name][0] for name in scored), counted[10][0]
 assert committed + 0.1 < best < live - 0.1 and counted[3][0] < live < counted[2][0]
 print(f"committed: {committed:.4f} above the floor, {result['committed'][1]:.4f};", end=" ")
-print(f"{committed / best:.0%} of the 10-gram's")
+print(f"{committed / best:.1%} of the 10-gram's")
 print("live: between the bigram and the trigram of tokens")
 
 # %% [markdown]
 # So a few minutes of gradients lose to ten seconds of counting if both may use the same twelve megabytes.
 # (The run has learned from a quarter of the text, the counts from all of it.)
-# A longer training turns it around: the committed model leaves 3 % of the distance to the floor that the best of these counts leaves.
-# (Its own text is longer, 200 million characters; the appendix [Smoothing counts](smoothing_counts.ipynb) lets both have all of it.)
+# A longer training turns it around: the committed model leaves 1.4 % of the distance to the floor that the best of these counts leaves.
+# (Its own text is longer, 300 million characters; the appendix [Smoothing counts](smoothing_counts.ipynb) lets both have all of it.)
 #
 # (promises)=
 # ## Names and promises
@@ -987,7 +987,7 @@ judged = {name: [judge(story) for story in told[name]] for name in told}
 # How far into its story does each get before the first impossible sentence?
 # (A story that has none counts as in order up to the right edge.)
 
-# %% alt="For three models the share of twenty stories that are still in order after so many characters, on a logarithmic axis: the 10-gram and the live model fall to zero, mostly within the first sentence, the committed one stays above a half"
+# %% alt="For three models the share of twenty stories that are still in order after so many characters, on a logarithmic axis: the live model falls to zero within about a hundred characters, the 10-gram within two to three hundred, the committed one stays at one half"
 fig, ax = figure(height=2.8)
 lost = {}  # after how many characters
 for name in told:
@@ -997,15 +997,15 @@ for name in told:
     places = [1, *(far + 1 for far in lost[name]), 2000]
     ax.step(places, np.append(left, left[-1]), where="post", label=name)
 for name in ("10-gram", "live"):
-    assert len(lost[name]) == 20 and np.median(lost[name]) < 60
-assert len(lost["committed"]) < 10
+    assert len(lost[name]) == 20 and max(lost[name]) < 300
+assert np.median(lost["live"]) < np.median(lost["10-gram"]) and len(lost["committed"]) <= 10
 ax.set(xscale="log", xlabel="characters", ylabel="stories still in order", ylim=(0, 1.05),
-       title="Two are lost in the first sentence, the third seldom")
+       title="Two are lost within a few sentences, the third ends half its stories")
 ax.legend()
 fig
 
 # %% [markdown]
-# The 10-gram has a much lower loss than the live model, and its stories do not hold, either.
+# The 10-gram has a much lower loss than the live model and gets further, but no story of either holds.
 # (Twenty stories each, with one seed; those of the 10-gram are cut after 100 tokens.)
 # A loss says how well the next token of a real story is predicted; here each has to go on from its own mistakes.
 #
@@ -1020,15 +1020,18 @@ for had, said in slips[:4]:
     print(f"  the story has {had!r}, the model says {said!r}")
 whole = 20 - len(lost["committed"])
 print(f"of 20 stories {whole} can be read to the end, and {possible} are without any fault")
-gap = committed * sizes.mean()
-print(f"distance to the floor: {gap:.1f} nats for a story of {sizes.mean():.0f} characters")
+size = sizes.mean()
+gap = committed * size
+print(f"distance to the floor: {gap:.2f} nats for a story of {size:.0f} characters")
+print(f"exp(-{gap:.2f}) = {math.exp(-gap):.2f}")
 
 # %% [markdown]
-# So this is the account: most of its stories can be read to the end, but a Sunday becomes a Thursday, nine become six, Hugo becomes Fritz, and one story in twenty is without any fault.
-# Is that a poor result at five thousandths of a nat above the floor?
-# A loss is a mean over characters, and a story is right only if all of its thousand are: the thousandths add up to five nats.
-# A distance of five nats promises only that the stories without a fault have a probability of at least $e^{-5}$, less than one percent.
-# "Nearly at the floor" and "hardly ever without a fault" are one model, measured twice.
+# So this is the account: half of its stories can be read to the end, and seven of twenty are without any fault.
+# The others have a sentence that no story has there, or a slip: *careful* becomes *boastful*, Ida becomes Dexter.
+# Is that a poor result at two thousandths of a nat above the floor?
+# A loss is a mean over characters, and a story is right only if all of its thousand are: the thousandths add up to two nats.
+# A distance of $D$ nats, a KL divergence, promises only that the stories without a fault have together a probability of at least $e^{-D}$, here 0.13.
+# "Nearly at the floor" and "more than half of its stories have a fault" are one model, measured twice.
 #
 # (lookups)=
 # ## Ten times for what can be looked up
@@ -1041,12 +1044,14 @@ from course.taleteller import said_again
 begun = [torch.tensor(ids[: taleteller.config.block_size]) for ids in texts]
 again = {name: said_again(gpt, tokenizer, begun) for name, gpt in scored.items()}
 assert again["live"] < 0.1
+recipe = notes["recipe"]
+assert recipe["lookups"] == 10 and recipe["growth"] == 1 / 8  # of the steps
 print(f"a name once more: live under 10 %, committed {again['committed']:.0%}")
 
 # %% [markdown]
 # A name that comes again is the purest lookup in these tales: it cannot be guessed, since there are 98 of them, and it can be fetched by anybody who looks.
 # The committed model was trained with a help.
-# In the first 15 % of its steps, each target that could be looked up was weighted ten times in the gradient:
+# In the first eighth of its steps, each target that could be looked up was weighted ten times in the gradient:
 
 # %% tags=["quote"]
 from tinyllm.train_config import can_be_looked_up
@@ -1139,7 +1144,7 @@ print("in the committed model all twenty heads are sharper than any was at the s
 
 # %% [markdown]
 # It is not.
-# That model learned from 64 times as many tokens, had a lower rate, began with short blocks, and learned with weighted lookups, and its first layer became sharper, too; which of these was the reason, or the seed, we have not tried.
+# That model learned from 88 times as many tokens, had a lower rate, began with short blocks, read each story by itself, and learned with weighted lookups, and its first layer became sharper, too; which of these was the reason, or the seed, we have not tried.
 #
 # (one-change-at-a-time)=
 # ## Speed, one change at a time
