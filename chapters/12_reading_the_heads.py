@@ -288,11 +288,10 @@ fig
 
 # %% [markdown]
 # Between a window, *how far back?*, and a lookup, *what?*, there are mixtures.
-# The heads of layer 1 are nearest to windows: a fixed kernel over time explains more than three quarters of their deviance.
+# The heads of layer 1 are nearest to windows: a fixed kernel over time explains 0.70 to 0.78 of their deviance.
 # In layers 2 and 3 the largest share is that *by key*: much of their weights would be the same for any query.
-# In layers 4 and 5 the share by content is 0.34 to 0.53, and none of the three explains more than 0.60 of any head.
-# Two of these heads, 4.3 and 5.1, have most of their weight on the name where it is due.
-# (4.3 is explained by key more than by content, all the same: shares are over all rows, and a name is due in one of sixty.)
+# In layers 4 and 5 the share by content is 0.34 to 0.49, and none of the three explains more than 0.65 of any head.
+# Two of these heads, 5.2 and 5.4, have most of their weight on the name where it is due.
 #
 # What makes a key score high for every query, as in layers 2 and 3?
 #
@@ -304,11 +303,11 @@ fig
 # (One text is little to fit to, so each row of weights is predicted from the other rows, and shares come out lower than in the table.)
 # Choose a head; see where it looks, and what its removal adds to the loss.
 # A removed head gives its mean over this text, or zero.
-# Head 4.3 is chosen: look for the tokens whose surprise grows without it. Then remove one of the first layer.
+# Head 5.4 is chosen: look for the tokens whose surprise grows without it. Then remove one of the first layer.
 #
 # :::{live} heads
-# :layer: 4
-# :head: 3
+# :layer: 5
+# :head: 4
 # :prompt: Once there was a boastful boy named Clem, who lived in a lonely house with a plaid gate in Nutmeg. The best baker in Nutmeg was to be chosen on Thursday, and Clem had a recipe for carrot cake. But a little before supper, with the oven hot and flour on his overcoat, he found the jar for the butter empty. He galloped next door to Rosa, a serious girl who could dance better than anyone. "Of course I have butter," declared
 #
 # ![Taleteller's heads as buttons, a row for each layer, between window on the left and lookup on the right; a dot above each button marks the share of the head's deviance that the offset explains in this story](../pages/live/heads.png)
@@ -373,12 +372,13 @@ for l in range(N_LAYER):
     print(f"{l + 1:5}" + "".join(f"{least_to_most(z[heads]):>{wide[name]}}"
                                 for name, z in found.items()))
 part = by_line / columns["by offset"]
-assert part[N_HEAD:].min() > 0.75 and part[:N_HEAD].max() < 0.6
+assert part[N_HEAD : 4 * N_HEAD].min() > 0.8 and part[:N_HEAD].max() < 0.4
+assert part[4 * N_HEAD :].min() > 0.6
 
 # %% [markdown]
-# In layers 2 to 5 the line alone explains more than three quarters of what the best kernel over time does, which has a number for each offset.
-# In layer 1 it explains a third of that: it rises so slowly that it hardly shows among a dozen keys.
-# And in one text the keys scatter around the line, which explains 0.62 to 0.94 of their variance.
+# In layers 2 to 4 the line alone explains more than four fifths of what the best kernel over time does, which has a number for each offset, and in layer 5 more than three fifths.
+# In layer 1 it explains about a third of that: it rises so slowly that it hardly shows among a dozen keys.
+# And in one text the keys scatter around the line, which explains 0.56 to 0.92 of their variance.
 # (A vector added to all keys moves the line up or down; the slope stays.)
 # Nobody built this in. Whether the keys get it from the position vectors or from how far a story has come, a mean over texts does not tell.
 #
@@ -482,17 +482,17 @@ assert lost["weights by key"].mean() < exponential < lost["all keys equally"].me
 assert exponential < lost["their mean output"].mean() / 3
 
 # %% [markdown]
-# A mean of the recent past does most of the work. Exponential averages lose about a quarter of what the mean output, a constant, loses, a box of 20 keys hardly more, and the best of all kernels over time hardly less; a mean of *all* the past loses more than twice as much.
+# A mean of the recent past does most of the work. Exponential averages lose about a quarter of what the mean output, a constant, loses, a box of 20 keys a little more, and the best of all kernels over time no less; a mean of *all* the past loses more than twice as much.
 # So it matters that the mean is recent; of the forms tried none matters much, nor does a rate for each head.
-# What else a key holds does matter: weights by key lose less than half as much as exponential averages.
+# What else a key holds does matter: weights by key lose three fifths of what exponential averages lose.
 # (All eight heads are edited at once; what each costs alone comes [later](#apart-and-together).)
 #
 # (few-or-many)=
 # ## One head, few keys or many
 #
-# Two heads have more than half of their weight on the right name where it is due, 4.3 and 5.1; the code calls them `movers`, for a reason that comes below.
-# Take 5.1, which we met at the beginning.
-# Its mean, 29 effective keys, hides that they are few where a name is due.
+# Two heads have more than half of their weight on the right name where it is due, 5.2 and 5.4; the code calls them `movers`, for a reason that comes below.
+# Take 5.4, which we met at the beginning.
+# Its mean, 28 effective keys, hides that they are few where a name is due.
 
 # %% tags=["hide-input"] alt="Two histograms of effective keys of one head on a logarithmic axis: where a name said before is due, nearly all at one to two; elsewhere spread around twenty and more"
 movers = [head for head, weight in zip(HEADS, columns["on the name, due"]) if weight > 0.5]
@@ -540,11 +540,26 @@ one, nothing = (costs[what, "elsewhere"] for what in less)
 print(f"elsewhere, its best key less its mean output: {paired(one - nothing)}")
 assert costs["its best key", "where a name is due"].abs().mean() < 0.2
 assert costs["its mean output", "where a name is due"].mean() > 1 and one.mean() < 2
+assert nothing.mean() > 2 * one.mean()
 
 # %% [markdown]
-# Where a name is due, the best key alone does as well as all keys, and with a constant in the head's place p(name again) falls from 0.81 to 0.65: there it *is* a `dict`.
-# Elsewhere the wide mean is worth little: the head's mean output in its place costs 0.4 mnat, and its best key alone, 0.8 mnat, is no better than that.
-# So we found no second task: where no name is due the head writes a mean of some thirty keys, and little depends on it.
+# Where a name is due, the best key alone does as well as all keys, and with a constant in the head's place p(name again) falls from 0.83 to 0.50: there it *is* a `dict`.
+# Elsewhere the constant costs 5.4 mnat, and the best key alone 1.5. So most of what is used of the head is a lookup there, too.
+# Of what? Here are the places where the constant costs most, and the key at which the head looks (the last token of what is printed):
+
+# %%
+constant = run({name_head: put("output", z.mean((0, 1)), ~again[..., None])})
+after, before = (F.cross_entropy(l.mT, y, reduction="none") for l in (constant, logits))
+for place in (after - before).flatten().topk(5).indices.tolist():
+    b, i = divmod(place, x.shape[1])
+    j = w[b, i].argmax().item()
+    here, comes, key = (tokenizer.decode(t.tolist()).replace("\n", " ")
+                        for t in (x[b, i - 9 : i + 1], y[b, i : i + 1], x[b, j - 4 : j + 1]))
+    print(f"…{here} |{comes}   looks at …{key}  ({w[b, i, j]:.2f})")
+
+# %% [markdown]
+# Things, too, and parts of names that are more than one token: the head fetches what the story has said before.
+# On the rows between it takes a mean of some thirty keys, and little depends on that.
 #
 # (how-the-name)=
 # ## How is the name found?
@@ -613,7 +628,7 @@ assert swapped["all: the second run itself"][1] > 0.8
 assert swapped["keys of both movers, everywhere"][1] < 0.1
 
 # %% [markdown]
-# Exchange the values of both movers, at the places of that name alone, and the name that stands nowhere in the story gets 0.95 of the probability of the two; with those of 5.1 alone, 0.44.
+# Exchange the values of both movers, at the places of that name alone, and the name that stands nowhere in the story gets 0.93 of the probability of the two; with those of 5.4 alone, 0.61.
 # Exchange the values of *all eighteen other* heads, in the whole text, and it does not matter.
 # So these two heads' values are how the name gets to the end, and which name is said depends on where the two look.
 # How do they know where to look? There are three candidates.
@@ -755,7 +770,7 @@ for head, label, row in zip(HEADS, LABELS, table):
 
 # %% [markdown]
 # The three columns do not agree.
-# The extreme is 2.3: with zero in its place it costs 61, as much as a head of layer 1; with its mean, 3, and with the output of another story, 0.
+# The extreme is 2.4: with zero in its place it costs 26, nearly as much as 1.2; with its mean, 2, and with the output of another story, 2.
 # So nearly all that matters of its output is the same in every story, like a bias.
 # And the cost of zero depends on how a head is written: add one vector to all its values, subtract after $W_O$ what that adds, and the model is the same, but zero costs something else. Mean and resample stay.
 
@@ -791,11 +806,11 @@ for name, heads in groups.items():
 assert together[-1].mean() > 5 * apart[-1].mean()
 
 # %% [markdown]
-# In layers 1 to 3 the sum is about a tenth of the joint cost.
+# In layers 1 to 4 the sum is 0.04 to 0.27 of the joint cost.
 # Heads that stand in for each other would do that; so would any loss that grows faster than in proportion to the damage, and this table does not tell the two apart.
-# (In layer 1 each head alone costs a fifth to a third of the whole loss.)
+# (In layer 1 each head alone costs a sixth to nearly half of the whole loss.)
 # That most heads can be removed one at a time has been known since {cite}`michel2019`; that they are idle does not follow.
-# In layers 4 and 5 the sum is half of the joint cost, perhaps because some tasks there have few heads. Look at two of these, names and gender.
+# In layer 5 the sum is half of the joint cost, perhaps because some tasks there have few heads. Look at two tasks, names and gender.
 
 # %%
 gender_head = HEADS[torch.tensor([gender_left[head, "mean"] for head in HEADS]).argmin()]
@@ -812,12 +827,11 @@ for what, heads in (("with all heads", []),
     if heads is movers:
         assert name < 0.3 and gender > 0.95
     if heads is others:
-        assert name > base_few[1] - 0.1 and gender > 0.95
+        assert name > base_few[1] - 0.1 and 0.8 < gender < 0.9
 
 # %% [markdown]
-# The name needs two heads: without one of them p falls to 0.6, without both to 0.01. The gender of a pronoun needs one, 4.2: without it the model is near a guess.
-# Without the five other heads of these layers names stay, and p(right gender) loses 0.03.
-# (That p(name again) even rises without them is no better memory: what has grown is the probability that a name comes at all.)
+# The name needs two heads: without 5.2 p falls to 0.71, without 5.4 to 0.52, without both to 0.01. The gender of a pronoun needs 3.3 above all: without it the model is near a guess.
+# Without the six other heads of layers 4 and 5 most names stay, and p(right gender) falls to 0.85, hardly lower than without 5.3 alone (0.86 in the table).
 #
 # **Is any temperature wrong?** Every head multiplies its scores by $\beta = 1/\sqrt d$, and the matrices learn the rest.
 # Multiply the scores of one head at a time by $s$ more:
@@ -1115,7 +1129,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 #
 # Why a recency bias? Recent words say most about the next one, and a sum of exponential averages of different lengths is a cheap summary of a past.
 # Why do single ablations in layers 2 and 3 cost so little? Perhaps since later layers read a sum of heads that average nearly the same tokens.
-# And the wide mean where no name is due: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
+# And the wide mean where nothing comes again: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
 # All numbers of this chapter are of one model, trained once, with one seed. Which heads do what may be different in another, and that was not tried.
 #
 # :::
@@ -1124,7 +1138,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 #
 # - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
 # - In layer 1 of Taleteller offset explains most, in layers 2 and 3 the key, whose mean score rises along the story in a straight line, and in layer 5 the match of contents.
-# - How many keys a head averages depends on the query: the same head is a `dict` where a name is due, and elsewhere an average that is hardly used.
+# - How many keys a head averages depends on the query: the same head is a `dict` where a name or a thing comes again, and between these an average that is hardly used.
 # - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
 # - What heads cost one by one does not sum to what they cost together. Say what was put in their place.
 # - Compare any explanation by weights with recency.
