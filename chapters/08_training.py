@@ -956,7 +956,7 @@ print("live: between the bigram and the trigram of tokens")
 # So a few minutes of gradients lose to ten seconds of counting if both may use the same twelve megabytes.
 # (The run has learned from a quarter of the text, the counts from all of it.)
 # A longer training turns it around: the committed model leaves 1.4 % of the distance to the floor that the best of these counts leaves.
-# (These sixty stories are kind to it: on 1,000, as its manifest has them, it is three of the standard errors further away, 2 % of what the counts leave here.)
+# (These sixty stories are kind to it: on 1,000, by its manifest, it is nearly three standard errors further away, at 2 % of what the counts leave here.)
 # (Its own text is longer, 300 million characters; the appendix [Smoothing counts](smoothing_counts.ipynb) lets both have all of it.)
 #
 # (promises)=
