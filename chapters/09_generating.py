@@ -12,7 +12,7 @@ from tinyllm.generation import generate
 from tinyllm.model import load, load_tokenizer
 
 model, tokenizer = load("taleteller"), load_tokenizer("taleteller")
-START = tokenizer.encode("\n\n")  # a story begins where another one has ended
+START = tokenizer.encode("\n\n")  # each story begins with a blank line
 
 
 def show(text):
@@ -48,7 +48,7 @@ for story in generate(model, prompts, 25, generator=torch.Generator().manual_see
 # - measure what such a choice is worth, where it is known which tokens are possible;
 # - generate with a key-value cache, show that the logits stay the same, and count what it saves and what it costs.
 #
-# Reading: 40 minutes. Running: half a minute.
+# Reading: 40 minutes. Running: under a minute.
 # :::
 
 # %% tags=["remove-input"] alt="Map of the whole machine with the way from the probabilities to a chosen token and back into the text marked as this chapter's"
@@ -290,7 +290,7 @@ for ax, (name, (logits, can)) in zip(axes, expected.items()):
         cuts[name, rule] = int((next_token(logits, **rules[rule]) > 0).sum())
         at = cuts[name, rule] + 0.5
         ax.axvline(at, color=COLORS["QUIET"], linestyle=style, label=rule, linewidth=1.2)
-    ax.set(xlabel="rank", ylim=(1e-9, 2), xlim=(0.8, 3000))
+    ax.set(xlabel="rank", ylim=(1e-15, 2), xlim=(0.8, 3000))
 axes[0].set(ylabel="probability", title="A name: ten are too few")
 axes[1].set(title="One word: one is enough")
 axes[1].legend(loc="upper right", fontsize=10.4)
@@ -354,7 +354,7 @@ def stops(story, start):
     for t, row in enumerate(model(torch.tensor(ids[:-1])), start=1):
         if t >= len(START) and t % 4 == start:
             can = torch.zeros(len(row), dtype=torch.bool)
-            likely = (next_token(row) > 1e-5).nonzero()[:, 0].tolist()
+            likely = (next_token(row) > 1e-6).nonzero()[:, 0].tolist()
             text = tokenizer.decode(ids[len(START) : t])
             can[likely] = torch.tensor([follows(text, i) for i in likely])
             yield ids[:t], row, can
@@ -365,15 +365,15 @@ story_of = torch.tensor([n for n, story in enumerate(found) for _ in story])  # 
 seen, logits, can = zip(*(stop for story in found for stop in story))
 logits, can = torch.stack(logits), torch.stack(can)  # (N, V)
 p = next_token(logits)
-below = (p * (p < 1e-5)).sum(-1).mean()
-print(f"{len(seen)} places; tokens below 0.00001 have together {below:.2%}")
+below = (p * (p < 1e-6)).sum(-1).mean()
+print(f"{len(seen)} places; tokens below 0.000001 have together {below:.3%}")
 
 # %% [markdown]
-# (Those below $10^{-5}$ are not parsed but taken for impossible. A cut removes nearly all of them, so up to 0.02 points of a difference below could come from this label.)
+# (Those below $10^{-6}$ are not parsed but taken for impossible. A cut removes nearly all of them, so up to 0.005 points of a difference below could come from this label.)
 # Each rule draws a curve, from a setting that hardly does anything to one that leaves little.
 # The best place is low and far to the right: little impossible mass, much diversity.
 
-# %% tags=["hide-input"] alt="Percent of probability on impossible tokens against diversity in nats per token, one curve for each of four rules that all start at the upper right: min-p is lowest where most diversity is left, temperature where much is given up; top-k is highest nearly all the way"
+# %% tags=["hide-input"] alt="Percent of probability on impossible tokens against diversity in nats per token, one curve for each of four rules: from the upper right temperature falls steeply as diversity is given up, and top-k slowly, which is highest nearly all the way; min-p and top-p lie at the bottom from their second lightest setting on"
 curves = {
     "temperature": (1, 0.85, 0.7, 0.55, 0.4),
     "top_k": (100, 50, 20, 10, 5),
@@ -389,7 +389,6 @@ for (rule, values), mark, color in zip(curves.items(), "oDs^", COLORS["CYCLE"]):
     for value, (wrong, choice) in list(zip(values, points.tolist()))[2::2]:
         ax.annotate(f"{value:g}", (choice, 100 * wrong), (5, 4), color=color, fontsize=10.4,
                     textcoords="offset points", bbox=paper)
-least = min(line.get_ydata().min() for line in ax.lines)
 ax.set(xlabel="diversity (nats per token)", ylabel="impossible (% of probability)")
 ax.set_title("A light cut by min-p or top-p beats a temperature")
 ax.legend(loc="upper left")
@@ -422,8 +421,8 @@ def as_diverse(diversity):
 
 # %%
 def compare(name, each):
-    error = f"(standard error {each.std() / 12**0.5:.2f})"
-    print(f"{name:14} {each.mean():+.2f} % {error}, more in {(each > 0).sum()} of 12")
+    error = f"(standard error {each.std() / 12**0.5:.3f})"
+    print(f"{name:14} {each.mean():+.3f} % {error}, more in {(each > 0).sum()} of 12")
 
 
 more, before = {}, mass_and_diversity(logits)
@@ -434,41 +433,36 @@ for rule, value in ((rule, value) for rule in settings for value in settings[rul
     more[rule, value] = 100 * by_story(wrong - mass_and_diversity(cooled)[0])
     compare(f"{rule} {value}", more[rule, value])
     if value in (0.05, 0.95):  # the two light cuts
-        assert (more[rule, value] < 0).sum() >= 11 and wrong.sum() < 0.9 * before[0].sum()
-        assert choice.sum() > 0.975 * before[1].sum()
+        left, kept = wrong.sum() / before[0].sum(), choice.sum() / before[1].sum()
+        print(f"{'':14} leaves {left:.2f} of the impossible, {kept:.3f} of the diversity")
+        assert (more[rule, value] < 0).all() and left < 0.1 and kept > 0.975
 compare("min_p - top_p", more["min_p", 0.05] - more["top_p", 0.95])
-print(f"the curves end at {least:.2f} %")
-assert (more["top_k", 20] > 0).sum() >= 11
+assert (more["top_k", 20] > 0).all()
 
 # %% [markdown]
-# For this model and these tales, a light cut, by min-p at 0.05 or top-p at 0.95, leaves fewer mistakes than a temperature, in 11 of 12 stories.
+# For this model and these tales, a light cut, by min-p at 0.05 or top-p at 0.95, leaves fewer mistakes than a temperature, in every story.
 # Which of these two is better, twelve stories do not decide.
-# Heavier cuts gain less: top-p at 0.9 and min-p at 0.2 hardly anything. And top-k at 20 leaves more mistakes than a temperature, in every story.
+# Heavier cuts gain less, since a temperature that leaves as little diversity leaves hardly a mistake, either. And top-k at 20 leaves more mistakes than a temperature, in every story.
 # All this is at τ = 1; no cut was combined with a temperature, and min-p was proposed for high ones {cite}`nguyen2025`.
 # Outside of this grammar it is disputed: a re-analysis finds no advantage of min-p over the other samplers in its authors' human ratings, and none in their benchmarks once each sampler has as many settings to choose from {cite}`schaeffer2025`.
 #
-# But look where the axis begins.
-# The curves end at 0.2 %.
-# Where is the rest?
+# So nearly all of the impossible mass was tail.
+# Where does min-p at 0.05 leave some?
 
 # %%
-wrong, _ = mass_and_diversity(logits)
-worst = wrong.argsort(descending=True)
-few = len(worst) // 20
-share = wrong[worst[:few]].sum() / wrong.sum()
-for i in worst[:3].tolist():
+p = next_token(logits, min_p=0.05)
+stays = (p * ~can).sum(-1) > 0
+for i in stays.nonzero()[:, 0].tolist():
     text = " ".join(tokenizer.decode(seen[i]).split()[-7:])
-    best = [tokenizer.decode([j]) for j in logits[i].topk(3).indices.tolist()]
-    print(f"… {text} |", *best)
-first = can[worst[:few], logits[worst[:few]].argmax(-1)].sum()
-assert share > 0.6 and first >= few - 1
-print(f"{share:.0%} of the impossible mass is at {few} of {len(worst)} places;")
-print(f"at {first} of these the likeliest token is possible")
+    for name, which in (("possible:", can[i]), ("impossible:", ~can[i])):
+        kept = (p[i] * which).nonzero()[:, 0].tolist()
+        print(f"… {text}", name, *(tokenizer.decode([j]) for j in kept))
+print(f"at {stays.sum()} of {len(stays)} places")
 
 # %% [markdown]
-# This is not the tail.
-# At a few places the likeliest token is usually still possible, but wrong ones of the same kind stand close beside it, as the other days of the week do in the first.
+# There a wrong word of the same kind stands beside the right ones.
 # Truncation cannot remove wrong tokens that are nearly as probable as the right one, and a temperature removes a little of them; a better model can.
+# (These are the first 128 tokens of a story. Later more has to be remembered, and more goes wrong.)
 #
 # Does all this show in stories that the model tells itself?
 # Count mistakes per thousand characters, up to the first in each of 48 beginnings.
@@ -803,16 +797,42 @@ for hop in (1, 48, 192, 384):
 # Half a context costs two reads per token and never leaves the model with less than half of what it could see.
 #
 # A thousand tokens, then, by choice.
-# How many stories are in it, and how does each begin?
+# How many stories are in it, and how many of their characters are as the grammar has them?
+
+# %%
+def told_right(stories):
+    for story in stories:
+        right = f"{parse(story).reached:4} of {len(story):4}"
+        print(right, textwrap.shorten(story, 50, placeholder=" …"))
+
+
+generator = torch.Generator().manual_seed(0)
+long = generate(model, START, 1000, min_p=0.1, slide=True, generator=generator)
+told_right(tokenizer.decode(long[len(START) :].tolist()).split("\n\n"))
+
+# %% [markdown]
+# Half of the first is right, and what follows is none.
+# Taleteller was trained on each story by itself, at positions from 0 on.
+# It has never seen a story behind another one, and hardly one without its beginning.
+# A window that slides is of use to a model that was trained on such texts.
+#
+# For more stories begin each anew.
 
 # %%
 generator = torch.Generator().manual_seed(0)
-long = generate(model, START, 1000, min_p=0.1, slide=True, generator=generator)
-stories = tokenizer.decode(long[len(START) :].tolist()).split("\n\n")
-for story in stories:
-    print(len(story), textwrap.shorten(story, 50, placeholder=" …"))
+told = generate(model, [START] * 4, 382, min_p=0.1, generator=generator)
+told_right(tokenizer.decode(ids[len(START) :].tolist()).split("\n\n")[0] for ids in told)
+whole = (START + tokenizer.encode(tale.text + "\n") for tale in islice(tell(1), 40))
+with torch.no_grad():
+    ends = [next_token(model(torch.tensor(ids))[-1])[START[1]]
+            for ids in whole if len(ids) <= 384]
+print(f"after a whole story and one line end, a second one: {sum(ends) / len(ends):.2f}")
 
 # %% [markdown]
+# (The last line says that Taleteller is not sure of its ends.
+# In its training the two line ends between stories belonged to the later one, and nothing was seen from there of the earlier one.
+# So at τ = 1 about one story in five goes on past its end.)
+#
 # (streaming)=
 # ## A text that appears while it is written
 #
@@ -871,7 +891,7 @@ pieces
 # :::{why-it-works}
 #
 # Shown: the distribution over tokens is a lookup and a smoother over the vocabulary, to within rounding.
-# In this model the mass on impossible tokens is a tail and a few places where wrong tokens stand close beside the right one; at τ = 1 a light cut, by min-p or top-p, removes more than a quarter of it and a fiftieth of the diversity.
+# At the places looked at nearly all the mass on impossible tokens is a tail; at τ = 1 a light cut, by min-p or top-p, removes more than nine tenths of it and a fiftieth of the diversity.
 # With a causal mask keys and values of earlier tokens cannot change, so a cache changes nothing but rounding; it holds $2\, n_\text{layer} n_\text{kv} d$ numbers per token, and over a text of 384 tokens one multiplication in 169 is left.
 #
 # :::

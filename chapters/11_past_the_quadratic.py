@@ -484,7 +484,7 @@ for low, high in zip(ends, ends[1:]):
 assert by_size[0] > by_size[1] > by_size[2]
 
 # %% [markdown]
-# Most queries spread their weight over a dozen keys and more, and half of it moves; of the few lookups, with their weight on one to four keys, three quarters.
+# Most queries spread their weight over 16 keys and more, and half of it moves; of the few lookups, with their weight on one to four keys, four fifths.
 # (Between heads the difference is smaller, since every head has queries of both kinds. And a mean over other keys may be nearly the same mean; another name is wrong.)
 # Here the approximation is worst where a lookup is.
 #
@@ -1056,7 +1056,7 @@ assert rise[3].mean() < 0.05 and seen[3][1] < 0.6 < name_again
 
 # %% [markdown]
 # Look at the two columns together.
-# A window of 128 tokens costs a hundredth of a nat per character and nearly a quarter of the names.
+# A window of 128 tokens costs a hundredth of a nat per character and more than a quarter of the names.
 # **A mean over all tokens hides what a lookup is for.**
 # That is why the tables of this chapter have a column of names.
 #
@@ -1071,6 +1071,7 @@ for name, mix in {"w = 64 in layers 1 to 4": masked(64, layers=range(4)),
     more = losses - base
     error = more.std() / math.sqrt(len(more))
     print(f"{name:31} {more.mean():+.4f} (standard error {error:.4f}), name {again:.2f}")
+    assert again > name_again - 0.02 if "1 to 4" in name else again < seen[3][1] + 0.03
 on_first = []
 
 
@@ -1083,17 +1084,18 @@ def look(layer, q, k, v):
 for story, _ in stories:
     read(story, look)
 on_first = torch.stack(on_first).view(len(stories), 5, -1).mean(0)  # (layers, heads)
+assert on_first.max() < 0.1
 print(f"weight of the first 4 tokens: {on_first.max():.2f} at most, in any of the heads")
 
 # %% [markdown]
-# Either window loses a part of the names, and both together lose more than the two parts: more than one layer fetches names from far, and each makes up for some of what the other misses.
-# ([Chapter 12](12_reading_the_heads.ipynb) finds the two heads that do it, in layers 4 and 5.)
+# The window in layers 1 to 4 loses no names, and the one in layer 5 loses all that the window in every layer does: in this model names are fetched from far in the last layer.
+# ([Chapter 12](12_reading_the_heads.ipynb) looks for the heads that do it.)
 # A model that mixes layers of both kinds is called a *hybrid*; models are usually trained as one.
 # (Several large models of 2025 mix three layers of a fixed state with one of attention, as [a gallery of architectures](https://sebastianraschka.com/llm-architecture-gallery/hybrid-attention/) shows; in the table below small ones are trained.)
 #
-# Keeping the first tokens makes no difference here.
+# Keeping the first tokens makes little difference here.
 # Large models that were trained without a window fail under one until the first few tokens are kept in sight: many of their heads put weight on the first tokens whatever these say, an **attention sink** {cite}`xiao2024`.
-# In none of Taleteller's heads do the first four tokens get more than a few hundredths of the weight: it has no sink there, and other places were not looked at.
+# In none of Taleteller's heads do the first four tokens get more than a tenth of the weight: it has no sink there, and other places were not looked at.
 # That is a fact about this model and no statement about larger ones.
 #
 # Now **ALiBi** as a kernel: it is $e^{-\text{slope} \cdot (i - j)}$, chapter 05's one-sided exponential, times the kernel of the contents.

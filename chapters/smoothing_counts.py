@@ -233,7 +233,7 @@ for size in (1024, 4096):
 # ## Against Taleteller
 #
 # A neural model should be compared with the best counting model that learned from the same text and was scored on the same stories.
-# [Taleteller](00_the_whole_machine.ipynb) learned from 200 million characters of `tales`, cut into its 2,048 tokens.
+# [Taleteller](00_the_whole_machine.ipynb) learned from 300 million characters of `tales`, cut into its 2,048 tokens.
 # So count *those tokens* in that text: an $n$-gram of tokens has a much longer memory than one of letters.
 # Which $n$ and which $D$ do best is chosen on stories of another seed; then the winner is scored on the held-out ones.
 
@@ -269,7 +269,7 @@ for size in (1_000_000, 3_000_000):
 
 # %% [markdown]
 # More text brings the table nearer to the floor, and makes a longer memory pay.
-# With all 200 million characters it takes minutes and gigabytes, so `bench/counting.py` does it, chooses in the same way, and scores Taleteller on the same stories; this is what it wrote:
+# With all 300 million characters it takes minutes and gigabytes, so `bench/counting.py` does it, chooses in the same way, and scores Taleteller on the same stories; this is what it wrote:
 
 # %%
 from pathlib import Path
