@@ -985,7 +985,7 @@ for what, z in rows.items():
 # The **logit lens** {cite}`nostalgebraist2020` applies the model's last norm and head to the residual stream before the end, here after each attention and each MLP.
 # Where a name is due, and given that a name is said: how probable is the right one?
 
-# %% tags=["hide-input"] alt="Two curves along the stages of the model, attention and MLP of layers 1 to 5: the probability of the right name is near zero up to layer 3, about one half after attention 4 and near one after attention 5; that of the right gender goes from one half to nearly one at attention 4"
+# %% tags=["hide-input"] alt="Two curves along the stages of the model, attention and MLP of layers 1 to 5: the probability of the right name is near zero up to layer 4 and near one after attention 5; that of the right gender goes from one half to 0.8 at attention 3, and to one at attention 5"
 stages, name_known, gender_known = ["embedding"], [], []
 mids = [s + block.attention(block.norm_1(s)) for s, block in zip(streams, taleteller.blocks)]
 points = [streams[0]]
@@ -1007,17 +1007,18 @@ ax.plot(stages, gender_known, "s-", label="right gender, given a pronoun",
         color=COLORS["CYCLE"][2])
 ax.tick_params(axis="x", rotation=60)
 ax.set(ylabel="probability, read by the lens", ylim=(0, 1.03),
-       title="Gender comes in one step, the name in two")
-layer, (early, late) = 2 * gender_head[0], (2 * min(movers)[0], 2 * max(movers)[0])
-assert gender_known[layer - 2] < 0.65 < 0.85 < gender_known[layer - 1]  # one attention
-assert name_known[early - 2] < 0.1 < 0.3 < name_known[early - 1]  # of the first mover
-assert name_known[late - 2] < 0.8 < 0.9 < name_known[late - 1]  # of the last mover
+       title="Gender comes in two steps, the name in one")
+layer, late = 2 * gender_head[0], 2 * max(movers)[0]
+assert gender_known[layer - 2] < 0.55 < 0.75 < gender_known[layer - 1]  # one attention
+assert gender_known[late - 2] < 0.9 < 0.99 < gender_known[late - 1]  # and the last
+assert name_known[late - 2] < 0.1 < 0.9 < name_known[late - 1]  # of the movers
 ax.legend()
-print("right name:", " ".join(f"{z:.2f}" for z in name_known))
+for what, known in ("right name:  ", name_known), ("right gender:", gender_known):
+    print(what, " ".join(f"{z:.2f}" for z in known))
 fig
 
 # %% [markdown]
-# Nothing is to be seen up to layer 3. Then the gender comes in one step, at the attention of its one head, and the name in two, at the attentions of the two movers; the MLPs between change little.
+# Nothing is to be seen up to layer 2. Then the gender comes in two steps, at the attentions of 3.3 and of layer 5, where 5.3 is, and the name in one, at the attention of both movers; the MLPs change little.
 # The lens is made for the last stage: what it does not show may be there in other directions.
 #
 # **And the MLPs between?** They have been described as *key-value memories* {cite}`geva2021`, and [chapter 07](07_the_block_and_the_model.ipynb) found that a neuron's value says something of what comes next.
@@ -1045,7 +1046,7 @@ print(f"neurons whose strongest places are those of one token: {agree} of 60")
 assert by_token[0] > 0.45 > max(by_token[1:]) and agree < 6
 
 # %% [markdown]
-# In the first layer the token explains more than half of a neuron's variance, later 0.28 to 0.38 of it, and one of the sixty is a key for one token.
+# In the first layer the token explains more than half of a neuron's variance, later 0.25 to 0.36 of it, and one of the sixty is a key for one token.
 # A pattern that takes more than a token to describe would not be seen by this.
 #
 # (one-head)=
@@ -1112,9 +1113,9 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # This fits what Thomas says.
 # The value can do without the layers below: the name is in the token.
 # The query cannot: which name is due is known only from the story, and the token before the name does not say it.
-# The key is between: without context about half of the names are still found.
+# The key is between: without context p(name again) is 0.59, of 0.83.
 # (A head may also fail at inputs that it never met. But with values from the same run it does not fail, and the query of another story, which is of a kind that it has met, finds no more.)
-# A single head matches and fetches; the rest is the composition of layers: the queries of the two heads need what the layers below write, above all the first; the keys need it less.
+# A single head matches and fetches; the rest is the composition of layers: the queries of the two heads need what the layers below write, above all the first two; the keys need it less.
 # Removed from the queries one at a time, no head below costs more than 0.10, which, as before, does not say that it is idle.
 #
 # :::{why-it-works}
