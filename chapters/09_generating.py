@@ -801,7 +801,7 @@ for hop in (1, 48, 192, 384):
 
 # %%
 def told_right(stories):
-    for story in stories:
+    for story in filter(None, stories):
         right = f"{parse(story).reached:4} of {len(story):4}"
         print(right, textwrap.shorten(story, 50, placeholder=" …"))
 
