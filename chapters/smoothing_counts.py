@@ -283,7 +283,7 @@ Markdown(recorded.split("\n\n", 2)[2])
 # The last line is the comparison with the same text and the same tokens, and the one that this book quotes.
 # Against a trigram of letters the share would be above 99 %, and would say little.
 # It remains a statement about what we tried: interpolated Kneser-Ney with one discount, 0.75 or 0.9, and up to ten tokens; with all the text 0.9 alone, and up to twelve.
-# With 10 and 30 million characters the best stand at the edge of what was tried.
+# From 10 million characters on the best stand at the edge of what was tried.
 # Three discounts {cite}`chen1999`, or a mixture of several models, might come nearer.
 #
 # **Back to** [chapter 02](02_next_token.ipynb), which uses these models as rungs of its ladder.
