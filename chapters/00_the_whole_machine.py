@@ -283,7 +283,7 @@ assert per_character(above)[1] < 0.7 * per_character(losses)[1]
 # The difference is known better than either of the two, as both find the same stories easy.
 #
 # How far do models get that only count what followed the last few tokens?
-# Three letters in a row, counted, reach 1.8 nats; the best that we have found counts runs of up to ten tokens in all of Taleteller's training text (`bench/counting.md` and the appendix [Smoothing counts](smoothing_counts.ipynb)).
+# Three letters in a row, counted, reach 1.8 nats; the best that we have found counts runs of up to twelve tokens in all of Taleteller's training text (`bench/counting.md` and the appendix [Smoothing counts](smoothing_counts.ipynb)).
 
 # %% tags=["hide-input"] alt="Ladder of losses per character: the best count of tokens in one million characters, the best count in all the text that Taleteller was trained on, Taleteller, and just below it the floor"
 from pathlib import Path
