@@ -558,8 +558,8 @@ for place in (after - before).flatten().topk(5).indices.tolist():
     print(f"…{here} |{comes}   looks at …{key}  ({w[b, i, j]:.2f})")
 
 # %% [markdown]
-# Things, too, and parts of names that are more than one token: the head fetches what the story has said before.
-# On the rows between it takes a mean of some thirty keys, and little depends on that.
+# Things, too, what broke, and a name that begins a line, where it is other tokens: the head fetches from the story what the next word depends on.
+# Elsewhere it takes a mean of some thirty keys, and little depends on that.
 #
 # (how-the-name)=
 # ## How is the name found?
@@ -1116,7 +1116,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 # The key is between: without context p(name again) is 0.59, of 0.83.
 # (A head may also fail at inputs that it never met. But with values from the same run it does not fail, and the query of another story, which is of a kind that it has met, finds no more.)
 # A single head matches and fetches; the rest is the composition of layers: the queries of the two heads need what the layers below write, above all the first two; the keys need it less.
-# Removed from the queries one at a time, no head below costs more than 0.10, which, as before, does not say that it is idle.
+# Removed from the queries one at a time, no head below costs more than 0.05, which, as before, does not say that it is idle.
 #
 # :::{why-it-works}
 #
@@ -1130,7 +1130,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 #
 # Why a recency bias? Recent words say most about the next one, and a sum of exponential averages of different lengths is a cheap summary of a past.
 # Why do single ablations in layers 2 and 3 cost so little? Perhaps since later layers read a sum of heads that average nearly the same tokens.
-# And the wide mean where nothing comes again: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
+# And the wide mean elsewhere: weights have to sum to 1, so a head that has nothing to fetch has to put them somewhere, and a mean of many values varies little.
 # All numbers of this chapter are of one model, trained once, with one seed. Which heads do what may be different in another, and that was not tried.
 #
 # :::
@@ -1139,7 +1139,7 @@ for stage, z in zip(("query", "key"), torch.tensor(falls).T):
 #
 # - A head is described by what stays when it is rewritten: its weights, their effective keys, the share of deviance that offset, key or content explain.
 # - In layer 1 of Taleteller offset explains most, in layers 2 and 3 the key, whose mean score rises along the story in a straight line, and in layer 5 the match of contents.
-# - How many keys a head averages depends on the query: the same head is a `dict` where a name or a thing comes again, and between these an average that is hardly used.
+# - How many keys a head averages depends on the query: the same head is a `dict` where the next word depends on one place of the story, and else an average that is hardly used.
 # - What a head does is found out by exchanging parts of it, and only by an exchange that could have failed.
 # - What heads cost one by one does not sum to what they cost together. Say what was put in their place.
 # - Compare any explanation by weights with recency.
