@@ -122,7 +122,7 @@ attention_map(weights, pieces, title=title, mask=causal)
 # %% [markdown]
 # Each row belongs to one token's query and sums to 1; look at the last.
 # After *People said that* a pronoun is due, and what decides between *she* and *he* is a name eight tokens back.
-# In this row that name has three times the weight of any other token.
+# In this row that name has more than three times the weight of any other token.
 # The hatched half is the future, which a model that predicts may not see; a model whose tokens see only themselves and what stands before them is called *decoder-only*.
 #
 # There are 20 such maps, 5 layers with 4 *heads* each, and each head asks in its own way ([chapter 06](06_two_views_many_heads.ipynb)).
