@@ -907,7 +907,7 @@ pieces
 #
 # :::{live} speak
 # :prompt: There was a brave girl
-# :picture: layer=4&head=2&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
+# :picture: layer=3&head=3&query=17&prompt=Everybody%20in%20Mudford%20knew%20Iris%2C%20the%20stubborn%20hedgehog.%20People%20said%20that
 #
 # ![Taleteller in the page: a text with the tokens that the chosen head looks at shaded, a small map for each of the twenty heads, and bars for the most probable next tokens](../pages/live/speak.png)
 #
