@@ -373,7 +373,7 @@ print(f"{len(seen)} places; tokens below 0.000001 have together {below:.3%}")
 # Each rule draws a curve, from a setting that hardly does anything to one that leaves little.
 # The best place is low and far to the right: little impossible mass, much diversity.
 
-# %% tags=["hide-input"] alt="Percent of probability on impossible tokens against diversity in nats per token, one curve for each of four rules: from the upper right temperature falls steeply as diversity is given up, and top-k slowly, which is highest nearly all the way; min-p and top-p lie at the bottom from their second lightest setting on"
+# %% tags=["hide-input"] alt="Percent of probability on impossible tokens against diversity in nats per token, one curve for each of four rules: from the upper right temperature falls steeply as diversity is given up, and top-k slowly, which is highest nearly all the way; min-p and top-p lie near zero nearly all the way"
 curves = {
     "temperature": (1, 0.85, 0.7, 0.55, 0.4),
     "top_k": (100, 50, 20, 10, 5),
@@ -801,7 +801,7 @@ for hop in (1, 48, 192, 384):
 
 # %%
 def told_right(stories):
-    for story in stories:
+    for story in filter(None, stories):
         right = f"{parse(story).reached:4} of {len(story):4}"
         print(right, textwrap.shorten(story, 50, placeholder=" …"))
 
