@@ -456,7 +456,7 @@ for ax in axes:
 fig
 
 # %% [markdown]
-# With 4,096 features more than a third of the rise on names is left, and some fifth of that on other tokens; with 65,536 it is two to four hundredths of both, and the mean probability of a name is still below that of softmax.
+# With 4,096 features more than a third of the rise on names is left, and some fifth of that on other tokens; with 65,536 it is two to three hundredths of both, and the mean probability of a name is still below that of softmax.
 # **Some 60,000 features for each head come near softmax, on texts of 300 tokens.**
 # Softmax itself compares with those 300 keys.
 # For these trained heads the approximation is not a way to save anything.
