@@ -1089,7 +1089,7 @@ print(f"weight of the first 4 tokens: {on_first.max():.2f} at most, in any of th
 
 # %% [markdown]
 # The window in layers 1 to 4 loses no names, and the one in layer 5 loses all that the window in every layer does: in this model names are fetched from far in the last layer.
-# ([Chapter 12](12_reading_the_heads.ipynb) looks for the heads that do it.)
+# ([Chapter 12](12_reading_the_heads.ipynb) finds the two heads that do it, both in layer 5.)
 # A model that mixes layers of both kinds is called a *hybrid*; models are usually trained as one.
 # (Several large models of 2025 mix three layers of a fixed state with one of attention, as [a gallery of architectures](https://sebastianraschka.com/llm-architecture-gallery/hybrid-attention/) shows; in the table below small ones are trained.)
 #
