@@ -207,12 +207,12 @@ for n in range(5):
     print(f"layer {n + 1}   ", *row, sep="   ")
 assert left[layer, head].max() < 0.6 and left[layer, head].min() > 0.3
 assert all(left[layer, i, 0] > 0.9 for i in range(4) if i != head)
-assert left[4, 2].max() < 0.6 and left[4, 2].min() > 0.3 and left[0, 3].max() < 0.1
+assert left[4, 2].max() < 0.6 and left[4, 2].min() > 0.3 and left[:2, 3].max() < 0.1
 
 # %% [markdown]
 # Without the head that looks at Iris the model is undecided between the two; without any other of its layer *she* stays above 0.9.
 # An experiment of this kind is called an *ablation*.
-# This head is needed, for this sentence, which does not say that it is enough: without head 3 of layer 5 the model is undecided, too, and without head 4 of layer 1 it expects neither word.
+# This head is needed, for this sentence, which does not say that it is enough: without head 3 of layer 5 the model is undecided, too, and without head 4 of layer 1 or of layer 2 it expects neither word.
 # Why the blocks add instead of replacing, and what happens to a machine that does not, is [chapter 07](07_the_block_and_the_model.ipynb).
 #
 # ## Vectors become probabilities
