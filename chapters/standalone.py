@@ -105,7 +105,8 @@ weights = read_tensors(folder / "model.safetensors")
 theirs = safetensors.torch.load_file(folder / "model.safetensors")
 assert weights.keys() == theirs.keys()
 assert all(near(weights[name], torch.atleast_2d(theirs[name]), 0) for name in theirs)
-print(f"{len(weights)} tensors, {sum(p.numel() for p in theirs.values()):,} numbers, all equal")
+n_numbers = sum(p.numel() for p in theirs.values())
+print(f"{len(weights)} tensors, {n_numbers:,} numbers, all equal")
 
 # %% [markdown]
 # `library`: `safetensors.torch.load_file(path)`.
