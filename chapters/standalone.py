@@ -540,7 +540,7 @@ Markdown(recorded.split("\n", 2)[2])
 # What that model generates has the sound of tales and makes no sense.
 # Characters come to 2.08 in the same time; each kind has the best rate that was tried for it.
 # What a bigger model reaches with a library: Taleteller, with fifteen times as many weights and 300 million characters to learn from, has 0.139.
-# (The best counting model that we found has 0.226 in the same text; see [Smoothing counts](smoothing_counts.ipynb).)
+# (The best counting model that we found has 0.219 in the same text; see [Smoothing counts](smoothing_counts.ipynb).)
 #
 # Why is it slow?
 # Not because it does more: the multiplications are the same ones.
