@@ -217,7 +217,8 @@ def test_three_processes_share_a_model_whose_rows_they_do_not_divide_and_know_wh
     (tmp_path / "uneven.py").write_text(UNEVEN)
     done = two_processes(tmp_path, "uneven.py", "nan", n=3)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["nan"] * 6, "each knows that the gradient is no number, though one has that row"
+    said = "".join(done.stdout.split())  # lines of three processes may meet on one
+    assert said == 6 * "nan", "each knows that the gradient is no number, though one has that row"
 
 
 @pytest.fixture
