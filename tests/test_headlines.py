@@ -75,3 +75,11 @@ def test_the_appendix_quotes_the_best_count_in_the_same_text():
 def test_the_readme_has_the_minutes_of_the_command_s_help():
     with_units, without = re.search(r"trains Taleteller anew, .*: (.+) with 16-bit units, (.+) without", README).groups()
     assert with_units in TIME and without in TIME
+
+
+def test_chapter_02_has_the_standard_errors_of_chapter_00_for_what_pairing_gains():
+    notebook = json.loads((ROOT / "chapters/00_the_whole_machine.ipynb").read_text(encoding="utf-8"))
+    printed = "".join("".join(out.get("text", "")) for cell in notebook["cells"] for out in cell.get("outputs", []))
+    alone, paired = re.findall(r"^(?:Taleteller|difference) .* standard error (\S+)$", printed, re.MULTILINE)
+    chapter = (ROOT / "chapters/02_next_token.py").read_text(encoding="utf-8")
+    assert f"becomes {paired} in place of {alone} " in chapter
