@@ -69,6 +69,7 @@ model: $(READY)
 bench: $(READY)
 	$(PIP) -r bench/requirements.txt
 	set -e; for name in tokens book counting optimizers speedups lookups generation flops time_to_loss modern_blocks real_sizes features long mixers standalone scaling experts roofline; do $(PY) bench/$$name.py > bench/$$name.out; mv bench/$$name.out bench/$$name.md; done
+	$(PY) bench/experts.py --texts tales > bench/experts_tales.out && mv bench/experts_tales.out bench/experts_tales.md
 
 # The book on paper, with page numbers (Chromium prints it), and for readers of e-books.
 pdf: book

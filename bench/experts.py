@@ -69,6 +69,7 @@ class Bindings:
     n_test: int = 256
     n_words: int = 1000
     models: tuple[str, ...] = tuple(MODELS)
+    rates: tuple[float, ...] = (LR,)
     sizes: dict = field(default_factory=lambda: dict(n_layer=2, n_head=2, d_model=48, positions="rope"), hash=False)
     name: ClassVar[str] = "bindings"
     column: ClassVar[tuple[str, str]] = "words", "on words"  # besides the excess
@@ -116,6 +117,7 @@ class Tales:
     batch: int = 4
     n_test: int = 256
     models: tuple[str, ...] = "dense", "2 of 8", "dense, 4 times as wide"
+    rates: tuple[float, ...] = 0.01, LR, 0.04, 0.08  # of Muon
     sizes: dict = field(default_factory=lambda: dict(n_layer=2, n_head=4, d_model=64, positions="rope"), hash=False)
     name: ClassVar[str] = "tales"
     column: ClassVar[tuple[str, str]] = "again", "p of a name said again"
@@ -163,10 +165,10 @@ def config_of(name: str, on: Bindings | Tales) -> Config:
     return Config(on.vocab_size, on.T, **on.sizes, d_ff=int(4 * part * on.sizes["d_model"]), **parts)
 
 
-def play(name: str, seed: int, on: Bindings | Tales) -> dict:
+def play(name: str, seed: int, lr: float, on: Bindings | Tales) -> dict:
     """Train a model, and judge it by its excess over what each token costs whoever knows the language."""
     torch.manual_seed(seed)
-    model, how = GPT(config_of(name, on)), TrainConfig(on.steps, on.batch, lr=LR)
+    model, how = GPT(config_of(name, on)), TrainConfig(on.steps, on.batch, lr=lr)
     optimizers, seconds = make_optimizers(model, how), 0.0
     for step, ids in enumerate(islice(on.batches(seed), on.steps)):
         began = process_time()
@@ -185,9 +187,9 @@ def read(log: Path) -> list[dict]:
 
 def run(seeds: list[int], on: Bindings | Tales, log: Path) -> None:
     """Train what is not there yet."""
-    for seed, name in product(seeds, on.models):
-        if not any((row["model"], row["seed"]) == (name, seed) for row in read(log)):
-            row = dict(model=name, seed=seed, steps=on.steps) | play(name, seed, on)
+    for seed, lr, name in product(seeds, on.rates, on.models):
+        if not any((row["model"], row["seed"], row["lr"]) == (name, seed, lr) for row in read(log)):
+            row = dict(model=name, seed=seed, lr=lr, steps=on.steps) | play(name, seed, lr, on)
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -209,29 +211,38 @@ def difference(ours: list[dict], base: list[dict]) -> str:
     return f"{d.mean():+.3f} ({d.std() / len(d) ** 0.5:.3f})" if len(d) > 1 else ""
 
 
+def at_its_best(runs: list[dict]) -> list[dict]:
+    """The runs of one model at the rate at which its mean excess is least."""
+    by_rate = {lr: [row for row in runs if row["lr"] == lr] for lr in sorted({row["lr"] for row in runs})}
+    return min(by_rate.values(), key=lambda same: mean(row["excess"] for row in same), default=[])
+
+
 def table(rows: list[dict], on: Bindings | Tales) -> str:
     key, label = on.column
-    head = f"MLP|weights|of these at work|FLOPs per token|excess|{label}|− dense|busiest expert|seconds|seeds"
-    lines, base = [], [row for row in rows if row["model"] == BASE]
-    for name in on.models:
-        if runs := [row for row in rows if row["model"] == name]:
+    head = f"MLP|weights|of these at work|FLOPs per token|rate|excess|{label}|− dense|busiest expert|seconds|seeds"
+    runs_of = {name: at_its_best([row for row in rows if row["model"] == name]) for name in on.models}
+    lines, base = [], runs_of[BASE]
+    for name, runs in runs_of.items():
+        if runs:
             config = config_of(name, on)
             cells = [spread([row[key] for row in runs]) for key in ("excess", key)]
             than = "" if name == BASE else difference(runs, base)
             busiest = f"{mean(row['busiest'] for row in runs):.1f} times its share" if config.experts else ""
             sizes = n_parameters(config), active_parameters(config), flops_per_token(config)
-            lines.append([name, *(f"{size:,}" for size in sizes), *cells, than, busiest,
+            lines.append([name, *(f"{size:,}" for size in sizes), f"{runs[0]['lr']:g}", *cells, than, busiest,
                           f"{mean(row['seconds'] for row in runs):.0f}", str(len(runs))])
     columns = head.split("|")
     return "\n".join(f"| {' | '.join(line)} |" for line in [columns, ["---", *["--:"] * (len(columns) - 1)], *lines])
 
 
 def document(rows: list[dict], on: Bindings | Tales) -> str:
+    rates = ", ".join(f"{lr:g}" for lr in on.rates)
+    rate = f"at Muon's rate that is\nbest for the model, of {rates}" if len(on.rates) > 1 else f"at rate {rates}"
     return "\n\n".join([
         "# Experts at equal FLOPs per token",
         f"{'; '.join(sorted({row['machine'] for row in rows}))}, torch {torch.__version__}.\n"
         f"{on.sizes['n_layer']} layers, {on.sizes['d_model']} channels, Muon, {on.steps} steps of {on.batch} blocks of "
-        f"{on.T} tokens of\n{on.about()}; ± is the standard deviation\nover seeds, differences are paired by seed, with "
+        f"{on.T} tokens of\n{on.about()}; {rate}; ± is the standard deviation\nover seeds, differences are paired by seed, with "
         "their standard error in parentheses. FLOPs are the\nmultiplications and additions of a forward pass, the router's "
         "included. Seconds are CPU seconds of one thread for\nthe training, on a machine that was busy with other work.",
         table(rows, on),

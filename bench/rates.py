@@ -36,7 +36,7 @@ from tinyllm.training import train_step
 LOG = Path(__file__).with_suffix(".jsonl")
 T, BATCH, STEPS, SEEDS, N_TEST = 64, 8, 120, 3, 64
 WIDTHS, BASE = (32, 128), 32
-RATES = {"same": range(-10, -4), "by width": range(-9, -4), "muon": range(-8, -1)}  # exponents of 2
+RATES = {"same": range(-10, -4), "by width": range(-9, -4), "muon": range(-12, -1)}  # exponents of 2
 
 
 @cache

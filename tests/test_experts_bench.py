@@ -38,15 +38,26 @@ def test_every_model_trains_and_is_told_and_a_run_that_was_stopped_goes_on(bench
     on, log = small(bench, kind), tmp_path / "new" / "rows.jsonl"
     bench.run([0, 1], on, log)
     rows = bench.read(log)
-    assert {(row["model"], row["seed"]) for row in rows} == {(m, s) for m in on.models for s in (0, 1)}
+    wanted = [(model, seed, lr) for model in on.models for seed in (0, 1) for lr in on.rates]
+    assert sorted((row["model"], row["seed"], row["lr"]) for row in rows) == sorted(wanted)
     assert all(math.isfinite(row["excess"]) and row["busiest"] >= 1 >= row["idlest"] for row in rows)
     told = bench.document(rows, on)
     assert all(f"| {name} |" in told for name in on.models) and "standard error" in told and on.column[1] in told
     log.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
-    monkeypatch.setattr(bench, "play", lambda name, seed, on: dict(name=name))
+    monkeypatch.setattr(bench, "play", lambda name, seed, lr, on: dict(name=name))
     bench.run([0, 1], on, log)
-    anew = dict(model=rows[-1]["model"], seed=1, steps=2, name=rows[-1]["model"])
+    anew = dict(model=rows[-1]["model"], seed=1, lr=on.rates[-1], steps=2, name=rows[-1]["model"])
     assert bench.read(log) == [*rows[:-1], anew]  # and nothing that was there
+
+
+def test_each_model_is_told_at_its_own_best_rate(bench):
+    on = bench.Tales()
+    found = {"dense": {0.01: (3.0, 2.0), 0.02: (1.0, 2.0)}, "2 of 8": {0.01: (1.0, 1.5), 0.02: (0.0, 4.0)}}
+    rows = [dict(model=model, lr=lr, seed=seed, excess=excess, again=0.0, busiest=1.0, seconds=1.0)
+            for model, by_rate in found.items() for lr, both in by_rate.items() for seed, excess in enumerate(both)]
+    dense, mixture = (line.split(" | ") for line in bench.table(rows, on).splitlines()[2:])
+    assert (dense[4], dense[5][:5]) == ("0.02", "1.500") and (mixture[4], mixture[5][:5]) == ("0.01", "1.250")
+    assert mixture[7] == "-0.250 (0.250)"  # 1 - 1 and 1.5 - 2
 
 
 def test_the_command_line_chooses_the_texts_and_where_the_lines_are_kept(bench, tmp_path, monkeypatch):
