@@ -406,7 +406,7 @@ print(f"by the loop above: {again / 1e9:.0f} billion, {again / cached:.0f} times
 #
 # ![Taleteller in the page: a story, the attention weights of one head on its tokens, and bars for the most probable next tokens](../pages/live/speak.png)
 #
-# It is the model above, running in the page (in a notebook this is a picture of it).
+# It is the model above, running in the page (in a notebook this is a picture of it); its weights are rounded there, each row of a matrix to steps of a 46th of its largest, so that *Iris* has 0.41 in the map where the page printed 0.400.
 # :::
 #
 # ## What to take along

@@ -551,7 +551,7 @@ for seed in range(2000):
     apart = abs(np.array([leaf.grad for leaf in ours]) - expected)
     worst = max(worst, (apart / (1 + abs(expected).max())).max())
 assert worst < 1e-12
-"two thousand random graphs: the same gradients"
+print("two thousand random graphs: the same gradients")
 
 # %% [markdown]
 # How much does it cost?
@@ -682,7 +682,7 @@ G = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.fl
 assert torch.allclose(W.grad, X.detach().T @ G, atol=1e-12)
 assert torch.allclose(bias.grad, G.sum(0), atol=1e-12)
 assert torch.allclose(X.grad, G @ W.detach().T, atol=1e-12)
-"the gradients of a matrix product are two matrix products"
+print("the gradients of a matrix product are two matrix products")
 
 # %% [markdown]
 # And $p$ minus one-hot, for a whole batch: a loss that is the mean over $N$ predictions divides each row by $N$.
@@ -694,7 +694,7 @@ logits.requires_grad_()
 F.cross_entropy(logits, came).backward()
 by_hand = (logits.detach().softmax(-1) - F.one_hot(came, 9)) / 6
 assert torch.allclose(logits.grad, by_hand, rtol=0, atol=1e-12)
-"(p − one-hot) / N"
+print("(p − one-hot) / N")
 
 # %% [markdown]
 # ## The same in torch

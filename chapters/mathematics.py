@@ -1549,7 +1549,7 @@ assert min(standard_error(first), standard_error(second)) > 1
 k, M = tensor([0.6, 0.8]), 2 * tensor([[0.6], [0.8]])  # k M = 2
 summed, corrected = M + 6 * k[:, None], M + (6 - k @ M) * k[:, None]
 same(torch.cat([k @ summed, k @ corrected]), tensor([8, 6]))
-"ten answers, computed"
+print("ten answers, computed")
 
 # %% [markdown]
 # **Further reading.** {cite}`boyd2018` goes slowly from vectors to least squares; {cite}`deisenroth2020` covers linear algebra, derivatives and probability as machine learning uses them, with exercises.

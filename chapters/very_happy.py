@@ -81,7 +81,7 @@ def encode(words):
 
 ids = encode(words)
 log_count = torch.bincount(ids, minlength=V)[: V - 1].log()  # without <rare>
-f"{len(ids):,} words; the vocabulary has {n_plain:,} plain ones, {V - n_plain} others"
+print(f"{len(ids):,} words; the vocabulary has {n_plain:,} plain ones, {V - n_plain} others")
 
 # %% [markdown]
 # The training is that of chapter 03: one vector for each word, logits from dot products, the whole text in each step, three seeds.
@@ -132,7 +132,7 @@ pairings = {
 }
 for phrases, plain in pairings.values():
     assert all(name in index for name in phrases + plain)
-[f"{name} {counts[name]}" for name in pairings["degree"][0][:4]]
+print(", ".join(f"{name} {counts[name]}" for name in pairings["degree"][0][:4]))
 
 # %% [markdown]
 # These vectors know what comes *next* and nothing else, and `so_quiet` is followed by *that* because of its grammar.
