@@ -490,7 +490,8 @@ for name in list(kernels)[1:]:
     z = differ[name] = lost[name] - lost["own exponential averages"]
     print(f"{name + ' less own rates:':41} {paired(z)}")
 units = {name: z.mean() / (z.std() / len(z) ** 0.5) for name, z in differ.items()}
-assert abs(units["one exponential average"]) < 2 and abs(units["best kernels by offset"]) < 2.5
+assert abs(units["one exponential average"]) < 2
+assert abs(units["best kernels by offset"]) < 2.5
 assert units["the last 20 keys equally"] > 3 and units["weights by key"] < -3
 
 # %% [markdown]
