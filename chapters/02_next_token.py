@@ -314,6 +314,8 @@ fig
 # In the second row all three letters give up ½, and the uniform model hands each its own back.
 # After `a` only `n` was seen; it gives up ½ of 2, a quarter, which is shared out as the unigram would.
 # In code the formula is a recursion, from the whole context to none.
+# `count_followers` notes what came after each context, of every length up to the longest.
+# `probability` takes its discount from one count and asks the shorter context about the rest.
 
 # %%
 from collections import Counter, defaultdict
@@ -443,6 +445,7 @@ print(f"training loss {recited:.3f}, true distribution {truth:.3f}, held out: in
 # ## The ladder
 #
 # Now all of them, from the uniform model to five letters, fitted on `train` and scored on what was held out.
+# `per_story` adds up a model's surprise over each held-out story; the story's own $-\ln p(s)$ is taken from that, which gives the paired differences.
 
 # %%
 orders = dict(uniform=0, unigram=1, bigram=2, trigram=3) | {"5-gram": 5}
@@ -536,6 +539,7 @@ for name, model in models["tales"].items():
 # A tokenizer from chapter 01 makes longer tokens, and an n-gram of longer tokens remembers more text.
 # Train four vocabularies on the same manuals, put a trigram on each, and score it on the same held-out text.
 # (With `kneser_ney=True`, the appendix's better rule for what the shorter contexts count.)
+# `cut` trains a tokenizer and cuts both texts with it; `scored` fits the trigram on the one and returns its loss on the other.
 # Guess: which has the lowest loss?
 
 # %%
@@ -624,6 +628,7 @@ fig
 # %% [markdown]
 # The loss is one number, though, and the table has 65,536.
 # Compare the predictions themselves, after some frequent letters and over all rows.
+# In the last lines `off` is the probability that a learned row misplaces: half the sum of its absolute differences from the counted one.
 
 # %%
 learned = table.detach().softmax(-1).numpy()

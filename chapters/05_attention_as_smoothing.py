@@ -450,12 +450,13 @@ for name, (q, k) in written_otherwise.items():
 #
 # Move the three keys and the query that you did by hand (in a notebook they stand still).
 # The area of a disc is the weight of its key, the left half by softmax, the right half by the kernel.
+# The two rings around the query lie at the distances $h$ and $2h$ from it; the edge of the plane cuts off what reaches beyond.
 # The handle *s* multiplies the query and divides the keys: the weights by softmax stay where they are, whatever you do to it.
 #
 # :::{live} smoother
 # :picture: norms=own
 #
-# ![Three keys with their own lengths and a query in a plane. The halves of their discs differ: the longest key has the weight 0.468 by softmax and 0.348 by the kernel. Beside it all weights in numbers and as bars, and their difference: 0.120 of the weight. Above, sliders for the bandwidth h and for s.](../pages/live/smoother.png)
+# ![Three keys with their own lengths and a query in a plane. The halves of their discs differ: the longest key has the weight 0.468 by softmax and 0.348 by the kernel. Around the query two rings, at the distances h and 2h, run past the plane's right edge. Beside it all weights in numbers and as bars, and their difference: 0.120 of the weight. Above, sliders for the bandwidth h and for s.](../pages/live/smoother.png)
 #
 # With keys of one length, or with the key weights, the two halves are one disc for every query, bandwidth and *s*.
 # :::

@@ -445,7 +445,9 @@ for kind, color in ("as they are, fitted", CYCLE[1]), ("centered, fitted", CYCLE
     assert left_over[kind, "names"][4096] > 1.3 * left_over[kind, "other tokens"][4096]
 axes[0].set(ylabel="left of the rise at 256")
 axes[0].set_title("The loss comes back more slowly on names")
-axes[0].legend(fontsize=8.5)
+axes[0].set_ylim(0.002, 1.3)
+axes[0].set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
+axes[0].legend(fontsize=10.4)
 axes[1].axhline(softmax_name, color=COLORS["LOOKUP"], linestyle="--", linewidth=1.2)
 axes[1].annotate("softmax", (260, softmax_name + 0.03), color=COLORS["LOOKUP"])
 axes[1].set(xlabel="features for each head", ylabel="a name said again", ylim=(0, 1))
