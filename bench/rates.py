@@ -10,7 +10,7 @@ by width: AdamW with the rate of the matrices inside the blocks and of the head 
     embeddings and norms not (the rule of Tensor Programs V for Adam);
 muon: Muon for the matrices inside the blocks, with one rate whatever the width. What else there is learns by AdamW as
     `make_optimizers` has it: embeddings at 0.02, head and norms at 0.003 where there are 128 channels, at a rate that
-    is divided by the width. Only Muon's rate is looked for.
+    is divided by the width. Only Muon's rate is looked for; at 2^-40 the blocks stay as they began.
 
 At the smallest width *same* and *by width* are the same. Rates are powers of two; the last 40 % of the steps lower them
 to 0.
@@ -36,7 +36,7 @@ from tinyllm.training import train_step
 LOG = Path(__file__).with_suffix(".jsonl")
 T, BATCH, STEPS, SEEDS, N_TEST = 64, 8, 120, 3, 64
 WIDTHS, BASE = (32, 128), 32
-RATES = {"same": range(-10, -4), "by width": range(-9, -4), "muon": range(-12, -1)}  # exponents of 2
+RATES = {"same": range(-10, -4), "by width": range(-9, -4), "muon": [-40, *range(-12, -1)]}  # exponents of 2
 
 
 @cache
