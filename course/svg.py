@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 
 from course.style import ATTENTION, COLORS, OFF, ON, ON_PALE, mix
 
@@ -51,11 +52,32 @@ SHADES = {to_hex(ATTENTION(i / 3)): f"--fig-weight-{i}" for i in range(4)}
 # --- a figure becomes text --------------------------------------------------------------------------------
 
 
+class LogTicks(LogFormatter):
+    """The numbers of a logarithmic axis in full size: 0.001, or 1e-8 where the axis reaches far.
+
+    Matplotlib's own are powers with a small exponent, which nobody can read on a phone.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of the tick at `x`; empty where matplotlib would write none."""
+        if not super().__call__(x, pos):
+            return ""
+        low, high = sorted(self.axis.get_view_interval())
+        if 1e-5 < low and high < 1e7:
+            return f"{x:,.0f}" if x >= 1 and x == round(x) else f"{x:.6f}".rstrip("0")
+        digit, exponent = f"{x:.0e}".split("e")
+        return digit + (f"e{int(exponent)}" if int(exponent) else "")
+
+
 def settle(fig: Figure) -> None:
     """Lay a figure out once for all forms that it is written in: a second time would move its parts.
 
     What a map of square cells leaves empty above and below is taken away.
     """
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+        for which in ("major", "minor"):
+            if isinstance(getattr(axis, f"get_{which}_formatter")(), LogFormatterMathtext):
+                getattr(axis, f"set_{which}_formatter")(LogTicks(axis.get_transform().base))
     if isinstance(fig.get_layout_engine(), ConstrainedLayoutEngine):
         fig.draw_without_rendering()
         width, height = fig.get_size_inches()

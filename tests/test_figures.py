@@ -290,6 +290,29 @@ def test_every_word_has_nine_pixels_on_a_phone(name):
     assert small == {}
 
 
+@pytest.mark.parametrize("low, high, numbers", [
+    (0.002, 0.5, ["0.001", "0.01", "0.1", "1"]), (1, 1e6, ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"]),
+    (0.3, 0.8, ["0.3", "0.4", "0.6"]), (1e-8, 1, ["1e-8", "1e-6", "1e-4", "1e-2", "1"]), (2**20, 2**30, ["1e7", "1e8", "1e9"]),
+])
+def test_the_numbers_of_a_logarithmic_axis_are_written_in_full_size(low, high, numbers):
+    fig, ax = figure()
+    ax.semilogy([0, 1], [low, high])
+    svg(fig)
+    ticks = zip(ax.get_yticks().tolist() + ax.get_yticks(minor=True).tolist(),
+                ax.get_yticklabels() + ax.get_yticklabels(minor=True))
+    shown = [label.get_text() for at, label in ticks if low * 0.4 < at < high * 2.1 and label.get_text()]
+    assert [text for text in shown if text in numbers] == numbers
+    assert not any("$" in text for text in shown)
+
+
+def test_numbers_that_a_figure_chose_for_its_logarithmic_axis_stay():
+    fig, ax = figure()
+    ax.loglog([1, 64], [1, 64])
+    ax.set_xticks([4, 16], ["four", "sixteen"])
+    svg(fig)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["four", "sixteen"]
+
+
 def test_a_notebook_shows_each_figure_once_in_the_small_form():
     sources = ["from course.figures import *",
                "machine_map()",
