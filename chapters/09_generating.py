@@ -441,7 +441,7 @@ assert (more["top_k", 20] > 0).all()
 
 # %% [markdown]
 # For this model and these tales, a light cut, by min-p at 0.05 or top-p at 0.95, leaves fewer mistakes than a temperature, in every story.
-# Of the two, min-p gains more over its temperature on average, by 2.3 standard errors, but only in seven of the twelve stories: which is better, twelve stories do not decide.
+# Of the two, min-p gains more over its temperature on average, by 2.1 standard errors, but only in seven of the twelve stories: which is better, twelve stories do not decide.
 # Heavier cuts gain less, since a temperature that leaves as little diversity leaves hardly a mistake, either. And top-k at 20 leaves more mistakes than a temperature, in every story.
 # All this is at τ = 1; no cut was combined with a temperature, and min-p was proposed for high ones {cite}`nguyen2025`.
 # Outside of this grammar it is disputed: a re-analysis finds no advantage of min-p over the other samplers in its authors' human ratings, and none in their benchmarks once each sampler has as many settings to choose from {cite}`schaeffer2025`.

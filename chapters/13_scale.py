@@ -258,7 +258,7 @@ print("models right before the step", *(f"{run['again']:.4f}" for run in before.
 # %% [markdown]
 # Told or not, a mean of names would be most of the step: six sevenths, or two thirds.
 # And on the shelf?
-# There a name that was said has 1.2 to 2.8 times the probability of a model that uses nothing of the text, far below that of the mean of names.
+# Right before the step a name that was said has 1.2 to 2.8 times the probability of a model that uses nothing of the text, and before that it has less: far below that of the mean of names.
 # (Three sizes have 0.017 to 0.024: they have begun the step, or know the gender.)
 # So on the shelf these models do not smooth the names of the text: they hardly use them.
 #
