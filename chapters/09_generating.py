@@ -295,7 +295,7 @@ axes[0].set(ylabel="probability", title="A name: ten are too few")
 axes[1].set(title="One word: one is enough")
 axes[1].legend(loc="upper right", fontsize=10.4)
 assert cuts["a name", "top-k"] < cuts["a name", "top-p"] < cuts["a name", "min-p"]
-assert cuts["one word", "top-k"] == 10 and cuts["one word", "min-p"] == 1
+assert cuts["one word", "top-p"] == cuts["one word", "min-p"] == 1
 fig
 
 # %% [markdown]
@@ -492,7 +492,7 @@ for name, texts in told.items():
     scores.append(1000 * n / characters)
     error = f"standard error {scores[-1] / n**0.5:.1f}"
     print(f"{name:10}  {n} of 48 texts, {scores[-1]:.1f} per thousand ({error})")
-assert scores[0] > scores[1] > scores[3] > 0
+assert scores[0] > scores[1] > max(scores[2:])
 
 # %% [markdown]
 # Mistakes fall with the temperature, and with min-p.

@@ -22,7 +22,7 @@ print(prompt[: prompt.index("Harvey") + 6], "…")
 print("…", prompt[-80:], "→ ?")
 print(f"p(Harvey) = {logits[-1].softmax(-1)[harvey]:.2f}")
 print(f"layer {layer + 1}, head {head + 1}: weight {looks[layer, head]:.2f} on Harvey")
-assert looks.max() > 0.5
+assert looks.max() > 0.9
 
 # %% [markdown]
 # One head has nearly all of its weight on the right name, and the model says that name.
@@ -344,7 +344,7 @@ ax.set(title="In layers 2 to 5 a later key scores higher, along a straight line"
        ylabel="score for the mean query,\nless that at position 16")
 ax.legend()
 assert (slope > 0).all() and (straight[N_HEAD:] > 0.9).all()
-assert (in_a_text < straight).all()
+assert 0.5 < in_a_text.min() and in_a_text.max() < 0.95
 fig
 
 # %% [markdown]
@@ -477,7 +477,7 @@ lost = {name: judged(run(these))[0] - base for name, these in edits.items()}
 for name, z in lost.items():
     print(f"eight heads with {name:25} {paired(z)}")
 exponential = lost["own exponential averages"].mean()
-assert lost["weights by key"].mean() < exponential < lost["all keys equally"].mean() / 1.5
+assert lost["weights by key"].mean() < exponential < lost["all keys equally"].mean() / 2
 assert exponential < lost["their mean output"].mean() / 3
 
 # %% [markdown]
@@ -637,8 +637,8 @@ for what, changed in swaps.items():
     swapped[what] = says(changed, main[:, None], unsaid[:, None], sites)
     p, part = swapped[what]
     print(f"{what:38} p(name) {p:.2f}, part of the other name {part:.2f}")
-assert swapped["all: the second run itself"][1] > 0.8
-assert swapped["keys of both movers, everywhere"][1] < 0.1
+assert swapped["values of both movers at the name"][1] > 0.8
+assert max(swapped[what][1] for what in list(swaps)[-2:]) < 0.1
 
 # %% [markdown]
 # Exchange the values of both movers, at the places of that name alone, and the name that stands nowhere in the story gets 0.93 of the probability of the two; with those of 5.4 alone, 0.61.
@@ -732,6 +732,7 @@ for what, edits in crossings.items():
     print(f"{what:28} p(name) {p:.2f}, part of the other person's name {part:.2f}")
 assert max(crossed_part[what] for what in crossings if " from" in what) < 0.1
 assert min(crossed_part[f"mean {what} exchanged"] for what in ("keys", "values")) > 0.5
+assert crossed_part["mean keys and mean values"] < 0.3
 girl_A, girl_B = (torch.isin(z, torch.tensor(girls)).expand(y.shape)[two] for z in (A, B))
 print(f"{two.sum()} places, {(girl_A != girl_B).sum()} of them in stories "
       "of a girl and a boy")
@@ -818,7 +819,7 @@ for name, heads in groups.items():
     print(f"{name:10} one by one, summed: {paired(apart[-1])}")
     ratio = apart[-1].mean() / together[-1].mean()
     print(f"{'at once:':>30} {paired(together[-1])}; ratio {ratio:.2f}")
-assert together[-1].mean() > 5 * apart[-1].mean()
+assert max(a.mean() / b.mean() for a, b in zip(apart[:4], together)) < 0.3
 
 # %% [markdown]
 # In layers 1 to 4 the sum is 0.04 to 0.27 of the joint cost.
@@ -956,7 +957,7 @@ for h, (layer, head) in enumerate(HEADS):
         effect = moved(new[1:], new[0])
         for part, these in enumerate((slice(24), slice(24, None))):
             inside[part, h, b] = spearman(w[these, 0], effect[these])
-assert torch.allclose(new[0].float(), logits[b, i], atol=1e-3)
+        assert torch.allclose(new[0].float(), logits[b, i], atol=1e-3)
 for what, r in zip(("24 random keys", "the 12 keys with most weight"), inside.mean(-1)):
     print(f"rank correlation of weight and effect, {what}: {r.mean():.2f}, "
           f"heads {r.min():.2f} to {r.max():.2f}")
@@ -1081,7 +1082,7 @@ for block, mid in zip(taleteller.blocks, mids):
         agree += n >= 5 and (at[:n] == token).sum().item() >= 0.8 * n
 print("variance explained by the token, by layer:", *(f"{z:.2f}" for z in by_token))
 print(f"neurons whose strongest places are those of one token: {agree} of 60")
-assert by_token[0] > 0.45 > max(by_token[1:]) and agree < 6
+assert by_token[0] > 0.5 > max(by_token[1:]) and agree < 6
 
 # %% [markdown]
 # In the first layer the token explains more than half of a neuron's variance, later 0.25 to 0.36 of it, and one of the sixty is a key for one token.
