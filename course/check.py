@@ -13,10 +13,12 @@ import contextlib
 import html
 import json
 import os
+import random
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +88,28 @@ Case = tuple[tuple, list]  # the inputs, and the same encoded
 
 def cases(question: Question, seeds: Iterable[int]) -> list[list[Case]]:
     """For each part the inputs that it is tried on."""
-    return [
-        [(case, [encode(value) for value in case]) for seed in seeds for case in part.cases(seed)]
-        for part in question.parts
-    ]
+    with _settings():
+        return [
+            [(case, [encode(value) for value in case]) for seed in seeds for case in part.cases(seed)]
+            for part in question.parts
+        ]
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    """Those of Python, numpy and torch as they begin, whatever a notebook has set; its draws go on as if nothing was drawn."""
+    dtype, drawn, of_numpy, of_torch = torch.get_default_dtype(), random.getstate(), np.random.get_state(), torch.get_rng_state()
+    device = torch.device("cpu") if torch.empty(0).device.type != "cpu" else contextlib.nullcontext()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with device, torch.inference_mode(False), torch.enable_grad(), np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        random.setstate(drawn)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
 
 
 def assess(question: Question, tried: list[list[Case]], outcome: Callable[[int, int], dict]) -> Result:
@@ -142,11 +162,13 @@ def _judge(part: Part, inputs: tuple, came: dict) -> tuple[str, bool]:
     if "unplain" in came:
         return f"your function returned {came['unplain']}; it should return what its docstring says", False
     try:
-        answer = within(10, decode, came["answer"])
+        with _settings():
+            answer = within(10, decode, came["answer"])
     except (KeyError, ValueError, OutOfTime):
         return "what came back from your function could not be read", False
     try:
-        says = within(10, part.judge, inputs, answer) or ""
+        with _settings():
+            says = within(10, part.judge, inputs, answer) or ""
         if not part.nan and _holds_nan(answer):  # a judge that asks `if error > limit` is told no
             raise Wrong("your function returned nan, which is not a number")
         return says, True

@@ -26,6 +26,7 @@ from course.grade.submissions import printable
 ROOT = Path(course.__file__).resolve().parent.parent
 FOLDERS = {"chapters": ".ipynb", "exercises": ".ipynb", "course": "", "tinyllm": "", "pages": ""}  # and their files
 KINDS = [".py", ".ipynb", ".md", ".css", ".js", ".json", ".svg", ".png", ".woff2", ".safetensors", ""]  # no vectors.py~ of an editor's
+SOURCES = {"chapters": "chapters", "exercises": "solutions"}  # of their notebooks
 FILES = ["pyproject.toml", "requirements.lock", "LICENSE", "LICENSE-text"]
 LEFT_OUT = ["course/release.py", "course/gradescope.py", "course/similar.py", "course/build.py", "course/taleteller.py"]
 DAY = (1980, 1, 1, 0, 0, 0)
@@ -67,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
     if output.is_dir() and (zipped or any(output.iterdir())) or not zipped and output.exists() and not output.is_dir():
         print(f"{printable(output)}: is there already; name a new {'file' if zipped else 'folder'}", file=sys.stderr)
         return 2
+    if problems := list(_not_as_built()):
+        print("\n".join(problems), file=sys.stderr)
+        return 1
     try:
         if zipped:
             write(output, _zip())
@@ -77,6 +81,24 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print(f"{printable(output)}: {sum(1 for _ in contents())} files, without solutions")
     return 0
+
+
+def _not_as_built() -> Iterator[str]:
+    """The sheets in which somebody has worked, so that answers may stand in them."""
+    from course import build
+
+    for target in build.find_targets(ROOT, []):
+        if target.is_exercise:
+            stored = build.stored_notebook(ROOT / target.notebook)
+            try:
+                given = {cell.source for cell in build.code_cells(build.plan(target, ROOT).notebook)}
+            except build.BuildError as error:
+                yield str(error)
+                continue
+            if stored is None:
+                yield f"{target.notebook}: is no notebook, or is not there"
+            elif not {cell.source for cell in build.code_cells(stored)} <= given:
+                yield f"{target.notebook}: holds code that the sheet does not hand out; `python -m course build` makes it anew"
 
 
 def contents() -> Iterator[tuple[str, bytes]]:
@@ -91,6 +113,8 @@ def contents() -> Iterator[tuple[str, bytes]]:
             hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
             if not path.is_file() or path.is_symlink() or hidden or name in LEFT_OUT or path.suffix not in KINDS:
                 continue
+            if path.suffix == ".ipynb" and not (ROOT / SOURCES.get(folder, folder) / f"{path.stem}.py").exists():
+                continue  # such as a copy in which an instructor tried something
             data = path.read_bytes()
             topic = name.startswith("course/checks/") and name != "course/checks/__init__.py"
             if topic and path.suffix != ".py":

@@ -25,7 +25,7 @@ from course.checks import load
 from course.grade.gradebook import no_formula
 from course.grade.judge import sheet_of
 from course.grade.notebook import Notebook, Unreadable, parse
-from course.grade.report import cannot_write, write
+from course.grade.report import cannot_write, would_replace, write
 from course.grade.submissions import contents, printable, submissions, within
 from course.grade.worker import result
 
@@ -68,14 +68,18 @@ _share.__name__ = "share from 0 to 1"
 
 def run(args: argparse.Namespace) -> int:
     sys.stdout.reconfigure(errors="replace")
-    if args.csv and (problem := cannot_write(args.csv)):
+    if args.csv and (problem := cannot_write(args.csv) or would_replace(args.csv, args.paths)):
         print(f"{printable(args.csv)}: {problem}", file=sys.stderr)
         return 2
     found: dict[str, dict[str, Prints]] = {}
-    unread = 0
+    unread, names = 0, set()
     for named in args.paths:
         for one in submissions(named):
             name = printable(within(one.path, named, len(args.paths) > 1))
+            name = name if name not in names else printable(one.path)  # two years' folders have the same names
+            while name in names:
+                name += " (again)"
+            names.add(name)
             said, error = ({}, one.error) if one.error else result(functools.partial(_read, one.path), SECONDS)
             if error or "error" in said or "sheet" not in said:
                 print(f"{name}: not compared: {printable(error or said.get('error') or 'nothing came back')}", file=sys.stderr)
@@ -139,13 +143,20 @@ def _read(path: Path, send: Callable[[dict], None]) -> None:
 
 
 def prints_of(notebook: Notebook, sheet: str) -> Prints:
-    """The fingerprints of each answer in a notebook, with those of the functions that it needs."""
+    """The fingerprints of each answer in a notebook, with those of the functions that it needs, wherever these stand."""
     found = {}
     for question in load(sheet).questions:
         needed = notebook.needed(question.function)
-        last = {name: s.node for s in notebook.statements for name in s.binds & needed if isinstance(s.node, (ast.FunctionDef, ast.ClassDef))}
-        found[question.id] = set().union(*(fingerprints(node) for node in last.values()))
+        nodes = [s.node for s in notebook.statements if s.binds & needed]
+        found[question.id] = set().union(*(fingerprints(part) for node in nodes for part in _defined(node)))
     return found
+
+
+def _defined(node: ast.AST) -> list[ast.AST]:
+    """The functions and classes in a statement, but not those inside of one another."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        return [node]
+    return [found for part in ast.iter_child_nodes(node) for found in _defined(part)]
 
 
 def fingerprints(node: ast.AST) -> set[int]:

@@ -3,17 +3,20 @@
 import contextlib
 import io
 import json
+import random
 import subprocess
 import sys
 import threading
 import time
 import types
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from demo_answers import RIGHT, SHEETS, STUBS
 
+import course.check
 import course.checks
 from course.check import sheet
 from course.checks import (
@@ -648,3 +651,58 @@ def test_a_module_is_not_plain():
 ])
 def test_a_sheet_may_have_a_number_or_none(name, topic):
     assert topic_of(name) == topic
+
+
+SETTINGS = {
+    "numbers of 64 bits": (lambda: torch.set_default_dtype(torch.float64), lambda: torch.set_default_dtype(torch.float32)),
+    "no gradients": (lambda: torch.set_grad_enabled(False), lambda: torch.set_grad_enabled(True)),
+    "another device": (lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)),
+    "numpy raises": (lambda: np.seterr(all="raise"), lambda: np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")),
+    "warnings raise": (lambda: warnings.simplefilter("error"), warnings.resetwarnings),
+}
+
+
+def own_settings(inputs, answer):
+    """A judge that makes numbers, takes a gradient, divides by zero, warns and draws."""
+    (x,) = inputs
+    assert x.dtype == torch.get_default_dtype() == torch.float32 and x.device.type == torch.ones(1).device.type == "cpu"
+    weights = torch.ones(2, requires_grad=True)
+    (slope,) = torch.autograd.grad((weights * answer).sum(), weights)
+    close(slope, x, "the slope")
+    np.ones(1) / np.zeros(1)
+    warnings.warn("a judge's own")
+    torch.manual_seed(0), torch.rand(1), np.random.rand(), random.random()
+
+
+@pytest.mark.parametrize("which", SETTINGS)
+def test_what_a_notebook_has_set_changes_no_judgment(which):
+    parts = (Part("a slope", 1, own_settings, lambda seed: [(torch.ones(2),)]),)
+    question = Question("q1", "A slope", "same", 1, 1, parts)
+    switch, back = SETTINGS[which]
+    with warnings.catch_warnings():
+        switch()
+        try:
+            result = course.check._try(question, lambda x: x)
+        finally:
+            back()
+    assert result.passed, str(result)
+
+
+def test_what_a_notebook_has_set_holds_for_its_own_functions_and_afterwards():
+    def same(x):
+        assert torch.get_default_dtype() == torch.float64 and not torch.is_grad_enabled()
+        return x
+
+    question = Question("q1", "A slope", "same", 1, 1, (Part("a slope", 1, own_settings, lambda seed: [(torch.ones(2),)]),))
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    try:
+        torch.manual_seed(3), np.random.seed(3), random.seed(3)
+        draws = torch.rand(1).item(), np.random.rand(), random.random()
+        torch.manual_seed(3), np.random.seed(3), random.seed(3)
+        assert course.check._try(question, same).passed
+        assert torch.get_default_dtype() == torch.float64 and not torch.is_grad_enabled()
+        assert (torch.rand(1).item(), np.random.rand(), random.random()) == draws, "a check draws nothing of the notebook's"
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)

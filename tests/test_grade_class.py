@@ -12,11 +12,14 @@ import time
 import pytest
 from demo_answers import RIGHT, SHEETS, notebook
 
+import course.check
 import course.checks
 import course.grade
-from course.grade import Graded, Limits, Runner, grade, judge
+from course.grade import Graded, Limits, Runner, grade, judge, report
 from course.grade.judge import control
+from course.grade.notebook import parse
 from course.sandbox import session
+from course.sandbox.call import OutOfTime, within
 
 START = f"""
 import sys, course.checks
@@ -230,6 +233,31 @@ def test_more_seeds_are_tried_when_asked_for(tmp_path):
     assert b"0 of 8 points" in command(path, "--seeds", "9", "--json", tmp_path / "json").stdout
     written = json.loads((tmp_path / "json").read_text())
     assert written["seeds"] == 9 and len(written["source"]) == 16 and written["version"]
+
+
+def test_each_seed_has_as_much_time_as_in_the_notebook(tmp_path, monkeypatch):
+    monkeypatch.setattr(course.checks, "__path__", [SHEETS])
+    read = parse(notebook(tmp_path / "98_lookup.ipynb", *RIGHT.values()).read_bytes())
+    known = course.checks.load("98_lookup")
+    question = known.questions[0]
+
+    def seconds(**limits):
+        return judge.Answers(read, known, Limits(**limits))._trial(question)["seconds"]
+
+    three = len(course.check.SEEDS)
+    assert seconds(seeds=three) == seconds(seeds=1) == question.seconds and seconds(seeds=3 * three) == 3 * question.seconds
+    assert seconds() >= question.seconds * judge.SEEDS / three
+    assert seconds(seconds=2.5, seeds=90) == 2.5, "what the command line says holds"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_results_that_go_into_a_pipe_are_not_read_from_it(tmp_path):
+    os.mkfifo(tmp_path / "json")
+    book = report.Book([Graded(tmp_path / "x.ipynb")], Limits(), 2)
+    try:
+        within(5, book.resume, tmp_path / "json", [0])
+    except OutOfTime:
+        pytest.fail("it waits for somebody to write")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

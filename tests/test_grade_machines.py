@@ -12,6 +12,7 @@ import pytest
 from demo_answers import RIGHT, SHEETS, notebook
 
 import course
+from course.sandbox import isolation
 
 ROOT = Path(course.__file__).resolve().parent.parent
 START = f"""
@@ -170,6 +171,14 @@ def test_an_installed_copy_grades_from_any_folder_and_shows_no_checks(sheet, pla
     assert (installed / "course" / "checks").is_dir()
     notebook(place / "98_lookup.ipynb", f"PATHS = [{str(installed / 'course' / 'checks')!r}]{PEEK}")
     assert "seen: []," in graded(sheet, env=here).stdout
+
+
+def test_checks_that_are_installed_beside_the_clone_are_not_shown(tmp_path, monkeypatch):
+    (tmp_path / "course" / "checks").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    view = isolation.plan()
+    assert os.path.realpath(tmp_path) in view.files
+    assert {os.path.realpath(folder / "course/checks") for folder in (tmp_path, ROOT)} <= set(view.empty)
 
 
 def test_no_part_of_it_needs_what_some_pythons_lack():

@@ -259,6 +259,9 @@ def test_a_student_cannot_hand_in_for_another_by_the_name_of_a_file(tmp_path):
         ("hand.csv", "student,question,points,reason\nann@x.edu,q1,many,x\n", "'many' is no number of points"),
         ("hand.csv", "student,question,points,reason\nann@x.edu,q1,-1,x\n", "no number of points from 0 up"),
         ("hand.csv", "student,question,points,reason\nann@x.edu,q1,1,\n", "it gives no reason"),
+        ("hand.csv", "student,question,points,reason\nann@x.edu,q1,2,5,a slip\n", "line 2: it has more cells than the first line has columns"),
+        ("hand.csv", "student;question;points;reason\nann@x.edu;q1;2;late; excused\n", "a text with a semicolon in it goes into quotes"),
+        ("roster.csv", "name,email\nAnn,a@x\nAdams, Bo,b@x\n", "line 3: it has more cells than the first line has columns"),
         ("hand.csv", "student,question,points,reason\nann@x.edu,q1,1,x\nann@x.edu,q1,2,x\n", "is set in line 2 already"),
         ("json", "{}", "not what --json of this version writes"),
         ("json", "[1]", "not what --json of this version writes"),
@@ -271,6 +274,35 @@ def test_what_cannot_be_used_is_refused_in_a_sentence_before_anything_runs(grade
     said = capsys.readouterr().err
     assert says in said and said.startswith(name) and said.count("\n") == 1
     assert not Path("csv").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--csv", "class/nobody.ipynb"],
+        ["class/nobody.ipynb", "--json", "new.IPYNB"],
+        ["--merge", "class/nobody.ipynb"],
+        ["--roster", "roster.csv", "--csv", "roster.csv"],
+        ["--roster", "roster.csv", "--canvas", "./roster.csv"],
+        ["--roster", "roster.csv", "--overrides", "hand.csv", "--moodle", "hand.csv"],
+        ["--csv", "out", "--json", "out"],
+        ["--csv", "out", "--merge", "out"],
+        ["--json", "other", "--csv", "out", "--merge", "out"],
+    ],
+)
+def test_no_output_takes_the_place_of_a_notebook_or_of_what_is_read(grade, canvas, tmp_path, capsys, options):
+    (tmp_path / "hand.csv").write_text("student,question,points,reason\nann@x.edu,q1,1,x\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert grade("class", *options) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and ("like a notebook" in said or "named for something else, too" in said)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_merged_may_be_written_anew(grade, canvas, tmp_path):
+    assert grade("class", "--json", "json") == 0
+    assert grade("class/nobody.ipynb", "--merge", "json", "--json", tmp_path / "json") == 0
+    assert len(json.loads(Path("json").read_text())["notebooks"]) == 3
 
 
 def test_more_points_than_there_are_are_not_given(grade, canvas, capsys):

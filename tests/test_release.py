@@ -82,6 +82,37 @@ def test_what_an_editor_has_left_beside_the_checks_is_not_handed_out(tmp_path, m
     assert [name for name, data in there.items() if b"secret" in data] == ["course/checks/__init__.py"]
 
 
+def test_a_notebook_in_which_somebody_tried_something_is_not_handed_out(tmp_path, monkeypatch):
+    for name in ("chapters/a.py", "chapters/a.ipynb", "chapters/a-Copy1.ipynb", "solutions/b.py", "exercises/b.ipynb", "exercises/b (solved).ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    for name in release.FILES:
+        (tmp_path / name).write_text("x")
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    assert [name for name, _ in release.contents() if name.endswith(".ipynb")] == ["chapters/a.ipynb", "exercises/b.ipynb"]
+
+
+def test_a_sheet_that_somebody_has_answered_is_not_handed_out(tmp_path, monkeypatch, capsys):
+    for name in ("requirements.lock", "tinyllm", "chapters"):
+        os.symlink(ROOT / name, tmp_path / name)
+    for folder in ("exercises", "solutions"):
+        (tmp_path / folder).mkdir()
+    sheet = "exercises/04_attention_as_lookup.ipynb"
+    (tmp_path / sheet).write_bytes((ROOT / sheet).read_bytes())
+    os.symlink(ROOT / "solutions/04_attention_as_lookup.py", tmp_path / "solutions/04_attention_as_lookup.py")
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    assert not list(release._not_as_built())
+    written = json.loads((tmp_path / sheet).read_text())
+    written["cells"].insert(0, {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "Until Friday."})
+    (tmp_path / sheet).write_text(json.dumps(written))
+    assert not list(release._not_as_built()), "a word to the class gives no answer away"
+    written["cells"][-1] = {"cell_type": "code", "id": "b", "metadata": {}, "source": "answer = 1", "outputs": [], "execution_count": 1}
+    (tmp_path / sheet).write_text(json.dumps(written))
+    assert main(["release", str(tmp_path / "copy")]) == 1 and not (tmp_path / "copy").exists()
+    assert f"{sheet}: holds code that the sheet does not hand out" in capsys.readouterr().err
+
+
 def test_the_checks_of_the_copy_say_what_those_of_the_book_say(copy):
     program = """
 import json, sys, course

@@ -79,3 +79,44 @@ def test_names_comments_and_docstrings_do_not_count_and_code_does(change):
     plain = similar.fingerprints(ast.parse(f"def f(b):\n    {body}"))
     same = similar.fingerprints(ast.parse(f"def g(b):\n    {change}\n    {body}"))
     assert (same == plain) == (change[0] != "x") and len(plain) > 3
+
+
+def test_two_folders_of_the_same_names_are_compared_with_each_other(tmp_path, capsys):
+    for year in ("2025", "2026"):
+        sheet(tmp_path / year / "class" / "ann" / f"{SHEET}.ipynb", lambda source: source if year == "2025" else renamed(source))
+    main(["similar", str(tmp_path / "2025" / "class"), str(tmp_path / "2026" / "class")])
+    out = capsys.readouterr().out
+    assert f"100%  class/ann/{SHEET}.ipynb\n      {tmp_path}/2026/class/ann/{SHEET}.ipynb" in out
+
+
+def test_a_notebook_whose_name_shows_like_anothers_does_not_hide_it(tmp_path, capsys):
+    sheet(tmp_path / "ann" / f"{SHEET}.ipynb", lambda source: source)
+    for sign, change in (("\a", renamed), ("\b", own), ("?", own)):
+        sheet(tmp_path / "bob" / f"{SHEET}{sign}.ipynb", change)
+    main(["similar", str(tmp_path)])
+    assert f"100%  ann/{SHEET}.ipynb\n      bob/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda source: "if True:\n" + "".join(f"    {line}\n" for line in source.splitlines()),
+        lambda source: source + "\nif False:\n    def masked_attention(q, k, v, mask):\n        return q\n",
+        lambda source: "try:\n" + "".join(f"    {line}\n" for line in source.splitlines()) + "finally:\n    pass\n",
+    ],
+)
+def test_an_answer_inside_of_another_statement_is_compared(tmp_path, capsys, wrapped):
+    def change(source):
+        return wrapped(renamed(source)) if "def masked_attention" in source else "pass"
+
+    sheet(tmp_path / "ann" / f"{SHEET}.ipynb", lambda source: source)
+    sheet(tmp_path / "bob" / f"{SHEET}.ipynb", change)
+    main(["similar", str(tmp_path)])
+    assert f"100%  ann/{SHEET}.ipynb\n      bob/" in capsys.readouterr().out
+
+
+def test_the_table_does_not_take_a_notebooks_place(tmp_path, capsys):
+    sheet(tmp_path / "ann.ipynb", lambda source: source)
+    before = (tmp_path / "ann.ipynb").read_bytes()
+    assert main(["similar", "--csv", str(tmp_path / "ann.ipynb"), str(tmp_path)]) == 2
+    assert "like a notebook" in capsys.readouterr().err and (tmp_path / "ann.ipynb").read_bytes() == before

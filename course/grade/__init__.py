@@ -150,9 +150,11 @@ def run(args: argparse.Namespace) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal of another encoding loses a letter, not a report
-    outputs = [args.csv, args.json or args.merge, args.gradescope, args.canvas, args.moodle]
-    for output in filter(None, outputs):
-        if problem := report.cannot_write(output):
+    outputs = [output for output in (args.csv, args.json or args.merge, args.gradescope, args.canvas, args.moodle) if output]
+    merged = [args.merge] if args.merge and args.json and not report.same_file(args.merge, args.json) else []
+    inputs = [path for path in (args.roster, args.overrides, *merged, *args.paths) if path]
+    for number, output in enumerate(outputs):
+        if problem := report.cannot_write(output) or report.would_replace(output, [*outputs[:number], *inputs]):
             print(f"{printable(output)}: {problem}", file=sys.stderr)
             return 2
     try:

@@ -107,6 +107,8 @@ class Book:
 
     def resume(self, path: Path, numbers: Iterable[int]) -> None:
         """Takes over what an interrupted run found, for files and conditions that are the same still."""
+        if not path.is_file():  # who reads /dev/stdout waits for what is never written
+            return
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["complete"] or any(content[key] != value for key, value in self._conditions().items()):
@@ -412,6 +414,21 @@ def cannot_write(path: Path) -> str | None:
         return None
     if not os.access(os.path.realpath(path.parent), os.W_OK | os.X_OK):
         return "is in a folder that cannot be written"
+    return None
+
+
+def same_file(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def would_replace(path: Path, others: Iterable[Path]) -> str | None:
+    """Why a file of that name should not be written: it is somebody's notebook, or one of those others."""
+    if path.exists() and not path.is_file():
+        return None
+    if path.suffix.lower() == ".ipynb":
+        return "is called like a notebook, which would be replaced; name the file to write"
+    if any(same_file(path, other) for other in others):
+        return "would be written, and is named for something else, too"
     return None
 
 

@@ -24,6 +24,7 @@ NAMES = "student name fullname studentname".split()
 FIRST, LAST = "firstname givenname".split(), "lastname surname familyname".split()
 LOGINS = "sisloginid username login emailaddress email sisuserid idnumber studentid studentnumber userid id".split()
 POINTS_POSSIBLE = "Points Possible"
+NAMED = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 
 class Unusable(ValueError):
@@ -68,7 +69,15 @@ def table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         header = [column.strip() for column in next(reader, [])]
-        rows = [(reader.line_num, dict(zip(header, row))) for row in reader if any(map(str.strip, row))]
+        rows = []
+        for row in reader:
+            if any(map(str.strip, row[len(header) :])):
+                raise Unusable(
+                    f"{printable(path)}, line {reader.line_num}: it has more cells than the first line has columns; "
+                    f"a text with {NAMED[separator]} in it goes into quotes"
+                )
+            if any(map(str.strip, row)):
+                rows.append((reader.line_num, dict(zip(header, row))))
     except csv.Error as error:
         raise Unusable(f"{printable(path)}, line {reader.line_num}: not CSV: {error}") from None
     twice = {column for column in header if column and header.count(column) > 1}

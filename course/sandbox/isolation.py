@@ -8,6 +8,7 @@ they have.
 
 import contextlib
 import ctypes
+import glob
 import os
 import site
 import struct
@@ -67,10 +68,11 @@ def namespaces() -> bool:
 
 @dataclass(frozen=True)
 class View:
-    """The file system of a learner's process: `files` and folders as they are; `links` on the way to them."""
+    """The file system of a learner's process: `files` and folders as they are; `links` on the way to them; what is `empty`."""
 
     files: list[str]
     links: dict[str, str]
+    empty: list[str]
 
 
 def plan() -> View:
@@ -103,7 +105,11 @@ def plan() -> View:
                     links[at] = target
                 at = os.path.normpath(os.path.join(os.path.dirname(at), target))
                 todo, at = [*Path(at).parts[1:], *todo], "/"
-    return View(files, links)
+    secrets = [book.parent / name for name in SECRETS]  # where they lie within what is shown, as in an installed copy,
+    installed = [*paths, *(path for prefix in prefixes for path in glob.glob(f"{prefix}/lib*/python*/*-packages"))]
+    secrets += [os.path.join(path, SECRETS[0]) for path in installed if path]  # also one that lies beside the clone in use
+    empty = {path for path in map(os.path.realpath, secrets) if os.path.isdir(path) and _within(path, files)}
+    return View(files, links, sorted(empty))
 
 
 def _within(path: str, folders: list[str]) -> bool:
@@ -130,10 +136,8 @@ def enter(view: View) -> None:
         Path(new + path).parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.symlink(target, new + path)
-    for secret in SECRETS:  # where they lie within what is shown, as in an installed copy
-        folder = f"{new}{Path(course.__file__).resolve().parent.parent / secret}"
-        if os.path.isdir(folder):
-            _libc("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=4k")
+    for folder in view.empty:
+        _libc("mount", b"tmpfs", os.fsencode(new + folder), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=4k")
     Path(f"{new}{SCRATCH}").mkdir(parents=True, exist_ok=True)
     Path(f"{new}/proc").mkdir(exist_ok=True)
     with contextlib.suppress(OSError):  # refused in some containers: then without
