@@ -520,9 +520,10 @@ class Tokenizer:
     def to_tiktoken(self, name: str = "tinyllm"):
         """The same tokenizer as a `tiktoken.Encoding`: the same ids, faster.
 
-        Four things differ. Lone surrogates become U+FFFD there; letters that are younger than the Unicode
-        tables of one of the two libraries are split in another way; a million spaces in a row are an error
-        there; and two tokens that spell a third are merged there, also if they never were a merge.
+        Four things differ. Lone surrogates become U+FFFD there, and a pair of them its character; letters that
+        are younger than the Unicode tables of one of the two libraries are split in another way; a million
+        spaces in a row are an error there; and two tokens that spell a third are merged there, also if they
+        never were a merge.
         ValueError for a tokenizer that tiktoken cannot be: one with a Unicode form, or with ids that are
         not in the order of the merges.
         """

@@ -109,10 +109,10 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
 
 
 def check_out(folder: Path, resume: bool) -> None:
-    """Raise `ValueError` where a run would write over a model or a tokenizer in the end."""
+    """Raise `ValueError` where a run would write over a model or a tokenizer that is no run's."""
     for name in ("model.json", "model.safetensors", "tokenizer.json"):
-        if not resume and (folder / name).exists():
-            raise ValueError(f"{folder} has a {name} already: take another folder, or --resume its run")
+        if not resume and not checkpoints(folder) and (folder / name).exists():
+            raise ValueError(f"{folder} has a {name} already: take another folder")
 
 
 def separator_ids(separator: str, tokenizer: Tokenizer | None, ids: torch.Tensor) -> tuple[int, ...]:
