@@ -131,7 +131,7 @@ machine_map(here="model")
 # %%
 from collections import Counter, defaultdict
 from dataclasses import replace
-from itertools import islice, product, repeat
+from itertools import islice, product
 
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel

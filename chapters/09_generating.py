@@ -549,8 +549,6 @@ from tinyllm.generation import Cache
 # Look at chapter 07's `forward` again: it asks the cache for the positions of the new tokens and for each layer's `past`, where the attention layer writes its new keys and values before it looks up.
 
 # %%
-from itertools import repeat
-
 from tinyllm.layers import make_norm, make_positions
 from tinyllm.model import Block, Config, check_ids, initialize
 

@@ -41,6 +41,9 @@ _EMPTY = tempfile.TemporaryDirectory(prefix="attention-twice-", ignore_cleanup_e
 KERNEL_ENVIRONMENT = {
     "IPYTHONDIR": _EMPTY.name,  # not the user's own settings
     "MATPLOTLIBRC": str(Path(matplotlib.get_data_path(), "matplotlibrc")),  # a file of comments
+    "PYTHONSTARTUP": "",  # and not what every session of the user's runs first
+    "PYTHONOPTIMIZE": "",  # a chapter's claims are asserts
+    "PYTHONWARNINGS": "",
     "OMP_NUM_THREADS": "1",  # sums in another order give other digits
     "COURSE_PROGRESS": "off",  # `check` would write the learner's progress file
     "MPLBACKEND": "",  # the kernel's own: figures go into the notebook
@@ -85,7 +88,7 @@ def find_targets(root: Path, names: list[str]) -> list[Target]:
     """All notebooks of the book, or those that `names` ask for: `01_tokens`, `chapters/01_tokens.py`, ..."""
     targets = []
     for folder in ("chapters", "solutions"):
-        for path in sorted((root / folder).glob("*.py")):
+        for path in sorted((root / folder).glob("[!.]*.py")):  # an editor's lock is called .#x.py
             source = path.relative_to(root)
             targets.append(Target(source, source.with_suffix(".ipynb")))
             if folder == "solutions":
@@ -107,7 +110,10 @@ def find_targets(root: Path, names: list[str]) -> list[Target]:
 
 def plan(target: Target, root: Path) -> Plan:
     """The notebook that a source gives, nothing executed."""
-    text = (root / target.source).read_text(encoding="utf-8")
+    try:
+        text = (root / target.source).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BuildError(f"{target.source}: not in UTF-8: {error}") from None
     if not text.startswith("# %%"):
         raise BuildError(f"{target.source}:1: a source starts with a cell marker, `# %%`")
     # jupytext does not say where a cell starts, so each marker carries its line number.

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if not output.parent.is_dir():
         print(f"{printable(output)}: is in a folder that is not there", file=sys.stderr)
         return 2
-    zipped = output.suffix == ".zip"
+    zipped = output.suffix.lower() == ".zip"
     if output.is_dir() and (zipped or any(output.iterdir())) or not zipped and output.exists() and not output.is_dir():
         print(f"{printable(output)}: is there already; name a new {'file' if zipped else 'folder'}", file=sys.stderr)
         return 2

@@ -371,3 +371,10 @@ def test_a_mask_for_each_text_hides_its_own_keys():
     hidden = seen[0][..., 1:, 0] == 0
     assert hidden[1].all() and not hidden[0].any()
     torch.testing.assert_close(layer(x, mask=mask), layer(x, mask=mask, weights=[]))
+
+
+def test_more_keys_than_float16_can_count_are_refused():
+    k = torch.zeros(70_000, 1, dtype=torch.float16)
+    with pytest.raises(ValueError, match="float16 cannot sum up the weights of so many keys"):
+        attention(k[:1], k, k + 1)
+    assert attention(k[:1].float(), k.float(), k.float() + 1).item() == pytest.approx(1, rel=1e-2)

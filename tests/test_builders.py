@@ -99,3 +99,26 @@ def test_a_user_without_a_home_has_a_cache_all_the_same(monkeypatch):
 
     monkeypatch.setattr(pooch, "os_cache", nowhere)
     assert cache.folder().name == "attention-twice" and cache.folder().parent.is_dir()
+
+
+def test_a_claim_is_checked_also_where_the_user_has_turned_asserts_off(tmp_path, monkeypatch, capsys):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "startup.py").write_text("x = 1")
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    code = "import warnings\nwarnings.simplefilter\nassert 'x' not in globals()\nassert __debug__ and not warnings.warn('w')"
+    (tmp_path / "chapters/01_x.py").write_text(f"# %% [markdown]\n# # A\n\n# %%\n{code}\n")
+    assert build.build(tmp_path, []) == 0, capsys.readouterr().err
+    (tmp_path / "chapters/01_x.py").write_text("# %% [markdown]\n# # A\n\n# %%\nassert 1 == 2\n")
+    assert build.build(tmp_path, []) == 1 and "assert 1 == 2" in capsys.readouterr().err
+
+
+def test_files_of_an_editor_and_in_another_encoding_stop_no_build_of_others(tmp_path, capsys):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters/.#01_x.py").symlink_to("nobody@nowhere.1")
+    (tmp_path / "chapters/01_x.py").write_bytes("\ufeff# %% [markdown]\n# # A\n".encode())
+    (tmp_path / "chapters/02_x.py").write_bytes("# %% [markdown]\n# # Ä\n".encode("latin-1"))
+    assert build.build(tmp_path, []) == 1
+    said = capsys.readouterr()
+    assert "chapters/01_x.ipynb: executed" in said.out and "chapters/02_x.py: not in UTF-8" in said.err

@@ -212,3 +212,16 @@ def test_ctrl_c_in_a_terminal(tmp_path):
         program.kill()
         program.wait()
         os.close(here)
+
+
+def test_a_file_from_windows_is_read_like_any_other(monkeypatch, capsys):
+    arguments = ["--temperature", "0", "--max-new-tokens", "5"]
+    status, told, _ = say(monkeypatch, capsys, "Once\n\n", *arguments)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeffOnce\r\n\r\n", newline=""))
+    assert status == main(arguments) == 0 and capsys.readouterr().out == told
+
+
+def test_a_published_tokenizer_may_begin_with_the_mark_that_windows_writes(tmp_path):
+    (tmp_path / "tokenizer.json").write_bytes(b'\xef\xbb\xbf{"post_processor": null}')
+    (tmp_path / "config.json").write_text('{"eos_token_id": 65}')
+    assert beginning_and_end(tmp_path, BYTES) == ([], ["A"])

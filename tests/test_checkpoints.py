@@ -26,7 +26,7 @@ from tinyllm.checkpoints import (
 from tinyllm.model import GPT, from_dict
 from tinyllm.optimizers import make_optimizers
 from tinyllm.train_config import TrainConfig
-from tinyllm.training import train, train_step
+from tinyllm.training import new_record, train, train_step
 
 
 class BreaksDown(GPT):
@@ -428,3 +428,36 @@ def test_a_run_goes_on_with_the_same_ids_in_other_numbers(tmp_path, dtype):
     run.close()
     list(train(resumed, IDS.to(dtype), RUN_CONFIG, folder=tmp_path, resume=True))
     assert torch.equal(weights(resumed), weights(straight))
+
+
+def test_a_folder_with_the_name_of_a_checkpoint_is_none(tmp_path):
+    list(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path))
+    (tmp_path / "step-99999999.safetensors").mkdir()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000008.safetensors", "step-00000012.safetensors"]
+    resumed = new_model(seed=5)
+    list(train(resumed, IDS, RUN_CONFIG, folder=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("line", [b"my own notes\n", b'{"event": 1}\n', b"[]\n", b'{"step": 4, "lo'])
+def test_a_log_that_is_not_one_of_a_run_stays_and_is_named(tmp_path, line):
+    (tmp_path / "log.jsonl").write_bytes(line)
+    with pytest.raises(ValueError, match="log.jsonl is no log of a run: it has the line"):
+        list(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path))
+    assert (tmp_path / "log.jsonl").read_bytes() == line
+
+
+def test_an_empty_line_in_a_log_does_not_count(tmp_path):
+    list(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path))
+    before = (tmp_path / "log.jsonl").read_bytes()
+    (tmp_path / "log.jsonl").write_bytes(before + b"\n")
+    list(train(new_model(), IDS, RUN_CONFIG, folder=tmp_path, resume=True))
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+
+
+def test_weights_that_a_step_has_spoiled_replace_no_checkpoint(tmp_path):
+    config = replace(RUN_CONFIG, keep=1, n_steps=8)
+    list(train(new_model(), IDS, config, folder=tmp_path))
+    spoiled = new_model()
+    torch.nn.init.constant_(spoiled.norm.weight, math.inf)
+    with pytest.raises(FloatingPointError, match="after step 12 the loss on validation is nan"):
+        new_record(12, [1.0], 1.0, spoiled, IDS)

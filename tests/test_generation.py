@@ -4,14 +4,16 @@ import copy
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tinyllm.generation import Cache, WithoutOneDNN, generate, new_ids, next_token, penalize, prepare, stream
+from tinyllm.generation import Cache, WithoutOneDNN, generate, make_cache, new_ids, next_token, penalize, prepare, stream
 from tinyllm.model import GPT, Config, load, save
 from tinyllm.tokens import Tokenizer
 
@@ -507,3 +509,63 @@ def test_a_stream_is_the_text_that_generate_writes():
     ids = generate(model, BYTES.encode(prompt), 40, generator=seeded(), **options)
     parts = stream(model, BYTES, prompt, 40, generator=seeded(), **options)
     assert prompt + "".join(parts) == BYTES.decode(ids.tolist())
+
+
+@pytest.mark.parametrize("n_layer", [1, 3])
+@pytest.mark.parametrize("mixer", ["softmax", "elu"])
+def test_a_cache_of_a_model_with_other_layers_is_refused(n_layer, mixer):
+    model, other = (random_gpt(replace(TINY, n_layer=n, mixer=mixer)) for n in (2, n_layer))
+    with pytest.raises(ValueError, match="argument 2 is (shorter|longer)"):
+        model(random_ids(1, 4), make_cache(other, 1, 16))
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+def test_a_cache_does_not_reach_beyond_the_positions(positions):
+    model = random_gpt(replace(TINY, positions=positions))
+    cache = make_cache(model, 1, 30)
+    model(random_ids(1, 16), cache)
+    with pytest.raises(ValueError, match="17 ids are too many for a context of 16"):
+        model(random_ids(1, 1), cache)
+
+
+@pytest.mark.parametrize("form", [np.array, lambda prompts: [np.array(prompt) for prompt in prompts]])
+def test_prompts_may_be_arrays(form):
+    prompts = [[3, 1, 4], [1, 5, 9]]
+    assert texts(generate(MODEL, form(prompts), 5, temperature=0)) == texts(generate(MODEL, prompts, 5, temperature=0))
+
+
+def texts(found):
+    return [text.tolist() for text in found]
+
+
+@pytest.mark.parametrize("prompt", ["abc", b"abc", ["abc"], [1.0], [True], [[[1, 2]]], [1, [2]], [10**30], [None]])
+def test_a_prompt_that_is_no_ids_is_named(prompt):
+    with pytest.raises(ValueError, match="a prompt is ids, "):
+        generate(MODEL, prompt, 2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (dict(temperature=1e-46), "temperature must be 0, or from 1e-38 to 1e38, not 1e-46"),
+        (dict(temperature=math.inf), "temperature must be 0, or from 1e-38 to 1e38, not inf"),
+        (dict(top_k=2.5), "top_k must be a whole number, not 2.5"),
+        (dict(stop=17), "no text ends with the id 17: the vocabulary is 0 to 16"),
+        (dict(stop={3, -1}), "no text ends with the id -1"),
+    ],
+)
+def test_a_setting_that_32_bits_or_the_vocabulary_cannot_hold_is_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        generate(MODEL, [3], 2, **setting)
+
+
+def test_a_number_of_tokens_that_is_not_whole_is_refused():
+    with pytest.raises(ValueError, match="max_new_tokens must be a whole number, not 2.0"):
+        generate(MODEL, [3], 2.0)
+
+
+def test_a_prompt_of_bytes_is_a_text():
+    model = random_gpt(replace(TINY, vocab_size=257))
+    tokenizer = Tokenizer({i: bytes([i]) for i in range(256)} | {256: b"ab"}, [(b"a", b"b")])
+    told = ["".join(stream(model, tokenizer, prompt, 9, temperature=0)) for prompt in ("abab", b"abab")]
+    assert told[0] == told[1]

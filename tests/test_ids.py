@@ -152,3 +152,45 @@ def test_what_a_file_of_ids_does_not_say_is_asked_for(tmp_path, capsys):
     assert "--floor is in nats per character" in errors
     assert "the tokenizer has 274 tokens, and vocab_size is 270" in errors
     assert "id 300 is not in the vocabulary, 0 to 269" in errors and "Traceback" not in errors
+
+
+def test_the_command_writes_over_neither_the_text_nor_a_tokenizer(tmp_path, capsys):
+    text, own = tmp_path / "corpus.bin", tmp_path / "own.json"
+    text.write_text(TEXT)
+    Tokenizer(*train_bpe(TEXT, 265)).save(own)
+    before = own.read_bytes()
+    assert main(["--data", str(text), "--tokenizer", str(own), "--out", str(text)]) == 1
+    for tokenizer in (own, text):
+        options = ["--tokenizer", str(tokenizer), "--vocab-size", "265", "--out", str(tmp_path / "x.bin")]
+        assert main(["--data", str(text), *options]) == 1
+    errors = capsys.readouterr().err
+    assert "corpus.bin is the text itself" in errors and "own.json is there already" in errors
+    assert text.read_text() == TEXT and own.read_bytes() == before
+
+
+@pytest.mark.parametrize("data", [TEXT.encode("utf-16"), b"caf\xe9 " * 40, b"caf\xc3", b""])
+def test_the_command_refuses_what_training_refuses_too(tmp_path, data, capsys):
+    (tmp_path / "text.txt").write_bytes(data)
+    Tokenizer(*train_bpe(TEXT, 265)).save(tmp_path / "own.json")
+    files = ["--data", str(tmp_path / "text.txt"), "--tokenizer", str(tmp_path / "own.json")]
+    assert main([*files, "--out", str(tmp_path / "x.bin")]) == 1
+    error = capsys.readouterr().err
+    assert ("text.txt is not text in UTF-8" if data else "there are no ids to write") in error
+    assert not (tmp_path / "x.bin").exists()
+
+
+def test_a_text_may_have_any_character_where_a_chunk_of_it_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(ids_module.read_chunks, "__defaults__", (1,))
+    (tmp_path / "text.txt").write_bytes("\ufeffcafé 😀\r\n".encode())
+    tokenizer = Tokenizer(*train_bpe(TEXT, 265))
+    tokenizer.save(tmp_path / "own.json")
+    files = ["--data", str(tmp_path / "text.txt"), "--tokenizer", str(tmp_path / "own.json")]
+    assert main([*files, "--out", str(tmp_path / "x.bin")]) == 0
+    assert tokenizer.decode(read_ids(tmp_path / "x.bin", 265)) == "\ufeffcafé 😀\r\n"
+
+
+@pytest.mark.parametrize("data", [b"", b"junk" * 30, b"PK\x03\x04" + bytes(30)])
+def test_a_file_npy_that_is_none_is_named(tmp_path, data):
+    (tmp_path / "x.npy").write_bytes(data)
+    with pytest.raises(ValueError, match="x.npy is no file of numbers by numpy"):
+        read_ids(tmp_path / "x.npy", 300)

@@ -251,3 +251,11 @@ def test_the_other_forms_name_what_is_wrong_too():
         linear_attention(q, k, v, torch.ones(11, 11))
     with pytest.raises(ValueError, match="at least one head, got 0"):
         retention_gates(0)
+
+
+@every_form
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sums_that_sixteen_bits_cannot_hold_are_refused(form, dtype):
+    ones = torch.ones(1000, 2, dtype=dtype)  # in bfloat16 a sum of ones stops at 256
+    with pytest.raises(ValueError, match=f"sums over tokens need 32 bits or more, not {dtype}"):
+        form(ones, ones, ones, normalize=False)

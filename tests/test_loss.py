@@ -179,3 +179,9 @@ def test_a_batch_of_a_text_in_fewer_bits_is_the_same_batch(dtype):
 def test_a_batch_can_be_cut_on_the_device_of_the_text():
     x, y = get_batch(torch.zeros(50, dtype=torch.int32, device="meta"), 4, 8)
     assert x.device.type == y.device.type == "meta" and x.shape == (4, 8)
+
+
+def test_targets_that_cannot_tell_their_ids_from_the_ignored_one_are_refused():
+    for dtype in (torch.uint8, torch.uint16):  # -100 is 156 in eight bits
+        with pytest.raises(ValueError, match=f"targets must be of a signed type, such as int64, not {dtype}"):
+            cross_entropy(torch.randn(1, 200), torch.tensor([156], dtype=dtype))

@@ -346,3 +346,46 @@ def test_damage_to_a_saved_model_is_noticed(tmp_path):
             load(tmp_path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, "float16"])
+def test_weights_are_not_saved_in_a_type_that_has_none_of_them(tmp_path, dtype):
+    with pytest.raises(ValueError, match="weights can be of a type such as torch.float16, not"):
+        save(random_gpt(), tmp_path, dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_weight_that_is_too_large_for_sixteen_bits_is_not_saved_as_infinite(tmp_path):
+    model = random_gpt()
+    model.norm.weight.data[0] = 1e6
+    with pytest.raises(ValueError, match="norm.weight has numbers up to 1e.06, more than torch.float16 can hold"):
+        save(model, tmp_path, torch.float16)
+    save(model, tmp_path, torch.bfloat16)
+
+
+def test_a_model_that_could_not_be_loaded_again_is_not_saved(tmp_path):
+    other, without = random_gpt(), random_gpt()
+    other.head = nn.Linear(12, 2, bias=False)
+    del without.head.weight  # as where a layer keeps it packed, in eight bits
+    for model, there in ((other, r"\(2, 12\)"), (without, "missing")):
+        with pytest.raises(ValueError, match=f"head.weight is {there}, and \\(17, 12\\) by its configuration"):
+            save(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_notes_that_are_no_json_leave_the_model_that_was_there(tmp_path):
+    save(random_gpt(), tmp_path)
+    with pytest.raises(TypeError):
+        save(random_gpt(seed=1), tmp_path, notes={"loss": torch.ones(1)})
+    assert torch.equal(load(tmp_path).norm.weight, random_gpt().norm.weight)
+
+
+def test_a_description_may_begin_with_the_mark_that_windows_writes(tmp_path):
+    save(random_gpt(), tmp_path)
+    (tmp_path / "model.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "model.json").read_bytes())
+    assert load(tmp_path).config == TINY
+
+
+def test_ids_that_are_no_tensor_are_named():
+    with pytest.raises(ValueError, match="ids must be a tensor .*, not ndarray"):
+        random_gpt()(random_ids(1, 4).numpy())

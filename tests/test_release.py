@@ -281,3 +281,9 @@ def test_a_wrong_call_gets_a_sentence(tmp_path, capsys):
     assert main(["gradescope", "01_tokens", str(tmp_path / "x")]) == 2 and "ends in .zip" in capsys.readouterr().err
     assert main(["gradescope", "01_tokens", str(tmp_path / "no" / "x.zip")]) == 2 and "not there" in capsys.readouterr().err
     assert release.packed(b'"""Doc."""\nx = {"a": "b"}  # c\n').count(b"Doc") == 0
+
+
+def test_an_archive_is_one_also_if_its_name_is_in_capitals(tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "contents", lambda: [("README.md", b"x")])
+    assert main(["release", str(tmp_path / "students.ZIP")]) == 0
+    assert zipfile.is_zipfile(tmp_path / "students.ZIP")

@@ -295,3 +295,40 @@ def test_ids_need_not_ascend_with_the_merges():
     assert Tokenizer(vocab, [(b"a", b"b"), (b"b", b"c")]).encode("abc") == [257, 99]
     assert Tokenizer(vocab, [(b"b", b"c"), (b"a", b"b")]).encode("abc") == [97, 256]
     assert list(split("abc")) == [b"abc"]
+
+
+def lines(*more):
+    """A file of tiktoken's with all bytes and `more`."""
+    pairs = [*((bytes([i]), i) for i in range(256)), *more]
+    return b"".join(base64.b64encode(token) + b" %d\n" % i for token, i in pairs)
+
+
+@pytest.mark.parametrize(
+    ("more", "special", "message"),
+    [
+        ([(b"ab", 255)], (), "token b'ab' has the id 255, as b'\\\\xff' has"),
+        ([(b"a", 256)], (), "1 of its tokens are there twice"),
+        ([(b"ab", -3)], (), "token b'ab' has the id -3"),
+        ([], {"<end>": 5}, "the id 5 is that of '<end>' and of another token"),
+        ([], {"<end>", "<start>"}, "a set has none"),
+    ],
+)
+def test_a_file_of_tiktokens_in_which_a_token_would_be_lost_is_refused(tmp_path, more, special, message):
+    (tmp_path / "x.tiktoken").write_bytes(lines(*more))
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.from_file(tmp_path / "x.tiktoken", GPT2_PATTERN, special)
+
+
+def test_a_tokenizer_json_in_which_two_tokens_have_one_id_is_refused(tmp_path):
+    vocab = {char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    Theirs(models.BPE(vocab | {"ab": 256}, [("a", "b")])).save(str(tmp_path / "tokenizer.json"))
+    saved = json.loads((tmp_path / "tokenizer.json").read_text())
+    saved["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    for i, fits in ((256, True), (vocab["a"], False)):
+        saved["model"]["vocab"]["ab"] = i
+        (tmp_path / "tokenizer.json").write_text(json.dumps(saved))
+        if fits:
+            assert Tokenizer.from_file(tmp_path / "tokenizer.json").encode("ab") == [256]
+        else:
+            with pytest.raises(ValueError, match=f"its token 'a.*' has the id {i}, as 'a.*' has"):
+                Tokenizer.from_file(tmp_path / "tokenizer.json")

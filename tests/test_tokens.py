@@ -562,3 +562,51 @@ def test_all_special_tokens_are_allowed_as_tiktoken_says_it():
     text = "<|a|> the <|b|>"
     assert tokenizer.encode(text, "all") == tokenizer.encode(text, True)
     assert tokenizer.encode(text, "all") == tokenizer.to_tiktoken().encode(text, allowed_special="all")
+
+
+def test_a_set_of_special_tokens_gets_no_ids_since_its_order_is_another_in_each_process():
+    with pytest.raises(ValueError, match="ids in their order, and a set has none"):
+        train_bpe("abab", 259, {"<a>", "<b>"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: train_bpe("abab", 257, pattern="("), "'\\(' is no pattern: missing \\)"),
+        (lambda: Tokenizer(*train_bpe("abab", 257), pattern=None), "None is no pattern"),
+        (lambda: train_bpe(bytearray(b"abab"), 257), "a text is str or bytes, or chunks of these, not 97"),
+        (lambda: Tokenizer(*train_bpe("abab", 257)).encode([5]), "a text is str or bytes, or chunks of these, not 5"),
+        (lambda: Tokenizer(*train_bpe("abab", 257)).decode("ab"), "one row \\(T,\\) of whole numbers, not 'ab'"),
+        (lambda: Tokenizer(*train_bpe("abab", 257)).decode(torch.tensor([[97, 98]])), "one row \\(T,\\) of whole numbers"),
+        (lambda: Tokenizer(*train_bpe("abab", 257)).decode(97), "one row \\(T,\\) of whole numbers, not 97"),
+    ],
+)
+def test_what_is_no_text_no_pattern_and_no_ids_is_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong()
+
+
+def test_a_tokenizer_that_could_not_be_written_leaves_the_one_that_was_there(tmp_path, monkeypatch):
+    tokenizer, path = Tokenizer(*train_bpe("abab", 257)), tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    before = path.read_bytes()
+
+    def disk_is_full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", disk_is_full)
+    with pytest.raises(OSError):
+        Tokenizer(*train_bpe("cdcd", 257)).save(path)
+    assert path.read_bytes() == before
+
+
+def test_a_tokenizer_may_begin_with_the_mark_that_windows_writes(tmp_path):
+    tokenizer, path = Tokenizer(*train_bpe("abab", 257)), tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Tokenizer.load(path).vocab == Tokenizer.from_file(path).vocab == tokenizer.vocab
+
+
+def test_no_special_tokens_may_be_allowed_by_none():
+    tokenizer = Tokenizer(*train_bpe("abab", 258, ["<end>"]), ["<end>"])
+    assert tokenizer.encode("<end>", None) == tokenizer.encode("<end>")

@@ -200,3 +200,17 @@ def test_model_and_batches_go_to_the_device(tmp_path, monkeypatch):
     monkeypatch.setattr("tinyllm.train.pick_device", lambda name: torch.device("meta"))
     monkeypatch.setattr("tinyllm.training.train_step", train_step)
     assert command(tmp_path) == 1 and seen == ["meta"]
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "tokenizer.json"])
+def test_a_run_writes_over_no_model_and_no_tokenizer(tmp_path, name, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("{}")
+    assert command(tmp_path) == 1
+    assert f"has a {name} already: take another folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_a_stretch_that_is_no_list_is_named(tmp_path, capsys):
+    assert command(tmp_path, config=changed("model", rope_scaling=5)) == 1
+    assert "rope_scaling must be four numbers above 0, not 5" in capsys.readouterr().err

@@ -224,3 +224,37 @@ def test_a_place_that_no_whole_block_follows_is_refused_before_it_is_drawn(start
     with pytest.raises(ValueError, match="starts must be places from 0 to 291"):
         next(train(new_model(), IDS, RUN_CONFIG, starts=torch.tensor(starts, dtype=torch.long)))
     list(train(new_model(), IDS, replace(RUN_CONFIG, n_steps=1), starts=torch.tensor([0, 291])))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (IDS.numpy(), "text must be a tensor \\(N,\\), not ndarray"),
+        (IDS.tolist(), "text must be a tensor \\(N,\\), not list"),
+        (IDS * 0.7, "text must be whole numbers \\(N,\\), not \\(300,\\) of torch.float32"),
+        (IDS > 3, "text must be whole numbers"),
+        (IDS.view(2, -1), "text must be whole numbers \\(N,\\), not \\(2, 150\\)"),
+    ],
+)
+def test_what_is_no_text_is_not_trained_on(text, message):
+    with pytest.raises(ValueError, match=message):
+        next(train(new_model(), text, RUN_CONFIG))
+    with pytest.raises(ValueError, match=message):
+        next(train(new_model(), IDS, RUN_CONFIG, text))
+
+
+def test_starts_are_a_tensor_too():
+    with pytest.raises(ValueError, match="starts must be a tensor"):
+        next(train(new_model(), IDS, RUN_CONFIG, starts=[1, 2]))
+
+
+def test_weights_of_float16_are_refused_before_a_step_spoils_them():
+    model = new_model().half()
+    with pytest.raises(ValueError, match="in float16 a step of AdamW can be nan"):
+        next(train(model, IDS, RUN_CONFIG))
+    assert weights(model).isfinite().all()
+
+
+def test_documents_do_not_begin_with_an_id_that_no_text_can_have():
+    with pytest.raises(ValueError, match="no document can begin with \\(99,\\): the vocabulary is 0 to 10"):
+        next(train(new_model(), IDS, replace(RUN_CONFIG, separate=(99,))))

@@ -16,6 +16,8 @@ def check_shapes(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | N
     shapes = f"queries {tuple(queries.shape)}, keys {tuple(keys.shape)}, values {tuple(values.shape)}"
     if min(queries.ndim, keys.ndim, values.ndim) < 2:
         raise ValueError(f"expected (..., T, d) with at least two dimensions each, got {shapes}")
+    if keys.dtype == torch.float16 and keys.shape[-2] > torch.finfo(torch.float16).max:
+        raise ValueError(f"float16 cannot sum up the weights of so many keys: {shapes}; take bfloat16")
     if 0 in keys.shape[-2:]:
         raise ValueError(f"expected at least one key of at least one channel, got {shapes}")
     if queries.shape[-1] != keys.shape[-1]:

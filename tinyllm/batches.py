@@ -38,6 +38,16 @@ def get_batch(
     return ids[places].long(), ids[places + 1].long()
 
 
+def check_text(name: str, ids: Tensor | None) -> None:
+    """Raise `ValueError` unless ids are a tensor (N,) of whole numbers, or nothing."""
+    if ids is None:
+        return
+    if not isinstance(ids, Tensor):
+        raise ValueError(f"{name} must be a tensor (N,), not {type(ids).__name__}")
+    if ids.ndim != 1 or ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex():
+        raise ValueError(f"{name} must be whole numbers (N,), not {tuple(ids.shape)} of {ids.dtype}")
+
+
 def documents(ids: Tensor, separator: Sequence[int]) -> dict[str, Tensor]:
     """What keeps documents apart that stand in one block: arguments of `GPT.forward`.
 

@@ -103,7 +103,7 @@ def read_writer(name: str, device: torch.device, dtype: torch.dtype | None) -> W
 
 def beginning_and_end(folder: Path, tokenizer: Tokenizer) -> tuple[list[int], list[str]]:
     """The ids that a published tokenizer puts before each text, and the tokens that end one."""
-    saved = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    saved = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8-sig"))
     step = saved.get("post_processor") or {}
     start = []
     for step in step.get("processors", [step]):
@@ -128,6 +128,7 @@ def converse(writer: Writer, max_new_tokens: int, options: dict) -> None:
     while True:
         try:
             line = input("> " if interactive else "")
+            line = line.removeprefix("\ufeff").removesuffix("\r")  # of a file from Windows
             if line:
                 ids = writer.start + writer.tokenizer.encode(line)
             if not ids:

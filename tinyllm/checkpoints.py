@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tinyllm.batches import check_text
 from tinyllm.devices import is_main, whole
 from tinyllm.files import copy, write
 from tinyllm.model import unwrap
@@ -188,7 +189,8 @@ def set_random_state(
 def checkpoints(folder: str | Path) -> list[Path]:
     """The checkpoints in a folder, the newest last. Files of other names are not ours."""
     found = Path(folder).glob("step-*.safetensors")
-    return sorted(path for path in found if re.fullmatch(r"step-\d{8}", path.stem, re.ASCII))
+    ours = (path for path in found if re.fullmatch(r"step-\d{8}", path.stem, re.ASCII))
+    return sorted(path for path in ours if not path.is_dir())
 
 
 def begin(
@@ -213,9 +215,17 @@ def begin(
         start = 0
     if is_main():
         lines = read_lines(folder)
-        kept = [line for line in lines if json.loads(line)["step"] <= start]
+        kept = [line for line in lines if step_of(line, folder) <= start]
         write(Path(folder, "log.jsonl"), b"".join(kept))
     return start
+
+
+def step_of(line: bytes, folder: str | Path) -> int:
+    """The step of a line of a run's log. ValueError for a file that is another's, or damaged."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{folder}/log.jsonl is no log of a run: it has the line {line[:80]!r}") from None
 
 
 def append_record(folder: str | Path, record: dict) -> None:
@@ -227,11 +237,17 @@ def append_record(folder: str | Path, record: dict) -> None:
 def read_lines(folder: str | Path) -> list[bytes]:
     """The lines of a run's log so far."""
     log = Path(folder, "log.jsonl")
-    return log.read_bytes().splitlines(keepends=True) if log.exists() else []
+    lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
+    return [line for line in lines if line.strip()]
 
 
 def fingerprints(**texts: Tensor | None) -> dict[str, str]:
-    """A sha256 for each text (N,), the same for the same ids, however they are stored."""
+    """A sha256 for each text (N,), the same for the same ids, however they are stored.
+
+    Raises `ValueError` for what is no row of whole numbers.
+    """
+    for name, ids in texts.items():
+        check_text(name, ids)
     return {name: sha256(ids) for name, ids in texts.items() if ids is not None}
 
 

@@ -25,6 +25,19 @@ def copy(given: dict[str, Tensor], wanted: dict[str, Tensor], source: Path) -> N
         tensor.copy_(part_like(given[name], tensor))
 
 
+def to_dtype(name: str, weight: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A weight in another type, if it has one for it. ValueError where that is another number."""
+    if dtype is None or dtype == weight.dtype:
+        return weight
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"weights can be of a type such as torch.float16, not {dtype!r}")
+    converted = weight.to(dtype)
+    if dtype.itemsize <= 2 and not converted.isfinite().all() and weight.isfinite().all():
+        largest = weight.abs().max().item()
+        raise ValueError(f"{name} has numbers up to {largest:.3g}, more than {dtype} can hold")
+    return converted
+
+
 def write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, whatever happens meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,10 @@ def check_sampling(
     """Raise `ValueError` for settings that leave no token to choose."""
     if not temperature >= 0:
         raise ValueError(f"temperature must be at least 0, not {temperature}")
+    if 0 < temperature < 1e-38 or temperature > 1e38:  # 0 and inf in 32 bits
+        raise ValueError(f"temperature must be 0, or from 1e-38 to 1e38, not {temperature}")
+    if top_k is not None and not hasattr(top_k, "__index__"):
+        raise ValueError(f"top_k must be a whole number, not {top_k!r}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, not {top_k}")
     for name, part in (("top_p", top_p), ("min_p", min_p)):
@@ -359,14 +363,25 @@ def check_prompts(
     """Raise `ValueError` for texts that the model cannot go on with."""
     if not texts or not all(texts):
         raise ValueError("a prompt needs at least one id for the model to go on with")
+    if not hasattr(max_new_tokens, "__index__"):
+        raise ValueError(f"max_new_tokens must be a whole number, not {max_new_tokens!r}")
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be at least 0, not {max_new_tokens}")
     for text in texts:
+        if wrong := [i for i in text if not is_id(i)]:
+            raise ValueError(f"a prompt is ids, whole numbers in one row, not {wrong[0]!r}")
         check_ids(torch.tensor(text)[:, None], config)  # each for itself, however many
     longest = max(map(len, texts))
     if not slide and longest + max_new_tokens > config.block_size:
         room = f"a context of {config.block_size}; slide=True lets go of the beginning"
         raise ValueError(f"{longest} ids and {max_new_tokens} more exceed {room}")
+
+
+def is_id(i) -> bool:
+    """Is this a whole number, also as a tensor of one?"""
+    if isinstance(i, Tensor):
+        return i.ndim == 0 and not (i.is_floating_point() or i.dtype == torch.bool)
+    return isinstance(i, Integral) and not isinstance(i, bool) and -(2**63) <= i < 2**63
 
 
 def generate(
@@ -395,13 +410,15 @@ def generate(
     outgrows the context is refused, or with `slide` loses sight of its beginning.
     A repetition_penalty above 1 makes the model avoid what it has said; see `penalize`.
     """
-    prompts = [p.tolist() if isinstance(p, Tensor) else p for p in ids]
+    if isinstance(ids, str | bytes):
+        raise ValueError(f"a prompt is ids, not a text: encode {ids!r} first")
+    prompts = [p.tolist() if hasattr(p, "tolist") else p for p in ids]
     one = bool(prompts) and not isinstance(prompts[0], Sequence)
     texts = [list(prompt) for prompt in ([prompts] if one else prompts)]
     sampling = dict(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     sampling |= dict(generator=generator, repetition_penalty=repetition_penalty)
     options = dict(cache=cache, slide=slide, **sampling)
-    unfinished, stop = set(range(len(texts))), stop_ids(stop)
+    unfinished, stop = set(range(len(texts))), stop_ids(stop, model.config)
     for new in new_ids(model, texts, max_new_tokens, **options):
         for b in unfinished:
             texts[b].append(new[b])
@@ -422,11 +439,14 @@ def as_given(
     return tensors[0] if one else torch.stack(tensors) if square else tensors
 
 
-def stop_ids(stop: Collection[int] | int | None) -> set[int]:
+def stop_ids(stop: Collection[int] | int | None, config: Config) -> set[int]:
     """The ids that end a text. ValueError for what is none, such as a text."""
     found = stop if isinstance(stop, Collection) else [] if stop is None else [stop]
     if not all(isinstance(i, Integral) for i in found):
         raise ValueError(f"stop must be an id or several, not {stop!r}")
+    if wrong := [i for i in found if not 0 <= i < config.vocab_size]:
+        last = config.vocab_size - 1
+        raise ValueError(f"no text ends with the id {wrong[0]}: the vocabulary is 0 to {last}")
     return set(found)
 
 
@@ -455,7 +475,7 @@ def stream(
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     waiting, stop = "", stop_texts(stop)
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str | bytes) else list(prompt)
     for [i] in new_ids(model, [ids], max_new_tokens, **options):
         waiting += decoder.decode(tokenizer.decode_bytes([i]))
         ends = [waiting.index(text) for text in stop if text in waiting]

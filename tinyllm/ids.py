@@ -8,6 +8,7 @@ four; a file `.npy` says which, too. Neither is ever in memory as a whole.
 """
 
 import argparse
+import codecs
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,7 @@ def as_array(tokens: Iterable[int], vocab_size: int) -> np.ndarray:
 def write_ids(path: str | Path, tokens: Iterable[int], vocab_size: int) -> int:
     """Write ids to a file `.bin` or `.npy` as they come, whole or not at all; return how many.
 
-    Raises `ValueError` for an id outside of the vocabulary.
+    Raises `ValueError` for an id outside of the vocabulary, and where there are none.
     """
     path, dtype, n = Path(path), dtype_of(vocab_size), 0
     check_suffix(path)
@@ -63,6 +64,9 @@ def write_ids(path: str | Path, tokens: Iterable[int], vocab_size: int) -> int:
             write_header(file, dtype, n)
         file.flush()
         os.fsync(file.fileno())
+    if not n:
+        os.remove(unfinished)
+        raise ValueError(f"there are no ids to write to {path}")
     os.replace(unfinished, path)
     return n
 
@@ -81,7 +85,10 @@ def read_ids(path: str | Path, vocab_size: int) -> Tensor:
     path = Path(path)
     check_suffix(path)
     if path.suffix == ".npy":
-        ids = np.load(path, mmap_mode="c", allow_pickle=False)
+        try:
+            ids = np.lib.format.open_memmap(path, mode="c")
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is no file of numbers by numpy: {error}") from None
         if ids.ndim != 1 or ids.dtype not in DTYPES:
             raise ValueError(f"{path} must hold one row of uint16 or uint32, not {ids.dtype} {ids.shape}")
     else:
@@ -109,6 +116,24 @@ def read_chunks(data: str, size: int = 1 << 20) -> Iterator[bytes]:
             yield chunk
 
 
+def read_utf8(data: str) -> Iterator[str]:
+    """The text of a file, or of standard input, in chunks. ValueError if it is not in UTF-8."""
+    try:
+        yield from codecs.iterdecode(read_chunks(data), "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{data} is not text in UTF-8: {error}") from None
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Raise `ValueError` where a file that is there would be written over, or read twice and cannot."""
+    if args.vocab_size is not None and args.data == "-":
+        raise ValueError("a text that is read twice cannot come from standard input")
+    if args.vocab_size is not None and os.path.exists(args.tokenizer):
+        raise ValueError(f"{args.tokenizer} is there already: to use it, leave out --vocab-size")
+    if args.data != "-" and os.path.exists(args.out) and os.path.samefile(args.data, args.out):
+        raise ValueError(f"{args.out} is the text itself, which would be lost")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tinyllm.ids",
@@ -122,13 +147,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="a file .bin or .npy")
     args = parser.parse_args(argv)
     try:
+        check_files(args)
         if args.vocab_size is not None:
-            if args.data == "-":
-                raise ValueError("a text that is read twice cannot come from standard input")
-            Tokenizer(*train_bpe(read_chunks(args.data), args.vocab_size)).save(args.tokenizer)
+            Tokenizer(*train_bpe(read_utf8(args.data), args.vocab_size)).save(args.tokenizer)
         tokenizer = Tokenizer.from_file(args.tokenizer)
         vocab_size = max(tokenizer.vocab) + 1
-        n = write_ids(args.out, tokenizer.encode_iterable(read_chunks(args.data), args.special), vocab_size)
+        n = write_ids(args.out, tokenizer.encode_iterable(read_utf8(args.data), args.special), vocab_size)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

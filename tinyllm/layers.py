@@ -143,7 +143,8 @@ def check_config(config: Parts) -> None:
     if config.positions == "rope" and head_size(config) % 2:
         raise ValueError(f"channels turn in pairs: d_head cannot be {head_size(config)}")
     scaling = config.rope_scaling
-    if scaling is not None and not (len(scaling) == 4 and all(above[1](x) for x in scaling)):
+    four = isinstance(scaling, tuple) and len(scaling) == 4
+    if scaling is not None and not (four and all(above[1](x) for x in scaling)):
         raise ValueError(f"rope_scaling must be four numbers above 0, not {scaling!r}")
     if config.experts_per_token > (config.experts or 1):
         sizes = f"{config.experts_per_token} of {config.experts or 1}"
@@ -286,6 +287,7 @@ class LearnedPositions(nn.Embedding):
 
     def forward(self, x: Tensor, places: slice | Tensor) -> tuple[Tensor, dict]:
         """Vectors (..., T, C) at their places, and what attention has to know of these."""
+        check_places(places, len(self.weight))
         return x + self.weight[places], {}
 
 
@@ -306,9 +308,16 @@ class RotaryPositions(nn.Module):
 
     def forward(self, x: Tensor, places: slice | Tensor) -> tuple[Tensor, dict]:
         """Vectors (..., T, C) as they are, and rows (..., 1, T, d_head) for attention."""
+        check_places(places, len(self.table))
         if self.table.device != x.device:
             self.table = self.table.to(x.device)
         return x, {"rope": self.table[places].to(x.dtype).unsqueeze(-3)}
+
+
+def check_places(places: slice | Tensor, block_size: int) -> None:
+    """Raise `ValueError` for a text that goes on, in a cache, beyond the last position."""
+    if isinstance(places, slice) and places.stop > block_size:
+        raise ValueError(f"{places.stop} ids are too many for a context of {block_size}")
 
 
 def make_positions(config: Parts) -> nn.Module:

@@ -168,6 +168,8 @@ def check_tokens(
     Raises `ValueError` unless there is one query, one key and one value for each token.
     """
     check_shapes(q, k, v)
+    if short := [x.dtype for x in (q, k, v) if x.dtype.itemsize < 4]:
+        raise ValueError(f"sums over tokens need 32 bits or more, not {short[0]}: a state stops to grow")
     log_gate = k.new_zeros(()) if log_gate is None else log_gate
     log_gate = per_token("log_gate", log_gate, q, k, v)
     if key_mask is None:

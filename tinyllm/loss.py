@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+UNSIGNED = torch.uint8, torch.uint16, torch.uint32, torch.uint64
+
 
 def cross_entropy(
     logits: Tensor, targets: Tensor, ignore_index: int = -100, weights: Tensor | None = None
@@ -46,6 +48,8 @@ def check_targets(
     if weights is not None and weights.shape != targets.shape:
         shapes = f"{tuple(weights.shape)} and {tuple(targets.shape)}"
         raise ValueError(f"weights (...) and targets (...) do not fit: {shapes}")
+    if targets.dtype in UNSIGNED:  # compared with such, -100 would be 156 or 65,436
+        raise ValueError(f"targets must be of a signed type, such as int64, not {targets.dtype}")
     wrong = targets.is_floating_point()
     if not wrong and targets.device.type == "cpu":  # elsewhere this waits for the device
         wrong = bool(((targets < 0) | (targets >= vocab_size)).logical_and(counts).any())

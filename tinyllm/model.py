@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from itertools import repeat
 from pathlib import Path
 
 import safetensors.torch
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyllm.devices import is_main, whole
-from tinyllm.files import copy, write
+from tinyllm.files import copy, to_dtype, write
 from tinyllm.layers import (
     Parts,
     check_config,
@@ -116,12 +115,12 @@ class GPT(nn.Module):
     ):
         check_ids(ids, self.config)
         places = slice(ids.shape[-1]) if places is None else places
-        new = places, mask, repeat(None)  # no past
+        new = places, mask, [None] * len(self.blocks)  # no past
         places, mask, past = new if cache is None else cache.extend(ids.shape[-1])
         weights = [] if return_attention else None
         with torch.set_grad_enabled(cache is None and torch.is_grad_enabled()):
             x, context = self.position(self.token(ids), places)  # (..., T, C)
-            for block, keys_values in zip(self.blocks, past):
+            for block, keys_values in zip(self.blocks, past, strict=True):
                 x = block(x, mask=mask, past=keys_values, weights=weights, **context)
             logits = self.head(self.norm(x))  # (..., T, V)
         return (logits, torch.stack(weights)) if return_attention else logits
@@ -129,6 +128,8 @@ class GPT(nn.Module):
 
 def check_ids(ids: Tensor, config: Config) -> None:
     """Raise `ValueError` unless ids (..., T) are ones that the model knows."""
+    if not isinstance(ids, Tensor):
+        raise ValueError(f"ids must be a tensor (..., T), not {type(ids).__name__}")
     if ids.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"ids must be whole numbers, of 64 or 32 bits, not {ids.dtype}")
     if not ids.ndim or not ids.numel():
@@ -225,12 +226,25 @@ def save(
     named = {name: whole(p.detach()) for name, p in model.named_parameters()}
     if not is_main():
         return
-    weights = {name: p.to(dtype).contiguous() for name, p in named.items()}
+    check_weights(named, model.config)
+    weights = {name: to_dtype(name, p, dtype).contiguous() for name, p in named.items()}
     data = safetensors.torch.save(weights)
     sha256 = hashlib.sha256(data).hexdigest()
     about = {"config": model.config.chosen(), "sha256": sha256, "notes": dict(notes)}
+    text = json.dumps(about, indent=1).encode()  # before a file changes: notes may be no JSON
     write(Path(folder, "model.safetensors"), data)
-    write(Path(folder, "model.json"), json.dumps(about, indent=1).encode())
+    write(Path(folder, "model.json"), text)
+
+
+def check_weights(weights: Mapping[str, Tensor], config: Config) -> None:
+    """Raise `ValueError` for a model that `load` could not build again, such as a quantized one."""
+    with torch.device("meta"):
+        wanted = {name: tuple(p.shape) for name, p in GPT(config).named_parameters()}
+    given = {name: tuple(weight.shape) for name, weight in weights.items()}
+    for name in sorted(wanted.keys() | given.keys()):
+        if given.get(name) != wanted.get(name):
+            shapes = f"{given.get(name, 'missing')}, and {wanted.get(name, 'missing')} by its configuration"
+            raise ValueError(f"this is no model that can be loaded again: {name} is {shapes}")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -255,7 +269,7 @@ def load(folder: str | Path) -> GPT:
     """
     folder = find(folder)
     try:
-        about = json.loads(Path(folder, "model.json").read_text(encoding="utf-8"))
+        about = json.loads(Path(folder, "model.json").read_text(encoding="utf-8-sig"))
         config, sha256 = from_dict(Config, about["config"]), about["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder}/model.json is no saved model: {error!r}") from error

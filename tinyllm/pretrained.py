@@ -14,6 +14,7 @@ import safetensors
 import torch
 from torch import Tensor
 
+from tinyllm.files import to_dtype
 from tinyllm.layers import Parts
 from tinyllm.model import GPT, Config
 
@@ -86,7 +87,7 @@ def load_pretrained(
     if left:
         raise ValueError(f"{folder} holds {len(left)} tensors with no place in this model: {left[:3]}")
     dtype = dtype or reduce(torch.promote_types, (weight.dtype for weight in found.values()))
-    found = {name: weight.to(dtype) for name, weight in found.items()}
+    found = {name: to_dtype(name, weight, dtype) for name, weight in found.items()}
     model.load_state_dict(found, assign=True)
     if config.tie_weights:
         model.head.weight = model.token.weight

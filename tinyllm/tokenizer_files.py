@@ -31,6 +31,7 @@ def read_tokenizer_json(saved: Mapping) -> dict:
     added = {token["content"]: token for token in saved.get("added_tokens") or []}
     refuse_others(saved, model, added)
     pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+    check_ids(model["vocab"])
     try:
         vocab = {i: as_bytes(token) for token, i in model["vocab"].items() if token not in added}
         merges = [(as_bytes(a), as_bytes(b)) for a, b in pairs]
@@ -49,6 +50,15 @@ def read_tokenizer_json(saved: Mapping) -> dict:
         "pattern": pattern_of(saved.get("pre_tokenizer")),
         "ignore_merges": bool(model.get("ignore_merges")),
     }
+
+
+def check_ids(ids: Mapping) -> None:
+    """Raise `ValueError` unless each token has an id from 0 on, which no other has."""
+    first = {}
+    for token, i in ids.items():
+        if type(i) is not int or i < 0 or first.setdefault(i, token) != token:
+            other = f", as {first[i]!r} has" if i in first else ""
+            raise ValueError(f"its token {token!r} has the id {i!r}{other}")
 
 
 def refuse_others(saved: Mapping, model: Mapping, added: Mapping) -> None:
@@ -112,9 +122,13 @@ def read_tiktoken(data: bytes) -> dict:
     """
     try:
         lines = (line.split() for line in data.splitlines() if line)
-        ids = {base64.b64decode(token, validate=True): int(rank) for token, rank in lines}
+        pairs = [(base64.b64decode(token, validate=True), int(rank)) for token, rank in lines]
     except (ValueError, binascii.Error) as error:
         raise ValueError(f"its lines are not a token in base64 and a rank: {error}") from None
+    ids = dict(pairs)
+    if len(ids) < len(pairs):
+        raise ValueError(f"{len(pairs) - len(ids)} of its tokens are there twice")
+    check_ids(ids)
     merges = [
         (token[:cut], token[cut:])
         for token in sorted(ids, key=ids.get)

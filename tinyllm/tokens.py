@@ -16,7 +16,7 @@ import tempfile
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from operator import index
 from pathlib import Path
@@ -61,8 +61,18 @@ def readable(text: Text | Iterable[Text]) -> Iterator[str]:
     chunks = (text[start : start + size] for start in range(0, len(text), size)) if whole else text
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for chunk in chunks:
+        if not isinstance(chunk, Text):
+            raise ValueError(f"a text is str or bytes, or chunks of these, not {chunk!r}")
         yield decoder.decode(chunk.encode("utf-8", "surrogatepass") if isinstance(chunk, str) else chunk)
     yield decoder.decode(b"", final=True)
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ValueError for a pattern that is no regular expression."""
+    try:
+        regex.compile(pattern)
+    except (regex.error, TypeError) as error:
+        raise ValueError(f"{pattern!r} is no pattern: {error}") from None
 
 
 def find_pieces(text: str, special_tokens: Collection[str], pattern: str, end: int) -> list[str]:
@@ -183,6 +193,8 @@ def train_bpe(
     A text that runs out of pairs ends the training early, with a warning.
     """
     check_special_tokens(special_tokens)
+    check_order(special_tokens)
+    check_pattern(pattern)
     if not hasattr(vocab_size, "__index__"):  # numpy's and torch's whole numbers are some, too
         raise ValueError(f"vocab_size must be a whole number, not {vocab_size!r}")
     n_special = len(special_tokens)
@@ -259,6 +271,12 @@ def check_special_tokens(special_tokens: Collection[str]) -> None:
     # "" is in every str, so this refuses a single text in place of a list, too.
     if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
         raise ValueError(f"special tokens must be different texts, and none empty, not {special_tokens!r}")
+
+
+def check_order(special_tokens: Collection[str]) -> None:
+    """Raise ValueError where ids would be given to a set: in another order in each process."""
+    if isinstance(special_tokens, Set):
+        raise ValueError(f"special tokens get ids in their order, and a set has none: {special_tokens!r}")
 
 
 # ---------------------------------------------------------------------------------------- encoding
@@ -403,6 +421,7 @@ class Tokenizer:
         check_special_tokens(special_tokens)
         if normalize not in (None, "NFC"):
             raise ValueError(f'normalize must be None or "NFC", not {normalize!r}')
+        check_pattern(pattern)
         self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
         self.normalize, self.ignore_merges = normalize, ignore_merges
         # A special token may spell an ordinary one. It is then the later of the two ids.
@@ -448,7 +467,7 @@ class Tokenizer:
                     yield from self._cache.get(piece) or self._encode_piece(piece)
 
     def _allowed(self, allowed_special: bool | str | Collection[str]) -> set[str]:
-        if isinstance(allowed_special, bool) or allowed_special == "all":
+        if allowed_special in (True, False, None, "all"):
             return set(self.special_ids) if allowed_special else set()
         check_special_tokens(allowed_special)
         unknown = set(allowed_special) - set(self.special_ids)
@@ -487,6 +506,8 @@ class Tokenizer:
             return b"".join([self.vocab[index(i)] for i in ids])
         except KeyError as unknown:
             raise ValueError(f"no token has the id {unknown}; there are {len(self.vocab)} tokens") from None
+        except TypeError:
+            raise ValueError(f"ids must be one row (T,) of whole numbers, not {ids!r}") from None
 
     def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
         """The text that `ids` stand for.
@@ -499,9 +520,10 @@ class Tokenizer:
     def to_tiktoken(self, name: str = "tinyllm"):
         """The same tokenizer as a `tiktoken.Encoding`: the same ids, faster.
 
-        Four things differ. Lone surrogates become U+FFFD there; letters that are younger than the Unicode
-        tables of one of the two libraries are split in another way; a million spaces in a row are an error
-        there; and two tokens that spell a third are merged there, also if they never were a merge.
+        Four things differ. Lone surrogates become U+FFFD there, and a pair of them its character; letters that
+        are younger than the Unicode tables of one of the two libraries are split in another way; a million
+        spaces in a row are an error there; and two tokens that spell a third are merged there, also if they
+        never were a merge.
         ValueError for a tokenizer that tiktoken cannot be: one with a Unicode form, or with ids that are
         not in the order of the merges.
         """
@@ -528,13 +550,15 @@ class Tokenizer:
             saved["special_tokens"] = self.special_ids
         options = {name: getattr(self, name) for name in OPTIONS}
         saved |= {name: value for name, value in options.items() if value}
-        Path(path).write_text(json.dumps(saved), encoding="utf-8")
+        from tinyllm.files import write  # and so torch, which nothing else here needs
+
+        write(Path(path), json.dumps(saved).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a tokenizer that `save` wrote."""
         try:
-            saved = json.loads(Path(path).read_text(encoding="utf-8"))
+            saved = json.loads(Path(path).read_text(encoding="utf-8-sig"))
             vocab = {int(i): token.encode("latin-1") for i, token in saved["vocab"].items()}
             merges = [(a.encode("latin-1"), b.encode("latin-1")) for a, b in saved["merges"]]
             options = {name: saved[name] for name in OPTIONS if name in saved}
@@ -564,9 +588,13 @@ class Tokenizer:
                     raise ValueError("such a file does not say how text is split: give a pattern")
                 read = read_tiktoken(data) | {"pattern": pattern}
                 if not isinstance(special_tokens, Mapping):
+                    check_order(special_tokens)
                     n = max(read["vocab"]) + 1
                     special_tokens = {token: n + i for i, token in enumerate(special_tokens)}
-                read["vocab"] |= {i: token.encode() for token, i in special_tokens.items()}
+                for token, i in special_tokens.items():
+                    if i in read["vocab"]:
+                        raise ValueError(f"the id {i} is that of {token!r} and of another token")
+                    read["vocab"][i] = token.encode()
                 return cls(**read, special_tokens=special_tokens)
             try:
                 saved = json.loads(data)

@@ -85,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace, device: torch.device) -> None:
     """Train, and print each record as a line of JSON. The last tenth of the text is for validation."""
     config, settings = read_config(args.config)
+    check_out(args.out, args.resume)
     if args.shard and not is_distributed():
         raise ValueError("--shard divides a model among several processes, which torchrun starts: there is one")
     settings = replace(settings, shard=settings.shard or args.shard)
@@ -105,6 +106,13 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     save(model, args.out)
     if is_main() and tokenizer:
         tokenizer.save(args.out / "tokenizer.json")
+
+
+def check_out(folder: Path, resume: bool) -> None:
+    """Raise `ValueError` where a run would write over a model or a tokenizer that is no run's."""
+    for name in ("model.json", "model.safetensors", "tokenizer.json"):
+        if not resume and not checkpoints(folder) and (folder / name).exists():
+            raise ValueError(f"{folder} has a {name} already: take another folder")
 
 
 def separator_ids(separator: str, tokenizer: Tokenizer | None, ids: torch.Tensor) -> tuple[int, ...]:

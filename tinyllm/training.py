@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from tinyllm.batches import Separate, get_batch
+from tinyllm.batches import Separate, check_text, get_batch
 from tinyllm.checkpoints import append_record, begin, fingerprints, gather, save_checkpoint
 from tinyllm.devices import has_bf16, is_main, mean, wrap
 from tinyllm.layers import SOFTMAX
@@ -164,6 +164,7 @@ def evaluate(
 
 def count_ids(ids: Tensor, vocab_size: int) -> Tensor:
     """How often each id (V,) occurs in a text. `ValueError` for one that is none."""
+    check_text("a text", ids)
     counts = torch.zeros(vocab_size, dtype=torch.long)
     for part in ids.split(1 << 20):  # a text may be larger than memory
         part = part.long().cpu()
@@ -178,6 +179,7 @@ def check_starts(starts: Tensor | None, n_places: int) -> None:
     """Raise `ValueError` unless a whole block of text and its last target follow each start."""
     if starts is None:
         return
+    check_text("starts", starts)
     if not len(starts) or not 0 <= starts.min() <= starts.max() < n_places:
         found = f"from {int(starts.min())} to {int(starts.max())}" if len(starts) else "none"
         raise ValueError(f"starts must be places from 0 to {n_places - 1}, not {found}")
@@ -185,9 +187,14 @@ def check_starts(starts: Tensor | None, n_places: int) -> None:
 
 def reads_apart(model: nn.Module, separator: tuple[int, ...] | None) -> nn.Module:
     """The model, or if documents are to be kept apart, one that does. `ValueError` if it cannot."""
+    if next(model.parameters()).dtype == torch.float16:
+        raise ValueError("in float16 a step of AdamW can be nan: keep weights in 32 bits; see TrainConfig.bf16")
     if separator is None:
         return model
     config = unwrap(model).config
+    if max(separator) >= config.vocab_size:
+        last = config.vocab_size - 1
+        raise ValueError(f"no document can begin with {separator}: the vocabulary is 0 to {last}")
     if config.conv or not {layer.mixer for layer in config.layers()} <= set(SOFTMAX):
         raise ValueError(f"a mask cannot keep documents apart in {config!r}: it hides keys of attention only")
     return Separate(model, separator)
@@ -200,6 +207,8 @@ def new_record(
     record = {"step": step, "loss": mean(losses, next(model.parameters()).device)}
     if validation is not None:
         loss, error = evaluate(model, validation, unwrap(model).config.block_size)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"after step {step} the loss on validation is {loss}")
         record |= {"validation": loss, "standard_error": error}
     return record | {"speed": round(speed)}
 
