@@ -1,5 +1,6 @@
 """Numbers of the right shape earn nothing: a point is for something that is right."""
 
+import json
 import math
 import random
 
@@ -66,3 +67,38 @@ def test_numbers_of_the_right_shape_earn_nothing(name):
         if numbers and all(numbers) and result.points:
             earned[question.id] = str(result)
     assert not earned, "\n".join(earned.values())
+
+
+def solved(name):
+    """The questions of a sheet, each with the function that answers it right."""
+    sources, before = answers(name)
+    for question in SHEETS[name].questions:
+        if question.function in sources:
+            names = {"check": lambda *_: None, "display": print}
+            exec(before[question.function] + sources[question.function], names)
+            yield question, names[question.function]
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_a_right_answer_is_right_on_as_many_seeds_as_one_asks_for(name):
+    refused = []
+    for question, right in solved(name):
+        for seed in (*range(5, 15), 21, 30, 101):
+            tried = cases(question, [seed])
+            if all(tried):
+                result = assess(question, tried, lambda part, case: call(right, tried[part][case][1]))
+                refused += [] if result.passed else [f"seed {seed}: {result}"]
+    assert not refused, "\n".join(refused)
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_one_answer_for_all_inputs_earns_nothing(name):
+    earned = []
+    for question, right in solved(name):
+        tried = cases(question, range(5))
+        if any(len(part) == 1 for part in tried):
+            continue  # a prediction, or a derivation
+        given = {json.dumps(came): came for part in tried for _, inputs in part if "answer" in (came := call(right, inputs))}
+        results = [assess(question, tried, lambda part, case: came) for came in given.values()]
+        earned += [str(result) for result in results if result.points][:1]
+    assert not earned, "\n".join(earned)

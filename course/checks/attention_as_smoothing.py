@@ -23,7 +23,7 @@ def near(a: float, b: float) -> bool:
 
 def rates(seed):
     yield (0.6,)
-    yield (0.9 - 0.1 * seed,)
+    yield (0.9 - 0.1 * (seed % 9),)
     yield (0.99,)
 
 
@@ -288,7 +288,7 @@ def bandwidths(inputs, answer):
     if not (got > 0).all():
         raise Wrong("a bandwidth has to be positive: learn its logarithm")
     h = torch.tensor(got, dtype=x.dtype)
-    seed = next(seed for seed in range(100) if torch.equal(next(four_channels(seed))[0], x))
+    seed = next(seed for seed in range(1000) if torch.equal(next(four_channels(seed))[0], x))
     new = torch.rand(500, 4, generator=_generator(1000 + seed)) * 4 - 2
     truth = _truth(new, _matter(seed))
 

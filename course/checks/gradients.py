@@ -201,7 +201,7 @@ def tape_slopes(inputs, answer):
 
 
 def moderate_numbers(seed):
-    for number in (0.5 + seed, -0.8 - seed / 2, 0.0):
+    for number in (0.5 + seed % 9, -0.8 - seed % 9 / 2, 0.0):
         yield (number,)
 
 

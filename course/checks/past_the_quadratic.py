@@ -35,10 +35,12 @@ def few_draws(seed):
 
 def unbiased(inputs, answer):
     """Any features will do whose products have the right mean."""
-    x, _ = inputs
+    x, projections = inputs
     is_a(answer, torch.Tensor, "the features")
     if answer.ndim != 2 or len(answer) != len(x):
         raise Wrong(f"the features should have shape ({len(x)}, m) for {len(x)} vectors; yours have {tuple(answer.shape)}")
+    if answer.shape[-1] < len(projections):
+        raise Wrong(f"there are {len(projections):,} draws, and yours has {answer.shape[-1]} features: each draw gives one")
     found, d, m = answer.double() @ answer.double().T, x.shape[-1], answer.shape[-1]
     dots, squares = x.double() @ x.double().T, x.double().square().sum(-1)
     lengths = (squares[:, None] + squares) / 2
@@ -551,7 +553,7 @@ SHEET = Sheet("11_past_the_quadratic", "Past the quadratic", questions=(
                     "The state is a (d, d_v) matrix, Kᵀ V of all chunks before this one.",
                     "`tensor.split(size)` makes a shorter last piece where one is left.")),
     Question("q4", "Write over it", function="overwrite", minutes=15, difficulty=2,
-             parts=(Part("what was written last comes back", 1, overwritten, unit_keys),
+             parts=(Part("what was written last comes back", 1, overwritten, unit_keys, needs_another=True),
                     Part("whole steps, keys that overlap", 2, overwritten, whole_steps),
                     Part("parts of a step", 2, overwritten, part_steps)),
              hints=("What does the state answer to k_t before the step? And what should it answer after it, for β = 1?",

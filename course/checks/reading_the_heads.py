@@ -543,7 +543,7 @@ def changes(inputs, answer):
     off = ~np.isclose(got, right, 1e-3, 1e-5).all(-1)
     if w[heavy] > 0.99 and off[heavy] and off.sum() == 1:
         raise Wrong(f"the change by deleting key {heavy} is inexact, and those of all other keys are right: its weight is 1 to "
-                    f"within {_left(w, heavy):.0e}, and of 1 − w few digits are left once it is rounded")
+                    f"within {_left(w, heavy):.0e}, and few digits are left of 1 − w, or of the answer minus this key's value, once it is rounded")
     close(answer, right, "the changes", axes=("key", "channel"), rtol=1e-3, atol=1e-5)
 
 

@@ -164,7 +164,7 @@ def scores(seed):
 
 
 def _triple(answer):
-    is_a(answer, tuple, "the answer")
+    is_a(answer, (tuple, list), "the answer")
     if len(answer) != 3:
         raise Wrong(f"expected three numbers, (difference, error, blocks), yours has {len(answer)}")
 

@@ -48,7 +48,7 @@ def least_error(inputs, answer):
 
 def layers(seed):
     yield (10 + seed, 24, 4, False)
-    yield (7, 16, 2**seed, True)
+    yield (7, 16, 2 ** (seed % 5), True)
     yield (64, 32, 8, seed % 2 == 0)
 
 
@@ -58,7 +58,7 @@ def _cost(T, d, n_head, bias):
 
 def parameters(inputs, answer):
     T, d, n_head, bias = inputs
-    is_a(answer, tuple, "the answer")
+    is_a(answer, (tuple, list), "the answer")
     if len(answer) != 2:
         raise Wrong(f"expected two numbers, (parameters, multiplications), yours has {len(answer)}")
     right, b = _cost(*inputs)[0], int(bias)
@@ -78,7 +78,7 @@ def parameters(inputs, answer):
 
 def multiplications(inputs, answer):
     T, d, n_head, bias = inputs
-    is_a(answer, tuple, "the answer")
+    is_a(answer, (tuple, list), "the answer")
     if len(answer) != 2:
         raise Wrong(f"expected two numbers, (parameters, multiplications), yours has {len(answer)}")
     maps, pairs = 4 * T * d * d, T * T * d
@@ -358,7 +358,8 @@ SHEET = Sheet("06_two_views_many_heads", "Two views, many heads", questions=(
                     "Fill q with the number of the channel, and look at what head 0 receives.",
                     "How many terms are in the sum of one score?")),
     Question("q5", "Is it an induction head?", function="induction_score", minutes=20, difficulty=2,
-             parts=(Part("heads that look at one place each, right after a copy or elsewhere", 2, induction, perfect_heads),
+             parts=(Part("heads that look at one place each, right after a copy or elsewhere", 2, induction, perfect_heads,
+                         needs_another=True),
                     Part("weights of any kind", 2, induction, texts_with_weights)),
              hints=("Write the table of T × T truths for the text a b a b by hand, before any code.",
                     "Key j is right for query t if token j − 1 equals token t. What does that say about j = 0?")),
