@@ -547,8 +547,7 @@ def test_a_prompt_that_is_no_ids_is_named(prompt):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (dict(temperature=1e-46), "temperature must be 0, or from 1e-38 to 1e38, not 1e-46"),
-        (dict(temperature=math.inf), "temperature must be 0, or from 1e-38 to 1e38, not inf"),
+        (dict(temperature=1e-46), "temperature must be 0, or at least 1e-45, not 1e-46"),
         (dict(top_k=2.5), "top_k must be a whole number, not 2.5"),
         (dict(stop=17), "no text ends with the id 17: the vocabulary is 0 to 16"),
         (dict(stop={3, -1}), "no text ends with the id -1"),

@@ -79,8 +79,8 @@ def check_sampling(
     """Raise `ValueError` for settings that leave no token to choose."""
     if not temperature >= 0:
         raise ValueError(f"temperature must be at least 0, not {temperature}")
-    if 0 < temperature < 1e-38 or temperature > 1e38:  # 0 and inf in 32 bits
-        raise ValueError(f"temperature must be 0, or from 1e-38 to 1e38, not {temperature}")
+    if 0 < temperature < 1e-45:  # 0 in 32 bits
+        raise ValueError(f"temperature must be 0, or at least 1e-45, not {temperature}")
     if top_k is not None and not hasattr(top_k, "__index__"):
         raise ValueError(f"top_k must be a whole number, not {top_k!r}")
     if top_k is not None and top_k < 1:
